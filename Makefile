@@ -1,0 +1,39 @@
+# What people type. Everything that `make test` and `make demo` need and the machine lacks is set up first;
+# a second run does no set-up work. All targets work as root and as a normal user.
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+DEV := $(TARGET)/debug/tradewind
+
+.PHONY: help setup build demo test up engines fmt lint
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing (root), or name it
+	@scripts/setup
+
+build: setup ## build the release binary
+	cargo build --release --locked --package tradewind
+
+demo: build ## orders to each kind of end, on a platform of its own
+	scripts/demo
+
+test: setup ## unit, property, integration and end-to-end tests on private engines
+	cargo test --workspace --locked --no-run
+	TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
+
+up: build ## start everything; Ctrl-C stops it
+	bin/tradewind up
+
+engines: setup ## private PostgreSQL and Kafka to test against; prints two exports; Ctrl-C ends them
+	cargo build --locked --package tradewind
+	$(DEV) engines run -- sh -c 'printf "export DATABASE_URL=%s\nexport KAFKA_BROKERS=%s\n" "$$DATABASE_URL" "$$KAFKA_BROKERS"; exec sleep infinity'
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: setup ## what CI asks for besides the tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	scripts/check-arrows
+	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi

@@ -1,0 +1,151 @@
+//! The OpenAPI document: the routes describe themselves, and what all of them share is added here.
+//!
+//! Never: a route that is served and not described (both come from one macro). Read next: `routes/mod.rs`.
+
+use serde_json::{Value, json};
+use utoipa::{OpenApi, ToSchema};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tradewind command side",
+        description = "Commands in, events out. Every answer to a command carries the version of what it changed and the \
+                       position of its last event; give the position to the query side as `?after=` to read your own write."
+    ),
+    components(schemas(ProblemDetails, FieldDetails))
+)]
+pub struct Document;
+
+/// RFC 9457. Some codes add members of their own.
+#[derive(ToSchema)]
+#[schema(as = Problem)]
+#[expect(
+    dead_code,
+    reason = "only its schema is used: the fields of runtime::Problem, which knows no OpenAPI"
+)]
+struct ProblemDetails {
+    /// `/problems/` and the code.
+    r#type: String,
+    title: String,
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// Stable: what programs decide by.
+    code: String,
+    #[schema(nullable = false)]
+    detail: Option<String>,
+    #[schema(nullable = false)]
+    errors: Option<Vec<FieldDetails>>,
+}
+
+/// What is wrong with one field.
+#[derive(ToSchema)]
+#[schema(as = FieldError)]
+#[expect(dead_code, reason = "only its schema is used: the fields of runtime::FieldError")]
+struct FieldDetails {
+    /// `lines[3].quantity`, or the name of a parameter or header.
+    field: String,
+    detail: String,
+    #[schema(nullable = false)]
+    allowed: Option<String>,
+}
+
+/// What any command may answer, besides what it says itself.
+const SHARED_PROBLEMS: [(&str, &str); 8] = [
+    ("400", "malformed_json, invalid_body, invalid_path, invalid_header, body_broken_off"),
+    ("408", "body_too_slow"),
+    ("412", "version_mismatch: If-Match asked for another version; nothing was done"),
+    ("413", "body_too_large (1 MiB is allowed), event_too_large"),
+    ("415", "not_json"),
+    ("422", "idempotency_key_reused"),
+    ("500", "internal"),
+    (
+        "503",
+        "overloaded, contention, store_unavailable, shutting_down: nothing was done. outcome_unknown, timed_out: it may \
+         have been done; repeat with the same Idempotency-Key",
+    ),
+];
+
+const OPERATIONS: [(&str, &str, &str); 4] = [
+    ("/livez", "The process answers", "application/json"),
+    ("/readyz", "Every check passes; else 503, which names those that do not", "application/json"),
+    ("/metrics", "Prometheus text", "text/plain"),
+    ("/openapi.json", "This document", "application/json"),
+];
+
+/// `document` with the headers and problems that every command has, and with the routes for machines.
+pub fn completed(document: &utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).expect("a document is plain data");
+    let paths = document["paths"].as_object_mut().expect("a document has paths");
+    for item in paths.values_mut() {
+        complete_command(&mut item["post"]);
+    }
+    for (path, summary, content_type) in OPERATIONS {
+        let mut responses = json!({"200": {"description": summary, "content": {content_type: {}}}});
+        if path == "/readyz" {
+            responses["503"] = json!({"description": "Not ready", "content": {content_type: {}}});
+        }
+        paths.insert(
+            path.to_owned(),
+            json!({"get": {"tags": ["machines"], "summary": summary, "responses": responses}}),
+        );
+    }
+    document
+}
+
+fn complete_command(operation: &mut Value) {
+    let parameters = operation["parameters"].take();
+    let shared = shared_headers();
+    let all = parameters.as_array().into_iter().flatten().chain(shared.as_array().into_iter().flatten());
+    operation["parameters"] = all.cloned().collect();
+    for (status, codes) in SHARED_PROBLEMS {
+        let response = &mut operation["responses"][status];
+        response["description"] = match response["description"].as_str() {
+            Some(own) => format!("{own}; {codes}").into(),
+            None => codes.into(),
+        };
+    }
+    for (status, response) in operation["responses"].as_object_mut().expect("an operation has responses") {
+        complete_response(status, response);
+    }
+}
+
+fn complete_response(status: &str, response: &mut Value) {
+    let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
+    response["headers"]["X-Correlation-Id"] = header("The request's, or a new one");
+    response["headers"]["Idempotency-Replayed"] = header("`true` when the answer was given before");
+    if status.starts_with('2') {
+        response["headers"]["ETag"] = header("The version, in quotes");
+        return;
+    }
+    if status == "503" {
+        response["headers"]["Retry-After"] = header("Seconds");
+    }
+    response["content"] =
+        json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
+}
+
+fn shared_headers() -> Value {
+    json!([
+        {
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~][!-~]*$"},
+            "description": "Your name for this one attempt, with or without quotes. A repeat within 7 days gets the first \
+                answer, refusals included. Keys of orders, stock and shipments do not meet."
+        },
+        {
+            "name": "If-Match", "in": "header", "required": false,
+            "schema": {"type": "string", "pattern": "^(\\*|\"[1-9][0-9]*\")$"},
+            "description": "Only when it is at this version (an ETag), or, with `*`, when it is there at all."
+        },
+        {
+            "name": "X-Correlation-Id", "in": "header", "required": false,
+            "schema": {"type": "string", "format": "uuid"},
+            "description": "Stands in every event that follows from the command, in every context."
+        },
+        {
+            "name": "traceparent", "in": "header", "required": false,
+            "schema": {"type": "string"},
+            "description": "W3C Trace Context. One that cannot be read starts a new trace."
+        },
+    ])
+}

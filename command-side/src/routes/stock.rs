@@ -1,0 +1,156 @@
+//! `POST /v1/stock/{sku}/register`, `/receive` and `/adjust`.
+//!
+//! Never: a rule on stock; those are in `domain/src/stock_item.rs`. Read next: `answer.rs`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use domain::{StockCommand, StockItem};
+use events::{Quantity, Sku, StreamId};
+use runtime::Problem;
+use runtime::http::Path;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::answer::{Accepted, Intent, carry_out};
+use crate::app::App;
+use crate::request::fields::{Body, Fields, integer, short_text, whole_number};
+use crate::request::{CommandRequest, sku_in_path};
+
+/// What an answer calls the id of what it is about.
+const SUBJECT: &str = "sku";
+const REFERENCE_CHARS_MAX: usize = 200;
+const REASON_CHARS_MAX: usize = 500;
+
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(register)).routes(routes!(receive)).routes(routes!(adjust))
+}
+
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterSku {}
+
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveStock {
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000)]
+    quantity: Quantity,
+    /// The delivery note, for the person who looks later.
+    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    reference: Option<String>,
+}
+
+#[derive(Debug, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdjustStock {
+    /// Pieces more, or fewer when below 0. Never 0.
+    delta: i64,
+    #[schema(min_length = 1, max_length = 500, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    reason: String,
+}
+
+/// Where the stock item stands now.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "only its schema is used: crate::answer writes it")]
+pub struct StockAnswer {
+    sku: String,
+    #[schema(minimum = 1)]
+    version: i32,
+    /// What to give the query side as `?after=`.
+    #[schema(pattern = "^inventory:[0-9]+$", example = "inventory:1234")]
+    position: String,
+}
+
+impl Body for RegisterSku {
+    fn read(_: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {})
+    }
+}
+
+impl Body for ReceiveStock {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let quantity = fields.required("quantity", integer);
+        let reference = fields.optional("reference", short_text(REFERENCE_CHARS_MAX));
+        Some(Self { quantity: quantity?, reference: reference? })
+    }
+}
+
+impl Body for AdjustStock {
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let delta = fields.required("delta", whole_number);
+        let reason = fields.required("reason", short_text(REASON_CHARS_MAX));
+        Some(Self { delta: delta?, reason: reason? })
+    }
+}
+
+/// Register a SKU
+///
+/// Makes it known without stock. A SKU that is known stays as it is; the first receipt registers a SKU too.
+#[utoipa::path(
+    post, path = "/v1/stock/{sku}/register", tag = "stock",
+    request_body(content = Option<RegisterSku>, description = "None, null, or an empty object"),
+    params(("sku" = String, Path, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),
+    responses((status = 200, description = "Known", body = StockAnswer)),
+)]
+async fn register(State(app): State<App>, Path(sku): Path<String>, request: CommandRequest) -> Response {
+    carry_out("register_sku", &app.inventory, &request, registering(&sku, &request)).await
+}
+
+fn registering(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, Problem> {
+    let sku = sku_in_path(sku)?;
+    let RegisterSku {} = request.body_if_any()?;
+    Ok(intent(&sku, StockCommand::RegisterSku { sku: sku.clone() }))
+}
+
+/// Receive stock
+///
+/// Pieces came in: available grows. Registers the SKU where it is new.
+#[utoipa::path(
+    post, path = "/v1/stock/{sku}/receive", tag = "stock", request_body = ReceiveStock,
+    params(("sku" = String, Path, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),
+    responses(
+        (status = 200, description = "Received", body = StockAnswer),
+        (status = 409, description = "too_much_stock"),
+    ),
+)]
+async fn receive(State(app): State<App>, Path(sku): Path<String>, request: CommandRequest) -> Response {
+    carry_out("receive_stock", &app.inventory, &request, receiving(&sku, &request)).await
+}
+
+fn receiving(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, Problem> {
+    let sku = sku_in_path(sku)?;
+    let ReceiveStock { quantity, reference } = request.body()?;
+    Ok(intent(&sku, StockCommand::ReceiveStock { sku: sku.clone(), quantity, reference }))
+}
+
+/// Adjust stock
+///
+/// Puts a count right. What is reserved or shipped is not touched, so no more can go than is available.
+#[utoipa::path(
+    post, path = "/v1/stock/{sku}/adjust", tag = "stock", request_body = AdjustStock,
+    params(("sku" = String, Path, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),
+    responses(
+        (status = 200, description = "Adjusted", body = StockAnswer),
+        (status = 404, description = "unknown_sku"),
+        (status = 409, description = "not_enough_stock, too_much_stock"),
+        (status = 422, description = "nothing_to_adjust"),
+    ),
+)]
+async fn adjust(State(app): State<App>, Path(sku): Path<String>, request: CommandRequest) -> Response {
+    carry_out("adjust_stock", &app.inventory, &request, adjusting(&sku, &request)).await
+}
+
+fn adjusting(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, Problem> {
+    let sku = sku_in_path(sku)?;
+    let AdjustStock { delta, reason } = request.body()?;
+    Ok(intent(&sku, StockCommand::AdjustStock { sku: sku.clone(), delta, reason }))
+}
+
+fn intent(sku: &Sku, command: StockCommand) -> Intent<StockItem> {
+    Intent {
+        stream: StreamId::stock(sku),
+        command,
+        accepted: Accepted { status: StatusCode::OK, subject: SUBJECT, id: sku.to_string(), location: None },
+    }
+}

@@ -1,0 +1,37 @@
+//! A running platform, seen from outside: over HTTP, Kafka and the `tradewind` command.
+//!
+//! Never: a look into a crate of the platform. What users cannot see, these tests cannot see.
+//! Read next: `e2e/tests/story.rs`.
+
+mod kafka;
+mod platform;
+mod shop;
+
+pub use kafka::read_topic;
+pub use platform::Platform;
+pub use shop::{Answer, Shop, line};
+
+use std::time::{Duration, Instant};
+
+/// The longest that anything here may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again and again, with a short pause between, until `probe` answers with a value.
+///
+/// # Panics
+/// When `what` has not come true within [`PATIENCE`]; shows what `probe` said last.
+pub async fn eventually<T, F>(what: &str, mut probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let started = Instant::now();
+    loop {
+        match probe().await {
+            Ok(value) => return value,
+            Err(last) if started.elapsed() > PATIENCE => {
+                panic!("{what}: not within {PATIENCE:?}; last: {last}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a consumer hands to its handler, and what the handler answers.
+//!
+//! Never: a record left out in silence. Whatever is not in `records` was there before, and the moves pass it.
+//! Read next: [`crate::run_consumer`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use events::{CodecError, Context, Envelope, Position};
+
+/// One record of a topic.
+#[derive(Debug)]
+pub struct Record {
+    pub context: Context,
+    /// The topic's full name, prefix included.
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    /// The stream's name, in every record that the relay wrote.
+    pub key: Vec<u8>,
+    /// The CloudEvent as it came, for parking.
+    pub payload: Vec<u8>,
+    /// Place in the context's log; none when the record is not one of ours at all.
+    pub position: Option<Position>,
+    /// Err: poison. Park it; never skip it.
+    pub event: Result<Envelope, CodecError>,
+}
+
+impl Record {
+    /// The stream that the record belongs to: the event's, or the key of what does not decode.
+    pub fn stream_name(&self) -> String {
+        match &self.event {
+            Ok(envelope) => envelope.stream.as_str().to_owned(),
+            Err(_) => String::from_utf8_lossy(&self.key).into_owned(),
+        }
+    }
+}
+
+/// Records of any of the consumer's partitions, in order within each partition, none of them handled before.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub records: Vec<Record>,
+    /// One per partition that the batch touches. All of them belong into the effect's transaction, also when
+    /// `records` is empty (then everything that came was a duplicate).
+    pub moves: Vec<CheckpointMove>,
+}
+
+impl Batch {
+    pub(crate) fn touches(&self, topic: &str, partition: i32) -> bool {
+        self.moves.iter().any(|step| step.topic == topic && step.partition == partition)
+    }
+
+    /// Leaves out the partitions that are no longer ours, or whose checkpoint is not where we thought.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&str, i32) -> bool) {
+        self.records.retain(|record| keep(&record.topic, record.partition));
+        self.moves.retain(|step| keep(&step.topic, step.partition));
+    }
+}
+
+/// A step of one checkpoint, to be done by compare-and-set: a row at `from_offset` goes to `to_offset`. Where there
+/// is no row, `from_offset` is 0 and the row is made. Anything else is [`HandlerError::CheckpointLost`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointMove {
+    pub consumer: String,
+    pub topic: String,
+    pub partition: i32,
+    pub from_offset: i64,
+    /// The offset of the next record to read.
+    pub to_offset: i64,
+    /// The highest position handled; 0 when there is none yet.
+    pub last_position: Position,
+}
+
+/// How far a consumer has come in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The topic's full name.
+    pub topic: String,
+    pub partition: i32,
+    /// The offset of the next record to read.
+    pub next_offset: i64,
+    /// The highest position handled; 0 when there is none yet.
+    pub last_position: Position,
+}
+
+/// Does the effect of records and moves the checkpoints, in one transaction.
+#[async_trait]
+pub trait BatchHandler: Send + Sync {
+    /// The consumer's checkpoints, committed; read whenever partitions are assigned. An absent one means 0.
+    ///
+    /// # Errors
+    /// `Retry` when the database can't be reached; the assignment waits.
+    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError>;
+
+    /// Commits the effect of all records together with all moves, or nothing.
+    ///
+    /// # Errors
+    /// [`HandlerError`], with nothing committed.
+    async fn handle(&self, batch: &Batch) -> Result<(), HandlerError>;
+}
+
+/// Why nothing of a batch was committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandlerError {
+    /// It may work later: the same batch comes again, after a growing pause.
+    #[error("to be tried again: {0}")]
+    Retry(String),
+    /// The checkpoint is not at `from_offset`: another consumer had the partition. What is buffered of it is
+    /// dropped, its checkpoint is read again, and the other partitions' part of the batch comes again.
+    #[error("the checkpoint of {topic}/{partition} was moved by another")]
+    CheckpointLost { topic: String, partition: i32 },
+    /// Someone must act: the consumer stops with this reason.
+    #[error("{0}")]
+    Fatal(String),
+}

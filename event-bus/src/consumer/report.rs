@@ -1,0 +1,45 @@
+//! How the consumer is doing, for readiness and metrics.
+//!
+//! Never: a health that says only that the process is up. Read next: [`crate::ConsumerHealth`].
+
+use std::time::Instant;
+
+use super::ConsumerHealth;
+use super::run::{InHand, Loop};
+
+impl Loop {
+    pub(super) fn set_trouble(&mut self, trouble: Option<String>) {
+        if self.trouble != trouble {
+            self.trouble = trouble;
+            self.report();
+        }
+    }
+
+    pub(super) fn report(&mut self) {
+        let consumer = self.options.name.clone();
+        let lags: Vec<i64> = self
+            .intake
+            .committed_offsets()
+            .filter_map(|(partition, committed)| {
+                Some((self.group.membership().high_watermark(&partition.0, partition.1)? - committed).max(0))
+            })
+            .collect();
+        let assigned = self.intake.places().count();
+        let lag_records = (!lags.is_empty() || assigned == 0).then(|| lags.iter().sum());
+        if let Some(lag) = lag_records {
+            metrics::gauge!("consumer_lag_records", "consumer" => consumer.clone()).set(lag as f64);
+        }
+        metrics::gauge!("consumer_partitions", "consumer" => consumer).set(assigned as f64);
+        if matches!(self.in_hand, InHand::Nothing) && lag_records == Some(0) && self.trouble.is_none() {
+            self.progress_at = Instant::now();
+        }
+        let disconnected =
+            || (!self.group.membership().is_connected()).then(|| "no broker is connected".to_owned());
+        (self.health)(&ConsumerHealth {
+            assigned,
+            lag_records,
+            without_progress: self.progress_at.elapsed(),
+            trouble: self.trouble.clone().or_else(disconnected),
+        });
+    }
+}

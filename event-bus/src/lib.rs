@@ -1,0 +1,23 @@
+//! Kafka, as Tradewind uses it: topics, an ordered publisher, the tail of a topic, and a consumer whose place
+//! is a checkpoint in Postgres.
+//!
+//! Never: a decision, a projection, a Kafka transaction, or an offset of Kafka's taken for the truth.
+//! Only the relay publishes; only sagas and the query side consume.
+//! Read next: [`OrderedPublisher`] (how the order is kept), then [`run_consumer`] (how an effect happens once).
+
+mod batch;
+mod config;
+mod consumer;
+mod publisher;
+mod tail;
+mod topics;
+
+pub mod checkpoint;
+
+pub use batch::{Batch, BatchHandler, Checkpoint, CheckpointMove, HandlerError, Record};
+pub use checkpoint::CheckpointError;
+pub use config::{BusConfig, InvalidProperty, KafkaProperty};
+pub use consumer::{ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, run_consumer};
+pub use publisher::{OrderedPublisher, Outgoing, PublishError, Receipt};
+pub use tail::{PartitionTail, TailError, TailRecord, read_tail};
+pub use topics::{TopicError, ensure_topics};

@@ -1,0 +1,102 @@
+//! One topic per context, made once, never with another number of partitions.
+//!
+//! Never: a topic that forgets (no retention limit), or one made by the broker on its own.
+//! Read next: [`crate::OrderedPublisher`].
+
+use std::time::{Duration, Instant};
+
+use events::{Context, TOPIC_PARTITIONS};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::BusConfig;
+use crate::config::Logged;
+
+/// A broker that does not answer within this is not there.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// A new topic is known to every broker within this.
+const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
+const VISIBLE_POLL: Duration = Duration::from_millis(50);
+
+/// Why the topics are not as they must be.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    #[error(
+        "topic {topic} has {given} partitions and must have {allowed}: streams would change their partition"
+    )]
+    OtherPartitionCount { topic: String, given: usize, allowed: i32 },
+    #[error("topic {topic} can't be made: {cause}")]
+    Refused { topic: String, cause: RDKafkaErrorCode },
+    #[error("topic {topic} was made and is not there after {waited_ms} ms")]
+    NotThere { topic: String, waited_ms: u128 },
+    #[error("Kafka at {brokers} does not answer: {cause}")]
+    Unreachable { brokers: String, cause: KafkaError },
+}
+
+/// Makes the topics of all contexts where they are absent, with `replication` copies (two in sync from three up).
+///
+/// # Errors
+/// [`TopicError`]: the platform can't run; tell the user.
+pub async fn ensure_topics(config: &BusConfig, replication: i32) -> Result<(), TopicError> {
+    let unreachable = |cause| TopicError::Unreachable { brokers: config.brokers.clone(), cause };
+    let admin: AdminClient<Logged> =
+        config.client(&[], &[]).create_with_context(Logged).map_err(unreachable)?;
+    let topics = Context::ALL.map(|context| config.topic(context));
+    let min_in_sync = if replication >= 3 { "2" } else { "1" };
+    let wanted: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|topic| {
+            NewTopic::new(topic, TOPIC_PARTITIONS, TopicReplication::Fixed(replication))
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", "-1")
+                .set("retention.bytes", "-1")
+                .set("unclean.leader.election.enable", "false")
+                .set("min.insync.replicas", min_in_sync)
+        })
+        .collect();
+    let options =
+        AdminOptions::new().request_timeout(Some(ANSWER_LIMIT)).operation_timeout(Some(ANSWER_LIMIT));
+    for outcome in admin.create_topics(&wanted, &options).await.map_err(unreachable)? {
+        match outcome {
+            Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, cause)) => return Err(TopicError::Refused { topic, cause }),
+        }
+    }
+    let brokers = config.brokers.clone();
+    let checked = tokio::task::spawn_blocking(move || {
+        topics.iter().try_for_each(|topic| check_partitions(&admin, topic, &brokers))
+    });
+    checked.await.expect("the check of the topics does not panic")
+}
+
+/// Waits until the topic is known, and compares its partitions. Blocks.
+fn check_partitions(admin: &AdminClient<Logged>, topic: &str, brokers: &str) -> Result<(), TopicError> {
+    let started = Instant::now();
+    loop {
+        let metadata = admin
+            .inner()
+            .fetch_metadata(Some(topic), ANSWER_LIMIT)
+            .map_err(|cause| TopicError::Unreachable { brokers: brokers.to_owned(), cause })?;
+        let given = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic && found.error().is_none())
+            .map_or(0, |found| found.partitions().len());
+        match i32::try_from(given) {
+            Ok(TOPIC_PARTITIONS) => return Ok(()),
+            Ok(0) if started.elapsed() < VISIBLE_LIMIT => std::thread::sleep(VISIBLE_POLL),
+            Ok(0) => {
+                let waited_ms = started.elapsed().as_millis();
+                return Err(TopicError::NotThere { topic: topic.to_owned(), waited_ms });
+            }
+            _ => {
+                return Err(TopicError::OtherPartitionCount {
+                    topic: topic.to_owned(),
+                    given,
+                    allowed: TOPIC_PARTITIONS,
+                });
+            }
+        }
+    }
+}

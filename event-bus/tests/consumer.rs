@@ -1,0 +1,221 @@
+//! The consumer on a real Kafka and a real Postgres: every effect once, in order, through restarts, retries,
+//! duplicates, poison and checkpoints that others moved.
+
+mod support;
+
+use std::sync::Arc;
+
+use event_bus::{ConsumerError, HandlerError};
+use support::{
+    CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
+    put_by_hand,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_record_takes_effect_once_and_in_order_in_batches() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=3_000).await;
+    let keeper = Keeper::new(&ledger, "a");
+    let running = keeper.start(&bus);
+    assert_once_and_in_order(&ledger.when_entries(3_000).await, 1..=3_000);
+    running
+        .when_health("no lag, no trouble", |health| {
+            health.lag_records == Some(0) && health.trouble.is_none() && health.assigned == 12
+        })
+        .await;
+    running.stop().await;
+    let batches = keeper.batches.lock().expect("no panic").clone();
+    assert!(batches.iter().all(|&records| records <= 50), "{batches:?}");
+    assert!(batches.iter().any(|&records| records > 1), "{batches:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_started_before_any_record_hears_the_first() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    let running = Keeper::new(&ledger, "a").start(&bus);
+    running.when_health("all partitions are assigned", |health| health.assigned == 12).await;
+    publish(&bus, 1..=100).await;
+    assert_once_and_in_order(&ledger.when_entries(100).await, 1..=100);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_at_the_checkpoint() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=500).await;
+    let first = Keeper::new(&ledger, "a").start(&bus);
+    ledger.when_entries(500).await;
+    first.stop().await;
+    publish(&bus, 501..=1_000).await;
+    let second = Keeper::new(&ledger, "b").start(&bus);
+    assert_once_and_in_order(&ledger.when_entries(1_000).await, 1..=1_000);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_killed_in_the_middle_neither_lose_nor_repeat_an_effect() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=4_000).await;
+    for life in 1..=3 {
+        let running = Keeper::new(&ledger, &format!("life {life}")).start(&bus);
+        ledger.when_entries(life * 1_000).await;
+        running.kill().await;
+    }
+    let last = Keeper::new(&ledger, "last").start(&bus);
+    assert_once_and_in_order(&ledger.when_entries(4_000).await, 1..=4_000);
+    last.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebalance_under_load_neither_loses_nor_repeats_an_effect() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    let first = Keeper::new(&ledger, "first").start(&bus);
+    publish(&bus, 1..=2_000).await;
+    ledger.when_entries(500).await;
+    let second = Keeper::new(&ledger, "second").start(&bus);
+    for chunk in 1..=20 {
+        publish(&bus, 2_000 + (chunk - 1) * 200 + 1..=2_000 + chunk * 200).await;
+    }
+    second.when_health("it has its share", |health| health.assigned == 6).await;
+    publish(&bus, 6_001..=8_000).await;
+    ledger.when_entries(7_000).await;
+    first.stop().await;
+    publish(&bus, 8_001..=9_000).await;
+    let entries = ledger.when_entries(9_000).await;
+    assert_once_and_in_order(&entries, 1..=9_000);
+    for by in ["first", "second"] {
+        assert!(entries.iter().any(|entry| entry.by == by), "{by} had its part");
+    }
+    second.when_health("it has all", |health| health.assigned == 12).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_to_be_tried_again_comes_again_whole_and_in_order() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=500).await;
+    let busy = || HandlerError::Retry("the provider is away".to_owned());
+    let keeper = Keeper::new(&ledger, "a").fails_with((0..5).map(|_| busy()));
+    let running = keeper.start(&bus);
+    running
+        .when_health("the reason is told", |health| {
+            health.trouble.as_deref() == Some("to be tried again: the provider is away")
+        })
+        .await;
+    assert_once_and_in_order(&ledger.when_entries(500).await, 1..=500);
+    running.when_health("the trouble is over", |health| health.trouble.is_none()).await;
+    publish(&bus, 501..=600).await;
+    assert_once_and_in_order(&ledger.when_entries(600).await, 1..=600);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_another_moved_on_is_read_again_and_followed() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=1_000).await;
+    let keeper = Keeper::new(&ledger, "a");
+    let partition = home(&event(1));
+    // Another has handled the first 30 records of the partition, and says so before our first commit.
+    let done = &support::expected(1..=1_000)[&partition][..30];
+    *keeper.meddle.lock().expect("no panic") = Some(format!(
+        "INSERT INTO checkpoints VALUES ('keeper', '{}', {partition}, 30, {})",
+        bus.topic(CONTEXT),
+        done[29]
+    ));
+    let running = keeper.start(&bus);
+    let ours: Vec<i64> = (1..=1_000).filter(|position| !done.contains(position)).collect();
+    let entries = ledger.when_entries(ours.len()).await;
+    assert_once_and_in_order(&entries, ours);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_was_set_back_leads_back() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=500).await;
+    let keeper = Keeper::new(&ledger, "a");
+    let running = keeper.start(&bus);
+    ledger.when_entries(500).await;
+    let partition = home(&event(1));
+    let again = support::expected(1..=500)[&partition].clone();
+    // As a restore would: effects and checkpoint of one partition are gone.
+    *keeper.meddle.lock().expect("no panic") = Some(format!(
+        "BEGIN; DELETE FROM ledger WHERE partition = {partition};
+         UPDATE checkpoints SET next_offset = 0, last_position = 0 WHERE partition = {partition}; COMMIT"
+    ));
+    publish(&bus, 501..=600).await;
+    let entries = ledger.when_entries(600).await;
+    assert_once_and_in_order(&entries, 1..=600);
+    assert!(!again.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_with_old_positions_have_no_effect_and_are_passed() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=200).await;
+    publish(&bus, 101..=200).await;
+    let running = Keeper::new(&ledger, "a").start(&bus);
+    ledger.when_passed(300).await;
+    publish(&bus, 150..=250).await;
+    ledger.when_passed(401).await;
+    assert_once_and_in_order(&ledger.entries().await, 1..=250);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_and_strangers_are_handed_on_as_errors_and_what_follows_is_read() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=50).await;
+    let partition = home(&event(1));
+    put_by_hand(&bus, partition, "stock-SKU1", b"{\"not\": \"an event\"}").await;
+    // A record of another partition's stream, with a position that would hide all that follows here.
+    let stranger =
+        (0..).map(|n| event_of(9_999, &format!("stock-S{n}"))).find(|event| home(event) != partition);
+    let stranger = stranger.expect("some stream has another partition");
+    put_by_hand(&bus, partition, stranger.stream.as_str(), &outgoing(&stranger).value).await;
+    publish(&bus, 51..=100).await;
+    let running = Keeper::new(&ledger, "a").start(&bus);
+    let entries = ledger.when_entries(102).await;
+    running.stop().await;
+    let (poison, good): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.position == 0);
+    assert_once_and_in_order(&good, 1..=100);
+    assert_eq!(poison.iter().map(|entry| entry.partition).collect::<Vec<_>>(), [partition, partition]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_beyond_the_topic_stops_the_consumer_and_is_named() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=100).await;
+    let topic = bus.topic(CONTEXT);
+    let partition = home(&event(1));
+    ledger
+        .execute(&format!("INSERT INTO checkpoints VALUES ('keeper', '{topic}', {partition}, 5000, 9)"))
+        .await;
+    let error = Keeper::new(&ledger, "a").start(&bus).ended().await.expect_err("it must not go on");
+    match error {
+        ConsumerError::OutOfRange {
+            topic: named, partition: at, next_offset: 5_000, low: 0, high, ..
+        } => {
+            assert_eq!((named, at), (topic, partition));
+            assert_eq!(high, support::expected(1..=100)[&partition].len() as i64);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fatal_answer_stops_the_consumer_with_its_reason() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=10).await;
+    let keeper =
+        Keeper::new(&ledger, "a").fails_with([HandlerError::Fatal("the log has a new epoch".to_owned())]);
+    let error = keeper.start(&bus).ended().await.expect_err("it must not go on");
+    assert!(
+        matches!(&error, ConsumerError::Fatal { consumer, reason }
+            if consumer == "keeper" && reason == "the log has a new epoch"),
+        "{error}"
+    );
+    assert_eq!(ledger.entries().await, []);
+    assert_eq!(Arc::strong_count(&keeper), 1, "nothing of it is left running");
+}

@@ -1,0 +1,275 @@
+//! Group commit: one task per store that takes whatever appends wait and sends them as one batch.
+//!
+//! One batch is under way at a time and there is no timer: an idle log appends at once, a busy one batches by itself.
+//! The task has a connection of its own. When that breaks while a batch is under way, nobody knows whether the batch was
+//! committed; so it is sent again, which the version checks make harmless, and a command that now meets its own events
+//! in the log is known to have been appended ([`own_events`]). Callers get a definite answer.
+//!
+//! Never: an unbounded queue, a timer, or two batches at once. A caller who is gone changes nothing.
+//! Read next: `batch.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{ClientWrapper, Object, Pool, PoolError};
+use events::Context;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::append::Prepared;
+use crate::error::said;
+use crate::failure::{Failure, own_events};
+use crate::{AppendError, Appended, StoreError, StoreOptions, batch};
+
+/// No answer for that long, and the connection counts as broken. Longer than the function waits for the lock.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
+const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// What every command counts at least against the queue's bytes.
+const COMMAND_BYTES_MIN: usize = 512;
+
+type Outcome = Result<Appended, AppendError>;
+
+/// The way to the appender's task.
+pub(crate) struct Appender {
+    context: Context,
+    queue: mpsc::Sender<Waiting>,
+    queue_bytes: Arc<Semaphore>,
+    queue_bytes_max: usize,
+    stop: CancellationToken,
+    task: TaskTracker,
+}
+
+/// An append in the queue, and who wants to know what became of it.
+struct Waiting {
+    prepared: Prepared,
+    caller: oneshot::Sender<Outcome>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Appender {
+    /// Starts the task, with its connection.
+    pub(crate) async fn start(
+        context: Context,
+        pool: Pool,
+        options: StoreOptions,
+    ) -> Result<Self, PoolError> {
+        let client = Object::take(pool.get().await?);
+        let (queue, waiting) = mpsc::channel(options.queue_commands_max);
+        let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
+        let stop = CancellationToken::new();
+        let task = TaskTracker::new();
+        let worker = Worker { context, pool, client: Some(client), options, waiting, held_back: None };
+        task.spawn(worker.run(stop.clone()));
+        task.close();
+        Ok(Self {
+            context,
+            queue,
+            queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
+            queue_bytes_max,
+            stop,
+            task,
+        })
+    }
+
+    /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.
+    pub(crate) fn submit(
+        &self,
+        prepared: Prepared,
+    ) -> Result<impl Future<Output = Outcome> + use<>, AppendError> {
+        let bytes = prepared.bytes.max(COMMAND_BYTES_MIN).min(self.queue_bytes_max);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let overloaded = |what, queued, max| AppendError::Overloaded { what, queued, max };
+        let Ok(room) = Arc::clone(&self.queue_bytes).try_acquire_many_owned(permits) else {
+            let queued = self.queue_bytes_max - self.queue_bytes.available_permits();
+            return Err(overloaded("bytes", queued, self.queue_bytes_max));
+        };
+        let context = self.context;
+        let (caller, answer) = oneshot::channel();
+        match self.queue.try_send(Waiting { prepared, caller, _room: room }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                let max = self.queue.max_capacity();
+                return Err(overloaded("appends", max, max));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                return Err(StoreError::ShuttingDown { context }.into());
+            }
+        }
+        Ok(async move { answer.await.unwrap_or(Err(StoreError::ShuttingDown { context }.into())) })
+    }
+
+    /// Closes the queue and waits until it is empty.
+    pub(crate) async fn shutdown(&self) {
+        self.stop.cancel();
+        self.task.wait().await;
+    }
+}
+
+struct Worker {
+    context: Context,
+    pool: Pool,
+    client: Option<ClientWrapper>,
+    options: StoreOptions,
+    waiting: mpsc::Receiver<Waiting>,
+    /// Taken from the queue and too much for the batch: it begins the next.
+    held_back: Option<Waiting>,
+}
+
+impl Worker {
+    async fn run(mut self, stop: CancellationToken) {
+        while let Some(first) = self.next(&stop).await {
+            let batch = self.fill(first);
+            self.measure(&batch);
+            let started = Instant::now();
+            self.settle(batch, started, false).await;
+            metrics::histogram!("tradewind_append_duration_seconds", "context" => self.context.name())
+                .record(started.elapsed());
+        }
+    }
+
+    /// The next append, as soon as there is one; none when the store was told to stop and all are done.
+    async fn next(&mut self, stop: &CancellationToken) -> Option<Waiting> {
+        if let Some(held_back) = self.held_back.take() {
+            return Some(held_back);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                self.waiting.close();
+                self.waiting.recv().await
+            }
+            next = self.waiting.recv() => next,
+        }
+    }
+
+    /// Whatever waits, up to the limits.
+    fn fill(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut events = first.prepared.events.len();
+        let mut batch = vec![first];
+        while batch.len() < self.options.batch_commands_max {
+            let Ok(next) = self.waiting.try_recv() else { break };
+            events += next.prepared.events.len();
+            if events > self.options.batch_events_max {
+                self.held_back = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        batch
+    }
+
+    /// Sends the batch until its outcome is known, and tells each caller. `open`: it was sent before and may be in the log.
+    async fn settle(&mut self, batch: Vec<Waiting>, started: Instant, mut open: bool) {
+        let mut pause = RECONNECT_PAUSE_MIN;
+        loop {
+            match self.attempt(&batch, open).await {
+                Ok(outcomes) => return self.tell(batch, outcomes),
+                Err(Failure::Refused(cause)) if batch.len() > 1 => {
+                    // One of them is to blame. The others shall not suffer for it.
+                    warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
+                    for alone in batch {
+                        Box::pin(self.settle(vec![alone], started, open)).await;
+                    }
+                    return;
+                }
+                Err(Failure::Refused(cause)) => return self.fail(batch, || self.database_error(&cause)),
+                Err(Failure::NotNow(cause)) if !open => {
+                    self.client = None;
+                    return self.fail(batch, || self.database_error(&cause));
+                }
+                Err(Failure::NotNow(_) | Failure::NotSent) => self.client = None,
+                Err(Failure::Open) => {
+                    self.client = None;
+                    open = true;
+                }
+            }
+            let (context, waited) = (self.context, started.elapsed());
+            if waited > self.options.outage_wait_max {
+                return self.fail(batch, || match open {
+                    true => StoreError::OutcomeUnknown { context, waited },
+                    false => StoreError::Unavailable { context, waited },
+                });
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
+        }
+    }
+
+    async fn attempt(&mut self, batch: &[Waiting], open: bool) -> Result<Vec<Outcome>, Failure> {
+        let client = connection(&mut self.client, &self.pool, self.context).await?;
+        let prepared: Vec<&Prepared> = batch.iter().map(|waiting| &waiting.prepared).collect();
+        let sent = async {
+            let mut outcomes = batch::append(client, &prepared).await?;
+            if open {
+                for (outcome, own) in outcomes.iter_mut().zip(own_events(client, &prepared).await?) {
+                    if let (Err(_), Some(appended)) = (&outcome, own) {
+                        *outcome = Ok(appended);
+                    }
+                }
+            }
+            Ok(outcomes)
+        };
+        match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
+            Ok(answer) => answer.map_err(Failure::of),
+            Err(_) => Err(Failure::Open),
+        }
+    }
+
+    fn tell(&self, batch: Vec<Waiting>, outcomes: Vec<Outcome>) {
+        let conflicts =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(e) if e.is_conflict())).count();
+        metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.name())
+            .increment(conflicts as u64);
+        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+            // A caller who is gone does not want to know.
+            let _ = waiting.caller.send(outcome);
+        }
+    }
+
+    fn fail(&self, batch: Vec<Waiting>, error: impl Fn() -> StoreError) {
+        warn!(context = %self.context, commands = batch.len(), error = %error(), "appends failed");
+        for waiting in batch {
+            let _ = waiting.caller.send(Err(error().into()));
+        }
+    }
+
+    fn database_error(&self, cause: &Arc<tokio_postgres::Error>) -> StoreError {
+        StoreError::Database { context: self.context, doing: "append", cause: Arc::clone(cause) }
+    }
+
+    fn measure(&self, batch: &[Waiting]) {
+        let events: usize = batch.iter().map(|waiting| waiting.prepared.events.len()).sum();
+        let context = self.context.name();
+        metrics::histogram!("tradewind_append_batch_commands", "context" => context)
+            .record(batch.len() as f64);
+        metrics::histogram!("tradewind_append_batch_events", "context" => context).record(events as f64);
+        metrics::gauge!("tradewind_append_queue_commands", "context" => context)
+            .set(self.waiting.len() as f64);
+    }
+}
+
+/// The connection that there is, or a new one. It belongs to the appender alone and does not count against the pool.
+async fn connection<'a>(
+    client: &'a mut Option<ClientWrapper>,
+    pool: &Pool,
+    context: Context,
+) -> Result<&'a ClientWrapper, Failure> {
+    match client.take().filter(|client| !client.is_closed()) {
+        Some(living) => Ok(client.insert(living)),
+        None => match tokio::time::timeout(ANSWER_WAIT_MAX, pool.get()).await {
+            Ok(Ok(object)) => {
+                info!(%context, "the appender has a new connection");
+                Ok(client.insert(Object::take(object)))
+            }
+            Ok(Err(cause)) => {
+                let error = StoreError::NoConnection { context, cause: Arc::new(cause) };
+                warn!(%context, %error, "the appender has no connection");
+                Err(Failure::NotSent)
+            }
+            Err(_) => Err(Failure::NotSent),
+        },
+    }
+}

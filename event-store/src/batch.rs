@@ -1,0 +1,300 @@
+//! One call of the SQL function `append`: a batch of commands in, what became of each out.
+//!
+//! The columns here are the parameters there, name by name and in the same order; what they mean is written there.
+//! Never: a judgement. The function judges; this only spells.
+//! Read next: `migrations/context/V1__event_log.sql`.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::ClientWrapper;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::{Json, ToSql};
+use uuid::Uuid;
+
+use crate::append::Prepared;
+use crate::{Answer, StoredAnswer, StreamWrite};
+use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
+
+/// Sends the batch and returns, in its order, what became of each command.
+///
+/// # Errors
+/// Whatever the database says. Nothing of the batch is in the log when it says it with a SQLSTATE about the statement;
+/// otherwise that is open.
+pub(crate) async fn append(
+    client: &ClientWrapper,
+    batch: &[&Prepared],
+) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
+    let columns = Columns::of(batch);
+    let parameters = columns.parameters();
+    let placeholders: Vec<String> = (1..=parameters.len()).map(|n| format!("${n}")).collect();
+    let statement =
+        client.prepare_cached(&format!("SELECT * FROM append({})", placeholders.join(", "))).await?;
+    // The rows end with ReadyForQuery, which the server sends after the commit.
+    let rows = client.query(&statement, &parameters).await?;
+    assert_eq!(rows.len(), batch.len(), "append() returns one row for each command");
+    batch.iter().zip(&rows).map(|(prepared, row)| columns.outcome(prepared, row)).collect()
+}
+
+#[derive(Default)]
+struct Columns<'a> {
+    streams: Ordinals<&'a str>,
+    keys: Ordinals<&'a str>,
+    command_keys: Vec<Option<i32>>,
+    command_fingerprints: Vec<Option<&'a [u8]>>,
+    command_statuses: Vec<Option<i16>>,
+    command_bodies: Vec<Option<Json<&'a Value>>>,
+    command_moves: Vec<i32>,
+    command_writes: Vec<i32>,
+    command_events: Vec<i32>,
+
+    checkpoints: Ordinals<(&'a str, &'a str, i32)>,
+    checkpoint_consumers: Vec<&'a str>,
+    checkpoint_topics: Vec<&'a str>,
+    checkpoint_partitions: Vec<i32>,
+    move_checkpoints: Vec<i32>,
+    move_from_offsets: Vec<i64>,
+    move_to_offsets: Vec<i64>,
+    move_last_positions: Vec<i64>,
+
+    write_streams: Vec<i32>,
+    write_versions: Vec<i32>,
+    write_events: Vec<i32>,
+
+    event_commands: Vec<i32>,
+    event_ordinals: Vec<i32>,
+    event_streams: Vec<i32>,
+    event_versions: Vec<i32>,
+    event_ids: Vec<Uuid>,
+    event_types: Vec<&'static str>,
+    event_schema_versions: Vec<i16>,
+    event_payloads: Vec<Json<&'a RawValue>>,
+    event_metadata: Vec<Json<&'a RawValue>>,
+
+    deadline_commands: Vec<i32>,
+    deadline_ids: Vec<&'a str>,
+    deadline_streams: Vec<Option<&'a str>>,
+    deadline_due_ats: Vec<Option<DateTime<Utc>>>,
+    deadline_bodies: Vec<Option<Json<&'a Value>>>,
+
+    parked_commands: Vec<i32>,
+    parked_consumers: Vec<&'a str>,
+    parked_topics: Vec<&'a str>,
+    parked_partitions: Vec<i32>,
+    parked_offsets: Vec<i64>,
+    parked_streams: Vec<&'a str>,
+    parked_positions: Vec<Option<i64>>,
+    parked_keys: Vec<&'a [u8]>,
+    parked_payloads: Vec<&'a [u8]>,
+    parked_reasons: Vec<&'a str>,
+
+    /// By the ordinals that `subject` speaks in.
+    moves: Vec<&'a CheckpointMove>,
+    writes: Vec<&'a StreamWrite>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &[&'a Prepared]) -> Self {
+        let mut columns = Self::default();
+        for (command, prepared) in (1..).zip(batch) {
+            columns.add_claim(prepared);
+            columns.add_moves(prepared);
+            columns.add_writes(command, prepared);
+            columns.add_deadlines(command, &prepared.append.deadlines);
+            columns.add_parked(command, &prepared.append.parked);
+        }
+        columns
+    }
+
+    fn add_claim(&mut self, prepared: &'a Prepared) {
+        let claim = prepared.append.claim.as_ref();
+        self.command_keys.push(claim.map(|claim| self.keys.of(&claim.key)));
+        self.command_fingerprints.push(claim.map(|claim| &claim.fingerprint[..]));
+        // A status that is none is left to the table's constraint.
+        let status = |claim: &crate::IdempotencyClaim| i16::try_from(claim.answer.status).unwrap_or(i16::MAX);
+        self.command_statuses.push(claim.map(status));
+        self.command_bodies.push(claim.map(|claim| Json(&claim.answer.body)));
+    }
+
+    fn add_moves(&mut self, prepared: &'a Prepared) {
+        self.command_moves.push(count(&prepared.append.checkpoints));
+        for checkpoint in &prepared.append.checkpoints {
+            let named = (checkpoint.consumer.as_str(), checkpoint.topic.as_str(), checkpoint.partition);
+            let ordinal = self.checkpoints.of(named);
+            if self.checkpoint_topics.len() < self.checkpoints.named.len() {
+                self.checkpoint_consumers.push(named.0);
+                self.checkpoint_topics.push(named.1);
+                self.checkpoint_partitions.push(named.2);
+            }
+            self.move_checkpoints.push(ordinal);
+            self.move_from_offsets.push(checkpoint.from_offset);
+            self.move_to_offsets.push(checkpoint.to_offset);
+            self.move_last_positions.push(checkpoint.last_position);
+            self.moves.push(checkpoint);
+        }
+    }
+
+    fn add_writes(&mut self, command: i32, prepared: &'a Prepared) {
+        self.command_writes.push(count(&prepared.append.writes));
+        self.command_events.push(count(&prepared.events));
+        let mut encoded = (1..).zip(&prepared.events);
+        for write in &prepared.append.writes {
+            let stream = self.streams.of(write.stream.as_str());
+            self.write_streams.push(stream);
+            self.write_versions.push(write.expected_version);
+            self.write_events.push(count(&write.events));
+            self.writes.push(write);
+            for (version, (new, (ordinal, encoded))) in
+                (write.expected_version.saturating_add(1)..).zip(write.events.iter().zip(&mut encoded))
+            {
+                self.event_commands.push(command);
+                self.event_ordinals.push(ordinal);
+                self.event_streams.push(stream);
+                self.event_versions.push(version);
+                self.event_ids.push(new.event_id);
+                self.event_types.push(new.event.event_type());
+                self.event_schema_versions
+                    .push(i16::try_from(new.event.schema_version()).expect("schema versions are small"));
+                self.event_payloads.push(Json(&encoded.payload));
+                self.event_metadata.push(Json(&encoded.metadata));
+            }
+        }
+    }
+
+    fn add_deadlines(&mut self, command: i32, changes: &'a [DeadlineChange]) {
+        for change in changes {
+            let (id, set) = match change {
+                DeadlineChange::Set { id, stream, due_at, command } => (id, Some((stream, due_at, command))),
+                DeadlineChange::Clear { id } => (id, None),
+            };
+            self.deadline_commands.push(command);
+            self.deadline_ids.push(id);
+            self.deadline_streams.push(set.map(|(stream, ..)| stream.as_str()));
+            self.deadline_due_ats.push(set.map(|(_, due_at, _)| *due_at));
+            self.deadline_bodies.push(set.map(|(.., body)| Json(body)));
+        }
+    }
+
+    fn add_parked(&mut self, command: i32, parked: &'a [ParkedEvent]) {
+        for record in parked {
+            self.parked_commands.push(command);
+            self.parked_consumers.push(&record.consumer);
+            self.parked_topics.push(&record.topic);
+            self.parked_partitions.push(record.partition);
+            self.parked_offsets.push(record.offset);
+            self.parked_streams.push(record.stream.as_str());
+            self.parked_positions.push(record.position);
+            self.parked_keys.push(&record.key);
+            self.parked_payloads.push(&record.payload);
+            self.parked_reasons.push(&record.reason);
+        }
+    }
+
+    /// In the order of the function's parameters.
+    #[rustfmt::skip]
+    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        vec![
+            &self.streams.named, &self.keys.named, &self.command_keys, &self.command_fingerprints,
+            &self.command_statuses, &self.command_bodies, &self.command_moves, &self.command_writes,
+            &self.command_events,
+            &self.checkpoint_consumers, &self.checkpoint_topics, &self.checkpoint_partitions,
+            &self.move_checkpoints, &self.move_from_offsets, &self.move_to_offsets, &self.move_last_positions,
+            &self.write_streams, &self.write_versions, &self.write_events,
+            &self.event_commands, &self.event_ordinals, &self.event_streams, &self.event_versions,
+            &self.event_ids, &self.event_types, &self.event_schema_versions, &self.event_payloads,
+            &self.event_metadata,
+            &self.deadline_commands, &self.deadline_ids, &self.deadline_streams, &self.deadline_due_ats,
+            &self.deadline_bodies,
+            &self.parked_commands, &self.parked_consumers, &self.parked_topics, &self.parked_partitions,
+            &self.parked_offsets, &self.parked_streams, &self.parked_positions, &self.parked_keys,
+            &self.parked_payloads, &self.parked_reasons,
+        ]
+    }
+
+    /// What the function's row says about a command; the outer error is a row that cannot be read.
+    fn outcome(
+        &self,
+        prepared: &Prepared,
+        row: &Row,
+    ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
+        let subject = |row: &Row| -> Result<usize, tokio_postgres::Error> {
+            let ordinal: i32 = row.try_get("subject")?;
+            Ok(usize::try_from(ordinal).expect("ordinals count from 1") - 1)
+        };
+        Ok(match row.try_get::<_, &str>("outcome")? {
+            "appended" => Ok(Appended {
+                first_position: row.try_get("first_position")?,
+                last_position: row.try_get("last_position")?,
+                recorded_at: row.try_get("recorded_at")?,
+            }),
+            "answered" => Err(AppendError::AlreadyAnswered(stored_answer(row)?)),
+            "key_reused" => {
+                let claim = prepared.append.claim.as_ref().expect("only a claimed key can be reused");
+                Err(AppendError::KeyReused { key: claim.key.clone() })
+            }
+            "checkpoint_lost" => {
+                let lost = self.moves[subject(row)?];
+                Err(AppendError::CheckpointLost {
+                    consumer: lost.consumer.clone(),
+                    topic: lost.topic.clone(),
+                    partition: lost.partition,
+                    actual_offset: row.try_get("actual")?,
+                })
+            }
+            "conflict" => {
+                let write = self.writes[subject(row)?];
+                let actual: i64 = row.try_get("actual")?;
+                Err(AppendError::Conflict {
+                    stream: write.stream.clone(),
+                    expected: write.expected_version,
+                    actual: i32::try_from(actual).expect("versions are integers in the table"),
+                })
+            }
+            other => unreachable!("append() has no outcome {other:?}"),
+        })
+    }
+}
+
+/// The answer in a row of the function, or of a query that names its columns alike.
+pub(crate) fn stored_answer(row: &Row) -> Result<StoredAnswer, tokio_postgres::Error> {
+    let fingerprint: &[u8] = row.try_get("answer_fingerprint")?;
+    let status: i16 = row.try_get("answer_status")?;
+    Ok(StoredAnswer {
+        answer: Answer {
+            status: u16::try_from(status).expect("idempotency_keys_status_is_http"),
+            body: row.try_get("answer_body")?,
+        },
+        fingerprint: fingerprint.try_into().expect("idempotency_keys_fingerprint_is_sha256"),
+        first_position: row.try_get("first_position")?,
+        last_position: row.try_get("last_position")?,
+        answered_at: row.try_get("recorded_at")?,
+    })
+}
+
+fn count<T>(items: &[T]) -> i32 {
+    i32::try_from(items.len()).expect("a command is bounded by its queue's bytes")
+}
+
+/// Names each thing once and gives it an ordinal, from 1.
+struct Ordinals<T> {
+    named: Vec<T>,
+    ordinals: HashMap<T, i32>,
+}
+
+impl<T> Default for Ordinals<T> {
+    fn default() -> Self {
+        Self { named: Vec::new(), ordinals: HashMap::new() }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Ordinals<T> {
+    fn of(&mut self, thing: T) -> i32 {
+        *self.ordinals.entry(thing).or_insert_with(|| {
+            self.named.push(thing);
+            count(&self.named)
+        })
+    }
+}

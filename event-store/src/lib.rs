@@ -1,0 +1,37 @@
+//! The event store: one append-only log per context, on Postgres.
+//!
+//! Positions are 1, 2, 3, … without a gap, in commit order; the SQL function `append` is the only way in. Everything
+//! that one command has to write goes in as one [`Append`], together with whatever other commands wait.
+//! Never: Kafka, HTTP, a rule of the business, anything remote inside a transaction.
+//! Read next: [`append`](crate::Append) (how a decision becomes a fact).
+
+mod answers;
+mod append;
+mod appender;
+mod batch;
+mod cache;
+mod consumers;
+mod deadlines;
+mod error;
+mod failure;
+mod load;
+mod migrate;
+mod relay_state;
+mod retry;
+mod scan;
+mod store;
+mod unit_of_work;
+
+pub use append::{
+    Answer, Append, Appended, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, IdempotencyClaim, NewEvent,
+    ParkedEvent, StoredAnswer, StreamWrite,
+};
+pub use consumers::Checkpoint;
+pub use deadlines::Deadline;
+pub use error::{AppendError, StoreError};
+pub use load::Versioned;
+pub use migrate::{MigrateError, migrate};
+pub use relay_state::{Lease, RelayStatus};
+pub use retry::{MayBeConflict, retry_conflicts};
+pub use store::{EventStore, StoreOptions};
+pub use unit_of_work::{Committed, Decided, UnitOfWork};

@@ -1,0 +1,166 @@
+//! From a stream to an aggregate: the cached state, and what was appended after it.
+//!
+//! A cached state may be behind. That is found out where it matters, by the version check of the append, and then only
+//! the tail is read. Never: a decision that is not checked against the versions it was made on.
+//! Read next: `unit_of_work.rs`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::Aggregate;
+use events::{Event, StreamId, Version};
+use futures::TryStreamExt;
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+use tokio_postgres::types::{Json, ToSql};
+
+use crate::cache::{AnyState, Entry};
+use crate::{EventStore, StoreError};
+
+/// An aggregate and the version of its stream that it was folded from.
+#[derive(Debug)]
+pub struct Versioned<A> {
+    /// 0: the stream is empty.
+    pub version: Version,
+    pub state: Arc<A>,
+}
+
+impl<A> Clone for Versioned<A> {
+    fn clone(&self) -> Self {
+        Self { version: self.version, state: Arc::clone(&self.state) }
+    }
+}
+
+/// A state while events are folded onto it.
+struct Folding<A> {
+    version: Version,
+    state: A,
+    bytes: usize,
+}
+
+impl EventStore {
+    /// The aggregate as the cache has it, or folded from its stream. It may be behind.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked or an event of the stream cannot be read.
+    pub async fn load<A: Aggregate>(&self, stream: &StreamId) -> Result<Versioned<A>, StoreError> {
+        let mut loaded = self.load_many::<A>(std::slice::from_ref(stream)).await?;
+        Ok(loaded.remove(stream).expect("every stream that was asked for is answered"))
+    }
+
+    /// The same for many streams of one kind, with one query for all that the cache does not have.
+    ///
+    /// # Errors
+    /// As [`EventStore::load`].
+    pub async fn load_many<A: Aggregate>(
+        &self,
+        streams: &[StreamId],
+    ) -> Result<HashMap<StreamId, Versioned<A>>, StoreError> {
+        let entries = self.load_entries::<A>(streams).await?;
+        let versioned =
+            |entry: Entry| Versioned { version: entry.version, state: state_of::<A>(entry.state) };
+        Ok(entries.into_iter().map(|(stream, entry)| (stream, versioned(entry))).collect())
+    }
+
+    /// Makes the next load of these streams read what was appended since.
+    pub fn evict(&self, streams: &[StreamId]) {
+        for stream in streams {
+            self.inner.cache.mark_behind(stream);
+        }
+    }
+
+    pub(crate) async fn load_entries<A: Aggregate>(
+        &self,
+        streams: &[StreamId],
+    ) -> Result<HashMap<StreamId, Entry>, StoreError> {
+        let mut entries = HashMap::with_capacity(streams.len());
+        let mut to_read = Vec::new();
+        for stream in streams {
+            match self.inner.cache.get(stream) {
+                Some(entry) if !entry.behind => {
+                    entries.insert(stream.clone(), entry);
+                }
+                Some(behind) => to_read.push((stream, Folding::from_entry(behind))),
+                None => to_read.push((stream, Folding { version: 0, state: A::default(), bytes: 0 })),
+            }
+        }
+        let (hits, misses) = (entries.len(), to_read.len());
+        let context = self.context().name();
+        metrics::counter!("tradewind_cache_hits_total", "context" => context).increment(hits as u64);
+        metrics::counter!("tradewind_cache_misses_total", "context" => context).increment(misses as u64);
+        if !to_read.is_empty() {
+            self.read_tails(&mut to_read).await?;
+        }
+        for (stream, folded) in to_read {
+            let entry = folded.into_entry();
+            // Names that nothing was ever written to would fill the cache for nothing.
+            if entry.version > 0 {
+                self.inner.cache.put(stream, entry.clone());
+            }
+            entries.insert(stream.clone(), entry);
+        }
+        Ok(entries)
+    }
+
+    /// Folds onto each state what its stream has after it. The rows are folded as they come, not collected.
+    async fn read_tails<A: Aggregate>(
+        &self,
+        states: &mut [(&StreamId, Folding<A>)],
+    ) -> Result<(), StoreError> {
+        let failed = |cause| self.database_error("load", cause);
+        let streams: Vec<&str> = states.iter().map(|(stream, _)| stream.as_str()).collect();
+        let after: Vec<Version> = states.iter().map(|(_, folding)| folding.version).collect();
+        let client = self.client().await?;
+        let statement = client
+            .prepare_cached(
+                "SELECT (named.ordinal - 1)::integer AS index, e.position, e.version, e.type, e.schema_version, e.payload
+                   FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS named (stream, after, ordinal)
+                  CROSS JOIN LATERAL (
+                        SELECT * FROM events e
+                         WHERE e.stream = named.stream AND e.version > named.after
+                         ORDER BY e.version
+                  ) e",
+            )
+            .await
+            .map_err(failed)?;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&streams, &after];
+        let rows = client.query_raw(&statement, parameters).await.map_err(failed)?;
+        let mut rows = std::pin::pin!(rows);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            let index: i32 = row.get("index");
+            let (stream, folding) = &mut states[usize::try_from(index).expect("ordinals count from 1")];
+            folding.fold(self, stream, &row)?;
+        }
+        Ok(())
+    }
+}
+
+impl<A: Aggregate> Folding<A> {
+    fn from_entry(entry: Entry) -> Self {
+        let state = Arc::unwrap_or_clone(state_of::<A>(entry.state));
+        Self { version: entry.version, state, bytes: entry.bytes }
+    }
+
+    fn into_entry(self) -> Entry {
+        Entry { version: self.version, state: Arc::new(self.state), bytes: self.bytes, behind: false }
+    }
+
+    fn fold(&mut self, store: &EventStore, stream: &StreamId, row: &Row) -> Result<(), StoreError> {
+        let version: Version = row.get("version");
+        assert_eq!(version, self.version + 1, "{stream} is read in the order of its versions");
+        let Json(payload): Json<&RawValue> = row.get("payload");
+        let schema_version: i16 = row.get("schema_version");
+        let schema_version = u16::try_from(schema_version).expect("events_schema_version_from_1");
+        let event = Event::decode(store.context(), row.get("type"), schema_version, payload.get())
+            .map_err(|cause| store.unreadable(row.get("position"), stream, cause))?;
+        let event = A::event_of(event).expect("a stream is loaded as the aggregate whose events it holds");
+        self.state = std::mem::take(&mut self.state).evolve(&event);
+        self.version = version;
+        self.bytes = self.bytes.max(payload.get().len());
+        Ok(())
+    }
+}
+
+pub(crate) fn state_of<A: Aggregate>(state: AnyState) -> Arc<A> {
+    state.downcast().expect("a stream is loaded as one aggregate only")
+}

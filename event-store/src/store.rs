@@ -1,0 +1,145 @@
+//! The store's handle: what it holds, and how its other files ask the database.
+//!
+//! Never: SQL of its own. Read next: `append.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool, PoolError};
+use events::{CodecError, Context, Position, StreamId};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::append::{self, Prepared};
+use crate::appender::Appender;
+use crate::cache::AggregateCache;
+use crate::{Append, AppendError, Appended, StoreError, UnitOfWork};
+
+/// The limits of a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Appends that may wait.
+    pub queue_commands_max: usize,
+    /// Their size together.
+    pub queue_bytes_max: usize,
+    /// Commands sent as one batch.
+    pub batch_commands_max: usize,
+    /// Events sent as one batch; a command with more goes alone.
+    pub batch_events_max: usize,
+    /// How long an append waits for a database that went away.
+    pub outage_wait_max: Duration,
+    /// Size of the cached aggregates together.
+    pub cache_bytes_max: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            queue_commands_max: 4_096,
+            queue_bytes_max: 32 * 1024 * 1024,
+            batch_commands_max: 256,
+            batch_events_max: 4_096,
+            outage_wait_max: Duration::from_secs(15),
+            cache_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// One context's log. A clone is the same store.
+#[derive(Clone)]
+pub struct EventStore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    context: Context,
+    pool: Pool,
+    appender: Appender,
+    pub(crate) cache: AggregateCache,
+}
+
+impl EventStore {
+    /// Starts the store's appender. It has a connection of its own, made with the pool's settings.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be reached.
+    pub async fn new(context: Context, pool: Pool, options: StoreOptions) -> Result<Self, StoreError> {
+        let cache = AggregateCache::new(options.cache_bytes_max);
+        let appender = Appender::start(context, pool.clone(), options)
+            .await
+            .map_err(|cause| no_connection(context, cause))?;
+        Ok(Self { inner: Arc::new(Inner { context, pool, appender, cache }) })
+    }
+
+    pub fn context(&self) -> Context {
+        self.inner.context
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// A new, empty unit of work.
+    pub fn unit_of_work(&self) -> UnitOfWork {
+        UnitOfWork::new(self.clone())
+    }
+
+    /// Appends through this process's appender. Once this was polled the append goes on even if the caller is dropped.
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing of the append is in the log, except for [`StoreError::OutcomeUnknown`].
+    pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.submit(append::prepare(append)?)?.await
+    }
+
+    /// Takes no more appends, and returns when those that wait are done.
+    pub async fn shutdown(self) {
+        self.inner.appender.shutdown().await;
+    }
+
+    pub(crate) fn submit(
+        &self,
+        prepared: Prepared,
+    ) -> Result<impl Future<Output = Result<Appended, AppendError>> + use<>, AppendError> {
+        self.inner.appender.submit(prepared)
+    }
+
+    pub(crate) async fn client(&self) -> Result<Object, StoreError> {
+        self.inner.pool.get().await.map_err(|cause| no_connection(self.context(), cause))
+    }
+
+    /// One statement, in a transaction of its own.
+    pub(crate) async fn query(
+        &self,
+        doing: &'static str,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, StoreError> {
+        let failed = |cause| self.database_error(doing, cause);
+        let client = self.client().await?;
+        let prepared = client.prepare_cached(statement).await.map_err(failed)?;
+        client.query(&prepared, parameters).await.map_err(failed)
+    }
+
+    pub(crate) fn database_error(&self, doing: &'static str, cause: tokio_postgres::Error) -> StoreError {
+        StoreError::Database { context: self.context(), doing, cause: Arc::new(cause) }
+    }
+
+    pub(crate) fn unreadable(&self, position: Position, stream: &StreamId, cause: CodecError) -> StoreError {
+        StoreError::Unreadable {
+            context: self.context(),
+            position,
+            stream: stream.clone(),
+            cause: Arc::new(cause),
+        }
+    }
+}
+
+fn no_connection(context: Context, cause: PoolError) -> StoreError {
+    StoreError::NoConnection { context, cause: Arc::new(cause) }
+}
+
+/// A number of rows as SQL takes it.
+pub(crate) fn sql_limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
+}

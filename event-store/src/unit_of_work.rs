@@ -1,0 +1,229 @@
+//! Load, decide, and append what was decided, as one: what a command or a batch of reactions works with.
+//!
+//! A later decision in the same unit sees what the earlier ones decided, before any of it is in the log. The commit is
+//! one [`Append`](crate::Append): every stream that was read is checked for the version that was read, also where
+//! nothing was written to it, because the decision stood on it. So a refusal, too, is only given for good reason.
+//! Never: a query between the decision and its append. Read next: `append.rs`.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::Aggregate;
+use events::{Event, Metadata, StreamId, Version};
+use serde_json::Value;
+
+use crate::append::{self, Prepared};
+use crate::cache::Entry;
+use crate::load::state_of;
+use crate::{
+    Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
+    ParkedEvent, StoreError, StreamWrite,
+};
+
+/// What a decision added to its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// 0: the command was fulfilled already.
+    pub events: usize,
+    /// The stream's version with them.
+    pub version: Version,
+}
+
+/// What a commit wrote.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    pub appended: Appended,
+    /// Of every stream that the unit read or wrote.
+    pub versions: HashMap<StreamId, Version>,
+}
+
+/// One unit of work.
+pub struct UnitOfWork {
+    store: EventStore,
+    streams: HashMap<StreamId, Overlay>,
+    append: Append,
+}
+
+/// A stream as this unit sees it.
+struct Overlay {
+    /// As it was loaded.
+    base: Version,
+    /// With what the unit decided.
+    current: Entry,
+}
+
+impl UnitOfWork {
+    pub(crate) fn new(store: EventStore) -> Self {
+        Self { store, streams: HashMap::new(), append: Append::default() }
+    }
+
+    /// Loads what is not loaded yet, with one query.
+    ///
+    /// # Errors
+    /// As [`EventStore::load`].
+    pub async fn prefetch<A: Aggregate>(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
+        let missing: Vec<StreamId> =
+            streams.iter().filter(|stream| !self.streams.contains_key(stream)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        for (stream, entry) in self.store.load_entries::<A>(&missing).await? {
+            self.streams.insert(stream, Overlay { base: entry.version, current: entry });
+        }
+        Ok(())
+    }
+
+    /// The aggregate with everything that this unit decided on it so far.
+    ///
+    /// # Errors
+    /// As [`EventStore::load`].
+    pub async fn load<A: Aggregate>(&mut self, stream: &StreamId) -> Result<&A, StoreError> {
+        self.prefetch::<A>(std::slice::from_ref(stream)).await?;
+        Ok(self.loaded(stream).expect("it was loaded the line before"))
+    }
+
+    /// The same for a stream that this unit loaded before; none when it did not.
+    pub fn loaded<A: Aggregate>(&self, stream: &StreamId) -> Option<&A> {
+        let overlay = self.streams.get(stream)?;
+        Some(overlay.current.state.downcast_ref().expect("a stream is loaded as one aggregate only"))
+    }
+
+    /// Loads, decides, and notes the events. The inner error is the aggregate's refusal: nothing was noted.
+    ///
+    /// # Errors
+    /// As [`EventStore::load`].
+    pub async fn decide<A: Aggregate>(
+        &mut self,
+        stream: &StreamId,
+        command: &A::Command,
+        metadata: &Metadata,
+    ) -> Result<Result<Decided, A::Refusal>, StoreError> {
+        let decision = self.load::<A>(stream).await?.decide(command);
+        Ok(decision.map(|events| {
+            let count = events.len();
+            self.note::<A>(stream, events, metadata);
+            Decided { events: count, version: self.version(stream) }
+        }))
+    }
+
+    /// Notes events that were decided over several streams ([`domain::Write`]).
+    ///
+    /// # Panics
+    /// When the stream was not loaded in this unit, so that what was decided did not stand on it; when an event is not
+    /// one of the aggregate's.
+    pub fn write<A: Aggregate>(&mut self, stream: &StreamId, events: Vec<Event>, metadata: &Metadata) {
+        let own = |event| A::event_of(event).expect("the events are those of the aggregate");
+        self.note::<A>(stream, events.into_iter().map(own).collect(), metadata);
+    }
+
+    fn note<A: Aggregate>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
+        let overlay = self.streams.get_mut(stream).expect("a stream is loaded before it is written to");
+        if events.is_empty() {
+            return;
+        }
+        let current = &mut overlay.current;
+        let expected_version = current.version;
+        let mut state = A::clone(&state_of::<A>(current.state.clone()));
+        let mut new = Vec::with_capacity(events.len());
+        for event in events {
+            state = state.evolve(&event);
+            current.version += 1;
+            new.push(NewEvent::new(event, metadata.clone()));
+        }
+        current.state = std::sync::Arc::new(state);
+        match self.append.writes.last_mut().filter(|write| write.stream == *stream) {
+            Some(last) => last.events.extend(new),
+            None => {
+                self.append.writes.push(StreamWrite { stream: stream.clone(), expected_version, events: new })
+            }
+        }
+    }
+
+    /// The stream's version with what this unit noted; 0 when it was not loaded.
+    pub fn version(&self, stream: &StreamId) -> Version {
+        self.streams.get(stream).map_or(0, |overlay| overlay.current.version)
+    }
+
+    pub fn set_deadline(&mut self, id: &str, stream: &StreamId, due_at: DateTime<Utc>, command: Value) {
+        let (id, stream) = (id.to_owned(), stream.clone());
+        self.append.deadlines.push(DeadlineChange::Set { id, stream, due_at, command });
+    }
+
+    pub fn clear_deadline(&mut self, id: &str) {
+        self.append.deadlines.push(DeadlineChange::Clear { id: id.to_owned() });
+    }
+
+    pub fn checkpoint(&mut self, checkpoint: CheckpointMove) {
+        self.append.checkpoints.push(checkpoint);
+    }
+
+    pub fn claim(&mut self, claim: IdempotencyClaim) {
+        self.append.claim = Some(claim);
+    }
+
+    pub fn park(&mut self, parked: ParkedEvent) {
+        self.append.parked.push(parked);
+    }
+
+    /// Appends all of it. On success the cache holds the new states; on a conflict the streams that were read are read
+    /// again by whoever loads them next.
+    ///
+    /// # Errors
+    /// [`AppendError`]; on a conflict begin a new unit ([`retry_conflicts`](crate::retry_conflicts)).
+    pub async fn commit(mut self) -> Result<Committed, AppendError> {
+        self.check_what_was_only_read();
+        let prepared = append::prepare(std::mem::take(&mut self.append))?;
+        self.weigh(&prepared);
+        match self.store.submit(prepared)?.await {
+            Ok(appended) => Ok(Committed { appended, versions: self.into_cache() }),
+            Err(error) => {
+                if let AppendError::Conflict { stream, actual, .. } = &error {
+                    self.distrust(stream, *actual);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn check_what_was_only_read(&mut self) {
+        let read_only = self.streams.iter().filter(|(_, overlay)| overlay.base == overlay.current.version);
+        self.append.writes.extend(read_only.map(|(stream, overlay)| StreamWrite {
+            stream: stream.clone(),
+            expected_version: overlay.base,
+            events: Vec::new(),
+        }));
+    }
+
+    /// Notes the sizes of the new events, which the cache counts by.
+    fn weigh(&mut self, prepared: &Prepared) {
+        let mut events = prepared.events.iter();
+        for write in &prepared.append.writes {
+            for (_, event) in write.events.iter().zip(&mut events) {
+                let overlay = self.streams.get_mut(&write.stream).expect("what is written was loaded");
+                overlay.current.bytes = overlay.current.bytes.max(event.payload.get().len());
+            }
+        }
+    }
+
+    fn into_cache(self) -> HashMap<StreamId, Version> {
+        let mut versions = HashMap::with_capacity(self.streams.len());
+        for (stream, overlay) in self.streams {
+            versions.insert(stream.clone(), overlay.current.version);
+            if overlay.base < overlay.current.version {
+                self.store.inner.cache.put(&stream, overlay.current);
+            }
+        }
+        versions
+    }
+
+    fn distrust(&self, conflicting: &StreamId, actual: Version) {
+        for (stream, overlay) in &self.streams {
+            if stream == conflicting && actual < overlay.base {
+                // A version that the log does not have: the log is another one now.
+                self.store.inner.cache.remove(stream);
+            } else {
+                self.store.inner.cache.mark_behind(stream);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A log of this test's own on a real Postgres, and the means to disturb it.
+//!
+//! Never: a sleep; what is waited for is asked for, with a limit. Read next: `tests/append.rs`.
+#![allow(dead_code)] // each test file uses its part
+
+pub mod proxy;
+
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use event_store::{Append, EventStore, NewEvent, StoreOptions, StreamWrite};
+use events::inventory::StockReceived;
+use events::{Context, Metadata, Quantity, Sku, StockEvent, StreamId, Version};
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+pub const CONTEXT: Context = Context::Inventory;
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The log of one context, in a database of its own.
+pub struct TestLog {
+    /// As the owner of the database.
+    pub admin_url: String,
+    /// As the context's role.
+    pub role_url: String,
+    pub admin: Client,
+}
+
+pub async fn fresh_log(name: &str) -> TestLog {
+    let admin_url = testkit::fresh_database(name).await.url;
+    let mut admin = connect(&admin_url).await;
+    let role = format!("tradewind_{CONTEXT}");
+    admin
+        .batch_execute(&format!(
+            "DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+             CREATE SCHEMA {CONTEXT};
+             DO $$ BEGIN
+               EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = {CONTEXT}', current_database());
+             END $$;"
+        ))
+        .await
+        .expect("the owner may create a schema and a role");
+    event_store::migrate(&mut admin, CONTEXT).await.expect("the migrations apply to an empty schema");
+    admin.batch_execute(&format!("SET search_path TO {CONTEXT}")).await.expect("the schema is there");
+    let role_url = url_of(&admin_url, &role);
+    TestLog { admin_url, role_url, admin }
+}
+
+fn url_of(admin_url: &str, user: &str) -> String {
+    let (_, server) = admin_url.split_once('@').expect("DATABASE_URL names a user");
+    format!("postgres://{user}@{server}")
+}
+
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server answers");
+    // A test may kill its own backend; the client then says so.
+    tokio::spawn(connection);
+    client
+}
+
+pub fn pool(url: &str) -> Pool {
+    let config = url.parse().expect("the url is made here");
+    let manager =
+        Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(8)
+        .wait_timeout(Some(WAIT_MAX))
+        .create_timeout(Some(WAIT_MAX))
+        .recycle_timeout(Some(WAIT_MAX))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .expect("the pool's settings are complete")
+}
+
+pub async fn open(url: &str, options: StoreOptions) -> EventStore {
+    EventStore::new(CONTEXT, pool(url), options).await.expect("the server answers")
+}
+
+impl TestLog {
+    pub async fn store(&self) -> EventStore {
+        open(&self.role_url, StoreOptions::default()).await
+    }
+
+    /// Keeps every append waiting until it is released.
+    pub async fn hold(&self) -> HeldLog {
+        let holder = connect(&self.admin_url).await;
+        holder.batch_execute(&lock("pg_advisory_lock")).await.expect("nobody else holds the log for long");
+        HeldLog { holder }
+    }
+
+    /// Waits until that many appends wait for the log's lock.
+    pub async fn until_waiting(&self, count: i64) {
+        let query = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                      WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
+        until(async || {
+            self.admin.query_one(query, &[]).await.expect("pg_locks is readable").get::<_, i64>(0) == count
+        })
+        .await;
+    }
+
+    /// Ends the backends of the context's role that are at an append; how many.
+    pub async fn kill_appending_backends(&self, limit: i64) -> usize {
+        let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                      WHERE datname = current_database() AND usename = $1 AND state = 'active'
+                        AND query LIKE '%append(%' ORDER BY random() LIMIT $2";
+        let role = format!("tradewind_{CONTEXT}");
+        self.admin.query(query, &[&role, &limit]).await.expect("the owner may end backends").len()
+    }
+
+    pub async fn count(&self, table: &str) -> i64 {
+        let query = format!("SELECT count(*) FROM {table}");
+        self.admin.query_one(&query, &[]).await.expect("the table is there").get(0)
+    }
+}
+
+/// The log's lock in somebody else's hands.
+pub struct HeldLog {
+    holder: Client,
+}
+
+impl HeldLog {
+    pub async fn release(self) {
+        self.holder.batch_execute(&lock("pg_advisory_unlock")).await.expect("the lock is held");
+    }
+}
+
+fn lock(function: &str) -> String {
+    format!("SELECT {function}(x'5457'::integer, '{CONTEXT}.events'::regclass::oid::integer)")
+}
+
+/// Asks until it is so.
+#[track_caller]
+pub fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) -> impl Future<Output = ()> {
+    let asked_at = std::panic::Location::caller();
+    async move {
+        let started = Instant::now();
+        while !condition().await {
+            assert!(started.elapsed() < WAIT_MAX, "not so after {WAIT_MAX:?}: {asked_at}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+pub fn stock(name: &str) -> StreamId {
+    StreamId::stock(&sku(name))
+}
+
+pub fn sku(name: &str) -> Sku {
+    name.parse().expect("a plain SKU")
+}
+
+pub fn metadata() -> Metadata {
+    Metadata {
+        correlation_id: Uuid::now_v7(),
+        causation_id: None,
+        actor: "test".to_owned(),
+        traceparent: None,
+        idempotency_key: None,
+    }
+}
+
+/// Some stock came in.
+pub fn received(name: &str, quantity: i64) -> NewEvent {
+    let received = StockReceived {
+        sku: sku(name),
+        quantity: Quantity::try_from(quantity).expect("a positive quantity"),
+        reference: None,
+    };
+    NewEvent::new(StockEvent::from(received), metadata())
+}
+
+/// One receipt for each stream, each at the version given.
+pub fn receipts(streams: &[(&str, Version)]) -> Append {
+    let write = |&(name, expected_version): &(&str, Version)| StreamWrite {
+        stream: stock(name),
+        expected_version,
+        events: vec![received(name, 1)],
+    };
+    Append { writes: streams.iter().map(write).collect(), ..Append::default() }
+}
+
+/// A statement that appends one event to one stream past the appender.
+pub fn append_statement(stream: &StreamId, expected_version: Version, event_id: Uuid) -> String {
+    let version = expected_version + 1;
+    format!(
+        "SELECT outcome FROM append(
+             '{{{stream}}}', '{{}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{NULL}}', '{{0}}', '{{1}}', '{{1}}',
+             '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}',
+             '{{1}}', '{{{expected_version}}}', '{{1}}',
+             '{{1}}', '{{1}}', '{{1}}', '{{{version}}}', '{{{event_id}}}', '{{StockReceived}}', '{{1}}',
+             ARRAY['{{}}'::json], ARRAY['{{}}'::json],
+             '{{}}', '{{}}', '{{}}', '{{}}', '{{}}',
+             '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}', '{{}}')"
+    )
+}

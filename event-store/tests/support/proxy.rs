@@ -1,0 +1,117 @@
+//! A connection to Postgres that can be cut at the two places that matter: before the server has the request, and after
+//! it has committed and before the client has the answer.
+//!
+//! Never: a cut at a time; cuts happen at the next message. Read next: `tests/outage.rs`.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// What happens to the next message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cut {
+    None,
+    /// The client's next request does not reach the server; the connection breaks.
+    Request,
+    /// The server's next answer does not reach the client; the connection breaks.
+    Answer,
+    /// The client's connection breaks, and the server gets the request later, at [`Proxy::deliver_late`].
+    LateRequest,
+}
+
+#[derive(Clone)]
+pub struct Proxy {
+    pub url: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: String,
+    cut: Mutex<Cut>,
+    late: Mutex<Option<(OwnedWriteHalf, Vec<u8>)>>,
+    is_late: Notify,
+}
+
+impl Proxy {
+    /// In front of the server of `url`.
+    pub async fn before(url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let (user, place) = url.split_once('@').expect("the url names a user");
+        let (server, database) = place.split_once('/').expect("the url names a database");
+        let shared = Arc::new(Shared {
+            server: server.to_owned(),
+            cut: Mutex::new(Cut::None),
+            late: Mutex::new(None),
+            is_late: Notify::new(),
+        });
+        let proxy = Self { url: format!("{user}@127.0.0.1:{port}/{database}"), shared: Arc::clone(&shared) };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(Arc::clone(&shared), client));
+            }
+        });
+        proxy
+    }
+
+    pub fn cut(&self, cut: Cut) {
+        *self.shared.cut.lock().expect("nobody panics with it") = cut;
+    }
+
+    pub fn pending(&self) -> Cut {
+        *self.shared.cut.lock().expect("nobody panics with it")
+    }
+
+    /// Gives the server the request that was held back, and waits until the server is done with it and gone.
+    pub async fn deliver_late(&self) {
+        self.shared.is_late.notified().await;
+        let late = self.shared.late.lock().expect("nobody panics with it").take();
+        let (mut server, request) = late.expect("it was held back");
+        server.write_all(&request).await.expect("the server still listens");
+        server.shutdown().await.expect("the server still listens");
+    }
+}
+
+impl Shared {
+    /// Whether this is the message to cut; each cut happens once.
+    fn take(&self, wanted: Cut) -> bool {
+        let mut cut = self.cut.lock().expect("nobody panics with it");
+        let is_wanted = *cut == wanted;
+        if is_wanted {
+            *cut = Cut::None;
+        }
+        is_wanted
+    }
+}
+
+async fn carry(shared: Arc<Shared>, client: TcpStream) {
+    let server = TcpStream::connect(&shared.server).await.expect("the server listens");
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mut request, mut answer) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    loop {
+        tokio::select! {
+            read = from_client.read(&mut request) => {
+                let Ok(length @ 1..) = read else { return };
+                if shared.take(Cut::Request) { return }
+                if shared.take(Cut::LateRequest) {
+                    drop((from_client, to_client));
+                    *shared.late.lock().expect("nobody panics with it") = Some((to_server, request[..length].to_vec()));
+                    shared.is_late.notify_one();
+                    // The server must be able to answer a client that is gone.
+                    while let Ok(1..) = from_server.read(&mut answer).await {}
+                    return;
+                }
+                if to_server.write_all(&request[..length]).await.is_err() { return }
+            }
+            read = from_server.read(&mut answer) => {
+                let Ok(length @ 1..) = read else { return };
+                if shared.take(Cut::Answer) { return }
+                if to_client.write_all(&answer[..length]).await.is_err() { return }
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What surrounds an event: where it stands in its log and its stream, and who caused it.
+//!
+//! Never: a decision. Read next: [`crate::cloud_event`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{CodecError, Context, Event, OrderId, Sku};
+
+/// Place in a context's log: 1, 2, 3, … without a gap, in commit order. 0 is before the first.
+pub type Position = i64;
+
+/// Place in a stream: 1, 2, 3, … 0 is an empty stream.
+pub type Version = i32;
+
+/// The name of a stream: `order-<uuid>`, `stock-<sku>`, `reservation-<uuid>`, `payment-<uuid>`, `shipment-<uuid>`.
+/// Also the key of the stream's records on Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StreamId(String);
+
+impl StreamId {
+    pub fn order(id: OrderId) -> Self {
+        Self(format!("order-{id}"))
+    }
+
+    pub fn stock(sku: &Sku) -> Self {
+        Self(format!("stock-{sku}"))
+    }
+
+    pub fn reservation(id: OrderId) -> Self {
+        Self(format!("reservation-{id}"))
+    }
+
+    pub fn payment(id: OrderId) -> Self {
+        Self(format!("payment-{id}"))
+    }
+
+    pub fn shipment(id: OrderId) -> Self {
+        Self(format!("shipment-{id}"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `order`, `stock`, …: what stands before the first hyphen.
+    pub fn category(&self) -> &str {
+        self.0.split_once('-').map_or(self.0.as_str(), |(category, _)| category)
+    }
+
+    /// What stands after the first hyphen: a uuid, or a SKU.
+    pub fn key(&self) -> &str {
+        self.0.split_once('-').map_or("", |(_, key)| key)
+    }
+
+    /// The context whose log holds the stream.
+    pub fn context(&self) -> Option<Context> {
+        match self.category() {
+            "order" => Some(Context::Orders),
+            "stock" | "reservation" => Some(Context::Inventory),
+            "payment" => Some(Context::Payments),
+            "shipment" => Some(Context::Shipping),
+            _ => None,
+        }
+    }
+
+    /// The order that the stream belongs to; none for a stock item.
+    pub fn order_id(&self) -> Option<OrderId> {
+        match self.category() {
+            "order" | "reservation" | "payment" | "shipment" => self.key().parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+impl From<String> for StreamId {
+    /// For names read back from the log or the wire; those that we make come from the constructors.
+    fn from(name: String) -> Self {
+        Self(name)
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who and what caused an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The same in everything that one request set off.
+    pub correlation_id: Uuid,
+    /// The event that this one reacts to; none when a request caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<Uuid>,
+    /// Who did it: `http`, `saga:inventory`, `deadline`, …
+    pub actor: String,
+    /// W3C Trace Context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// An event as it lies in the log, its payload not decoded.
+#[derive(Debug, Clone)]
+pub struct RawEvent {
+    pub position: Position,
+    pub stream: StreamId,
+    pub version: Version,
+    /// A uuid v7.
+    pub event_id: Uuid,
+    pub event_type: String,
+    pub schema_version: u16,
+    /// The JSON of the event's fields, as it was appended.
+    pub payload: Box<RawValue>,
+    pub metadata: Metadata,
+    pub recorded_at: DateTime<Utc>,
+}
+
+impl RawEvent {
+    /// # Errors
+    /// [`CodecError`] when this build does not know the type or version, or the payload does not fit.
+    pub fn decode(self, context: Context) -> Result<Envelope, CodecError> {
+        let event = Event::decode(context, &self.event_type, self.schema_version, self.payload.get())?;
+        Ok(Envelope {
+            context,
+            position: self.position,
+            stream: self.stream,
+            version: self.version,
+            event_id: self.event_id,
+            metadata: self.metadata,
+            recorded_at: self.recorded_at,
+            event,
+        })
+    }
+}
+
+/// An event with its place and its cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    pub context: Context,
+    pub position: Position,
+    pub stream: StreamId,
+    pub version: Version,
+    pub event_id: Uuid,
+    pub metadata: Metadata,
+    pub recorded_at: DateTime<Utc>,
+    pub event: Event,
+}
+
+/// `<context>:<position>`, as the answers to commands carry it and as `?after=` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PositionToken {
+    pub context: Context,
+    pub position: Position,
+}
+
+impl fmt::Display for PositionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.context, self.position)
+    }
+}
+
+/// Not a position token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be <context>:<position>, such as orders:1234 (contexts: orders, inventory, payments, shipping); is {given:?}"
+)]
+pub struct InvalidToken {
+    pub given: String,
+}
+
+impl FromStr for PositionToken {
+    type Err = InvalidToken;
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let parse = || {
+            let (context, position) = text.split_once(':')?;
+            let position: Position = position.parse().ok()?;
+            (position >= 0).then_some(Self { context: context.parse().ok()?, position })
+        };
+        parse().ok_or_else(|| InvalidToken { given: text.chars().take(64).collect() })
+    }
+}

@@ -1,0 +1,127 @@
+//! What can happen to stock, and to the reservation of an order.
+//!
+//! Never: a rule; those are in `domain/src/stock_item.rs` and `domain/src/reservation.rs`: read them next.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::event_enum;
+use crate::order::SkuQuantity;
+use crate::value::{CustomerId, Money, OrderId, Quantity, Sku};
+
+event_enum! {
+    /// The facts of the stream `stock-<sku>`.
+    pub enum StockEvent {
+        SkuRegistered = 1,
+        StockReceived = 1,
+        StockAdjusted = 1,
+        StockReserved = 1,
+        StockReleased = 1,
+        StockShipped = 1,
+    }
+}
+
+event_enum! {
+    /// The facts of the stream `reservation-<order uuid>`.
+    pub enum ReservationEvent {
+        ReservationMade = 1,
+        ReservationRefused = 1,
+        ReservationReleased = 1,
+        ReservationCommitted = 1,
+    }
+}
+
+/// The SKU is known from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkuRegistered {
+    pub sku: Sku,
+}
+
+/// Pieces came in: available grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReceived {
+    pub sku: Sku,
+    pub quantity: Quantity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+}
+
+/// A count put right: available changes by `delta` (never 0).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockAdjusted {
+    pub sku: Sku,
+    pub delta: i64,
+    pub reason: String,
+}
+
+/// From available to reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReserved {
+    pub sku: Sku,
+    pub order_id: OrderId,
+    pub quantity: Quantity,
+}
+
+/// From reserved back to available.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockReleased {
+    pub sku: Sku,
+    pub order_id: OrderId,
+    pub quantity: Quantity,
+}
+
+/// From reserved to shipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockShipped {
+    pub sku: Sku,
+    pub order_id: OrderId,
+    pub quantity: Quantity,
+}
+
+/// All lines of the order are reserved. Carries what payments must know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationMade {
+    pub order_id: OrderId,
+    /// One entry per SKU.
+    pub items: Vec<SkuQuantity>,
+    pub customer_id: CustomerId,
+    pub amount_due: Money,
+}
+
+/// What one SKU lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    pub sku: Sku,
+    pub wanted: i64,
+    pub available: i64,
+}
+
+/// At least one SKU has not enough; nothing was reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationRefused {
+    pub order_id: OrderId,
+    pub shortages: Vec<Shortage>,
+}
+
+/// The reservation is undone. `items` is empty when the release came before the reservation: it will never be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationReleased {
+    pub order_id: OrderId,
+    pub items: Vec<SkuQuantity>,
+    pub cause: ReleaseCause,
+}
+
+/// Why a reservation was released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum ReleaseCause {
+    PaymentDeclined { decline_code: String },
+    PaymentExpired,
+    OrderCancelled,
+}
+
+/// The goods left the warehouse.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReservationCommitted {
+    pub order_id: OrderId,
+    pub items: Vec<SkuQuantity>,
+}

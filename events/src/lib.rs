@@ -1,0 +1,29 @@
+//! The facts of Tradewind: what can happen, and how it is written down.
+//!
+//! PURE: no clock, no I/O, no randomness. These are the only types that go to disk and to the wire.
+//! Nothing here decides anything; the rules are in `domain`.
+//!
+//! Read next: [`order`] (what can happen to an order), then `domain/src/order.rs` (what we allow).
+
+mod codec;
+mod context;
+mod envelope;
+mod value;
+
+pub mod cloud_event;
+pub mod inventory;
+pub mod order;
+pub mod payment;
+pub mod shipping;
+
+pub use codec::{CodecError, Event};
+pub use context::{Context, TOPIC_PARTITIONS, partition_of};
+pub use envelope::{Envelope, Metadata, Position, PositionToken, RawEvent, StreamId, Version};
+pub use inventory::{ReservationEvent, StockEvent};
+pub use order::OrderEvent;
+pub use payment::PaymentEvent;
+pub use shipping::ShipmentEvent;
+pub use value::{
+    Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderId, PaymentId, Quantity, ShipmentId, Sku,
+    ValueError,
+};

@@ -1,0 +1,47 @@
+//! What can happen to the shipment of an order.
+//!
+//! Never: a rule; those are in `domain/src/shipment.rs`, which is what to read next.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::event_enum;
+use crate::order::SkuQuantity;
+use crate::value::{Address, OrderId};
+
+event_enum! {
+    /// The facts of the stream `shipment-<order uuid>`.
+    pub enum ShipmentEvent {
+        ShipmentPrepared = 1,
+        ShipmentDispatched = 1,
+        ShipmentDelivered = 1,
+        ShipmentCancelled = 1,
+    }
+}
+
+/// The warehouse may pack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShipmentPrepared {
+    pub order_id: OrderId,
+    pub items: Vec<SkuQuantity>,
+    pub shipping_address: Address,
+}
+
+/// The goods left the house.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShipmentDispatched {
+    pub order_id: OrderId,
+    pub carrier: String,
+    pub tracking: String,
+}
+
+/// The goods arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShipmentDelivered {
+    pub order_id: OrderId,
+}
+
+/// The shipment will not leave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShipmentCancelled {
+    pub order_id: OrderId,
+}

@@ -1,0 +1,327 @@
+//! Value types: parsed at the door, proof inside. A value that exists is valid.
+//!
+//! Never: a float for money, a quantity of zero, a silent overflow. Read next: [`crate::order`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The longest order that is accepted, in lines.
+pub const MAX_ORDER_LINES: usize = 2_000;
+
+/// Why a value was refused. Carries what was given and what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    #[error("must have {min} to {max} characters, has {given}")]
+    Length { min: usize, max: usize, given: usize },
+    #[error("must not contain control characters")]
+    ControlCharacter,
+    #[error("must be {min} to {max}, is {given}")]
+    Range { min: i64, max: i64, given: i128 },
+    #[error("must be an ISO 4217 currency code in capital letters, such as GBP, EUR or USD; is {given:?}")]
+    Currency { given: String },
+    #[error("must be a UUID, is {given:?}")]
+    Uuid { given: String },
+    #[error("the sum must fit in 63 bits of minor units")]
+    Overflow,
+    #[error("cannot add {left} to {right}: an order has one currency")]
+    MixedCurrencies { left: Currency, right: Currency },
+    #[error("must have 1 to {max} fields, has {given}")]
+    Fields { max: usize, given: usize },
+}
+
+fn check_text(text: &str, max: usize) -> Result<(), ValueError> {
+    let given = text.chars().count();
+    if given == 0 || given > max {
+        return Err(ValueError::Length { min: 1, max, given });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ValueError::ControlCharacter);
+    }
+    Ok(())
+}
+
+macro_rules! text_value {
+    ($(#[$doc:meta])* $name:ident, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The longest that is accepted, in characters.
+            pub const MAX_CHARS: usize = $max;
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = ValueError;
+            fn try_from(text: String) -> Result<Self, ValueError> {
+                check_text(&text, Self::MAX_CHARS)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ValueError;
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_value!(
+    /// A stock-keeping unit: 1 to 64 characters, none of them a control character. Case matters.
+    Sku,
+    64
+);
+text_value!(
+    /// Who buys: 1 to 64 characters, none of them a control character.
+    CustomerId,
+    64
+);
+
+macro_rules! uuid_value {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl FromStr for $name {
+            type Err = ValueError;
+            fn from_str(text: &str) -> Result<Self, ValueError> {
+                text.parse()
+                    .map(Self)
+                    .map_err(|_| ValueError::Uuid { given: text.chars().take(64).collect() })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+uuid_value!(
+    /// One order. Its reservation, payment and shipment carry the same id: each order has one of each.
+    OrderId
+);
+
+/// The payment of an order has the order's id.
+pub type PaymentId = OrderId;
+/// The shipment of an order has the order's id.
+pub type ShipmentId = OrderId;
+
+/// A number of pieces: 1 to 1,000,000,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Quantity(i64);
+
+impl Quantity {
+    pub const MAX: i64 = 1_000_000_000;
+
+    pub fn get(self) -> i64 {
+        self.0
+    }
+
+    /// # Errors
+    /// [`ValueError::Range`] when the sum is more than [`Quantity::MAX`].
+    pub fn checked_add(self, other: Self) -> Result<Self, ValueError> {
+        Self::try_from(self.0 + other.0)
+    }
+}
+
+impl TryFrom<i64> for Quantity {
+    type Error = ValueError;
+    fn try_from(given: i64) -> Result<Self, ValueError> {
+        if (1..=Self::MAX).contains(&given) {
+            Ok(Self(given))
+        } else {
+            Err(ValueError::Range { min: 1, max: Self::MAX, given: given.into() })
+        }
+    }
+}
+
+impl From<Quantity> for i64 {
+    fn from(quantity: Quantity) -> i64 {
+        quantity.0
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An ISO 4217 currency code.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Currency([u8; 3]);
+
+/// The active national currencies of ISO 4217 (funds, metals and test codes left out).
+const CURRENCIES: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL \
+BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD \
+FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS \
+KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK \
+MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD \
+SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX \
+USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
+
+impl Currency {
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a currency is three ASCII letters")
+    }
+}
+
+impl FromStr for Currency {
+    type Err = ValueError;
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match <[u8; 3]>::try_from(text.as_bytes()) {
+            Ok(code) if CURRENCIES.split_ascii_whitespace().any(|known| known == text) => Ok(Self(code)),
+            _ => Err(ValueError::Currency { given: text.chars().take(16).collect() }),
+        }
+    }
+}
+
+impl TryFrom<String> for Currency {
+    type Error = ValueError;
+    fn try_from(text: String) -> Result<Self, ValueError> {
+        text.parse()
+    }
+}
+
+impl From<Currency> for String {
+    fn from(currency: Currency) -> String {
+        currency.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An amount in integer minor units (pence, cents) of one currency. Never below 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "MoneyFields")]
+pub struct Money {
+    amount_minor: i64,
+    currency: Currency,
+}
+
+#[derive(Deserialize)]
+struct MoneyFields {
+    amount_minor: i64,
+    currency: Currency,
+}
+
+impl TryFrom<MoneyFields> for Money {
+    type Error = ValueError;
+    fn try_from(fields: MoneyFields) -> Result<Self, ValueError> {
+        Self::new(fields.amount_minor, fields.currency)
+    }
+}
+
+impl Money {
+    /// # Errors
+    /// [`ValueError::Range`] when the amount is below 0.
+    pub fn new(amount_minor: i64, currency: Currency) -> Result<Self, ValueError> {
+        if amount_minor < 0 {
+            return Err(ValueError::Range { min: 0, max: i64::MAX, given: amount_minor.into() });
+        }
+        Ok(Self { amount_minor, currency })
+    }
+
+    pub fn zero(currency: Currency) -> Self {
+        Self { amount_minor: 0, currency }
+    }
+
+    pub fn amount_minor(self) -> i64 {
+        self.amount_minor
+    }
+
+    pub fn currency(self) -> Currency {
+        self.currency
+    }
+
+    pub fn is_zero(self) -> bool {
+        self.amount_minor == 0
+    }
+
+    /// # Errors
+    /// [`ValueError::MixedCurrencies`], [`ValueError::Overflow`].
+    pub fn checked_add(self, other: Self) -> Result<Self, ValueError> {
+        if self.currency != other.currency {
+            return Err(ValueError::MixedCurrencies { left: self.currency, right: other.currency });
+        }
+        let amount_minor = self.amount_minor.checked_add(other.amount_minor).ok_or(ValueError::Overflow)?;
+        Ok(Self { amount_minor, ..self })
+    }
+
+    /// # Errors
+    /// [`ValueError::Overflow`].
+    pub fn checked_mul(self, quantity: Quantity) -> Result<Self, ValueError> {
+        let amount_minor = self.amount_minor.checked_mul(quantity.get()).ok_or(ValueError::Overflow)?;
+        Ok(Self { amount_minor, ..self })
+    }
+}
+
+/// Where goods go: free text, or named parts (`{"name": …, "street": …, "city": …}`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Address {
+    Text(String),
+    Parts(BTreeMap<String, String>),
+}
+
+impl Address {
+    /// The longest text, and the longest part, in characters.
+    pub const MAX_CHARS: usize = 500;
+    pub const MAX_PARTS: usize = 20;
+
+    /// # Errors
+    /// When it is empty, too long, has too many parts, or holds control characters other than line ends.
+    pub fn check(&self) -> Result<(), ValueError> {
+        let check = |text: &str| check_text(&text.replace(['\n', '\r', '\t'], " "), Self::MAX_CHARS);
+        match self {
+            Self::Text(text) => check(text),
+            Self::Parts(parts) if parts.is_empty() || parts.len() > Self::MAX_PARTS => {
+                Err(ValueError::Fields { max: Self::MAX_PARTS, given: parts.len() })
+            }
+            Self::Parts(parts) => parts.iter().try_for_each(|(name, part)| {
+                check_text(name, 64)?;
+                check(part)
+            }),
+        }
+    }
+}

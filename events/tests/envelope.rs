@@ -1,0 +1,128 @@
+//! Names of streams, and position tokens: what a stranger may type, and what he is told when it is wrong.
+//!
+//! Read next: `events/tests/codec.rs`.
+
+use events::{Context, OrderId, PositionToken, Sku, StreamId};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+const ID: OrderId = OrderId(Uuid::from_u128(0x018f_2f3a_7c1e_7d2a_9b44_3c5a_1e9f_0a01));
+
+#[test]
+fn a_stream_is_named_after_what_it_tells_of() {
+    let cup = sku("cup");
+    for (stream, name, context) in [
+        (StreamId::order(ID), "order-018f2f3a-7c1e-7d2a-9b44-3c5a1e9f0a01", Context::Orders),
+        (StreamId::stock(&cup), "stock-cup", Context::Inventory),
+        (StreamId::reservation(ID), "reservation-018f2f3a-7c1e-7d2a-9b44-3c5a1e9f0a01", Context::Inventory),
+        (StreamId::payment(ID), "payment-018f2f3a-7c1e-7d2a-9b44-3c5a1e9f0a01", Context::Payments),
+        (StreamId::shipment(ID), "shipment-018f2f3a-7c1e-7d2a-9b44-3c5a1e9f0a01", Context::Shipping),
+    ] {
+        assert_eq!(stream.as_str(), name);
+        assert_eq!(stream.context(), Some(context));
+    }
+}
+
+#[test]
+fn a_stream_of_an_order_leads_back_to_it() {
+    for stream in
+        [StreamId::order(ID), StreamId::reservation(ID), StreamId::payment(ID), StreamId::shipment(ID)]
+    {
+        assert_eq!(stream.order_id(), Some(ID), "{stream}");
+    }
+}
+
+#[test]
+fn a_stock_item_belongs_to_no_order_even_when_its_sku_looks_like_one() {
+    assert_eq!(StreamId::stock(&sku(&ID.to_string())).order_id(), None);
+}
+
+#[test]
+fn a_sku_with_hyphens_comes_back_whole() {
+    let stream = StreamId::stock(&sku("gift-0001-40"));
+    assert_eq!((stream.category(), stream.key()), ("stock", "gift-0001-40"));
+}
+
+#[test]
+fn a_stream_that_is_not_ours_has_no_context() {
+    for name in ["", "cart-1", "orders-1", "Order-1"] {
+        let stream = StreamId::from(name.to_owned());
+        assert_eq!((stream.context(), stream.order_id()), (None, None), "{name}");
+    }
+}
+
+#[test]
+fn a_position_token_says_context_and_position() {
+    let token = PositionToken { context: Context::Orders, position: 1234 };
+    assert_eq!(token.to_string(), "orders:1234");
+    assert_eq!("orders:1234".parse(), Ok(token));
+    assert_eq!("shipping:0".parse(), Ok(PositionToken { context: Context::Shipping, position: 0 }));
+}
+
+#[test]
+fn what_is_not_a_position_token_is_told_what_one_looks_like() {
+    for text in [
+        "",
+        "orders",
+        "orders:",
+        ":1",
+        "1234",
+        "sales:1",
+        "Orders:1",
+        "orders:-1",
+        "orders:1.5",
+        "orders:1:2",
+    ] {
+        let error = text.parse::<PositionToken>().expect_err(text);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "must be <context>:<position>, such as orders:1234 \
+                 (contexts: orders, inventory, payments, shipping); is {text:?}"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_position_beyond_sixty_three_bits_is_not_a_token() {
+    assert!("orders:9223372036854775807".parse::<PositionToken>().is_ok());
+    assert!("orders:9223372036854775808".parse::<PositionToken>().is_err());
+}
+
+#[test]
+fn an_endless_text_is_not_repeated_endlessly() {
+    let error = "x".repeat(1_000_000).parse::<PositionToken>().expect_err("not a token");
+    assert_eq!(error.given.len(), 64);
+}
+
+#[test]
+fn a_name_of_no_context_is_told_which_there_are() {
+    let error = "sales".parse::<Context>().expect_err("not a context");
+    assert_eq!(error.to_string(), "must be one of orders, inventory, payments, shipping; is \"sales\"");
+}
+
+proptest! {
+    #[test]
+    fn any_position_token_comes_back(position in 0..=i64::MAX, index in 0..4_usize) {
+        let token = PositionToken { context: Context::ALL[index], position };
+        prop_assert_eq!(token.to_string().parse(), Ok(token));
+    }
+
+    #[test]
+    fn any_text_is_a_token_or_an_error_never_a_panic(text in any::<String>()) {
+        if let Ok(token) = text.parse::<PositionToken>() {
+            prop_assert!(token.position >= 0);
+        }
+    }
+
+    #[test]
+    fn any_sku_comes_back_from_its_streams_name(text in "[^\\p{Cc}]{1,64}") {
+        let stream = StreamId::stock(&sku(&text));
+        prop_assert_eq!((stream.category(), stream.key()), ("stock", text.as_str()));
+    }
+}
+
+fn sku(text: &str) -> Sku {
+    text.parse().expect("a test's SKU is valid")
+}

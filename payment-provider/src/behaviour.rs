@@ -1,0 +1,152 @@
+//! What the acquirer can be told to do with a payment.
+//!
+//! Never: chance; the same payment always meets the same decision, so that a run can be repeated.
+//! Read next: `behaviours.rs` (where it is kept), `routes.rs` (where it is obeyed).
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::value::{Bounded, DeclineCode};
+
+pub type DelayMs = Bounded<60_000>;
+pub type Percent = Bounded<100>;
+
+/// As flags of the process: what is done while nobody has said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Behaviour {
+    /// What becomes of an authorisation
+    #[arg(long, env = "PAYMENT_PROVIDER_OUTCOME", value_enum, default_value_t)]
+    pub outcome: Outcome,
+
+    /// The reason that is given when it is declined
+    #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_CODE", default_value_t = default_decline_code())]
+    pub decline_code: DeclineCode,
+
+    /// How long every call takes, in milliseconds
+    #[arg(long, env = "PAYMENT_PROVIDER_DELAY_MS", default_value_t)]
+    pub delay_ms: DelayMs,
+
+    /// What goes wrong
+    #[arg(long, env = "PAYMENT_PROVIDER_FAULT", value_enum, default_value_t)]
+    pub fault: Fault,
+
+    /// Take the money at once instead of holding it
+    #[arg(
+        long, env = "PAYMENT_PROVIDER_CAPTURE_AT_ONCE", action = clap::ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true"
+    )]
+    pub capture_at_once: bool,
+
+    /// How many of 100 payments that would be approved are declined, by a hash of the payment id
+    #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_RATE_PERCENT", default_value_t)]
+    pub decline_rate_percent: Percent,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Outcome {
+    #[default]
+    Approve,
+    Decline,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Fault {
+    #[default]
+    None,
+    /// An authorisation is not taken in, and the connection dies without an answer.
+    TimeOutBeforeAcceptance,
+    /// An authorisation is carried out, and the connection dies without an answer.
+    TimeOutAfterAcceptance,
+    /// Every call about a payment is answered 503, and nothing is done.
+    Unavailable,
+}
+
+/// What an authorisation comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Hold,
+    Capture,
+    Decline(DeclineCode),
+}
+
+impl Behaviour {
+    pub fn decide(&self, payment_id: Uuid) -> Decision {
+        let unlucky = percentile(payment_id) < self.decline_rate_percent.get();
+        match self.outcome {
+            Outcome::Decline => Decision::Decline(self.decline_code.clone()),
+            Outcome::Approve if unlucky => Decision::Decline(self.decline_code.clone()),
+            Outcome::Approve if self.capture_at_once => Decision::Capture,
+            Outcome::Approve => Decision::Hold,
+        }
+    }
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            outcome: Outcome::default(),
+            decline_code: default_decline_code(),
+            delay_ms: DelayMs::default(),
+            fault: Fault::default(),
+            capture_at_once: false,
+            decline_rate_percent: Percent::default(),
+        }
+    }
+}
+
+fn default_decline_code() -> DeclineCode {
+    "card_declined".parse().expect("the default is a decline code")
+}
+
+/// 0 to 99, the same for a payment in every process and every version: FNV-1a, whose upper half is well mixed.
+/// Source: <http://www.isthe.com/chongo/tech/comp/fnv/>.
+fn percentile(payment_id: Uuid) -> u32 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let hash = payment_id
+        .as_bytes()
+        .iter()
+        .fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+    u32::try_from((hash >> 32) % 100).expect("a remainder of 100 is small")
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{Behaviour, Decision, Outcome, Percent};
+
+    #[test]
+    fn a_payment_always_meets_the_same_decision() {
+        let behaviour = Behaviour { decline_rate_percent: Percent::new(50), ..Behaviour::default() };
+        for n in 0..100 {
+            let id = Uuid::from_u128(n);
+            assert_eq!(behaviour.decide(id), behaviour.decide(id));
+        }
+    }
+
+    #[test]
+    fn the_decline_rate_is_kept_over_many_payments() {
+        for percent in [0, 10, 50, 100] {
+            let behaviour = Behaviour { decline_rate_percent: Percent::new(percent), ..Behaviour::default() };
+            let declined =
+                (0..10_000).filter(|n| behaviour.decide(Uuid::from_u128(*n)) != Decision::Hold).count();
+            let expected = percent as usize * 100;
+            assert!(declined.abs_diff(expected) <= 200, "{percent} %: {declined} of 10000");
+        }
+    }
+
+    #[test]
+    fn a_decline_comes_before_a_capture_at_once() {
+        let declining =
+            Behaviour { outcome: Outcome::Decline, capture_at_once: true, ..Behaviour::default() };
+        assert_eq!(declining.decide(Uuid::nil()), Decision::Decline(declining.decline_code.clone()));
+        let capturing = Behaviour { capture_at_once: true, ..Behaviour::default() };
+        assert_eq!(capturing.decide(Uuid::nil()), Decision::Capture);
+    }
+}

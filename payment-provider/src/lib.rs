@@ -1,0 +1,170 @@
+//! The payment provider that ships with Tradewind: a fake acquirer in a process of its own, with a ledger of its own,
+//! that declines, delays and times out as it is told.
+//!
+//! Never: a type, a table or an event of Tradewind's; it knows us only by HTTP, as a real one would.
+//! Read next: `ledger.rs` (what it does with money), `behaviour.rs` (what it can be told), `routes.rs`.
+
+mod behaviour;
+mod behaviours;
+mod ledger;
+mod migrate;
+mod payment;
+mod routes;
+mod value;
+
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use runtime::http::{BindError, Limits};
+use runtime::postgres::{PostgresError, owner_url, pool};
+use runtime::{Check, Health, Secret, ops_router};
+use tokio_util::sync::CancellationToken;
+
+pub use behaviour::{Behaviour, Fault, Outcome};
+pub use migrate::{MigrateError, migrate};
+pub use value::{Bounded, DeclineCode};
+
+use behaviours::Behaviours;
+use ledger::Ledger;
+use routes::Acquirer;
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on
+    #[arg(long = "listen", env = "PAYMENT_PROVIDER_LISTEN", default_value = "127.0.0.1:8082")]
+    pub listen: String,
+
+    /// The database; it is used as the role tradewind_provider
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        required_unless_present = "provider_database_url"
+    )]
+    pub database_url: Option<Secret>,
+
+    /// The provider's database, where it is another one
+    #[arg(long, env = "PROVIDER_DATABASE_URL", hide_env_values = true)]
+    pub provider_database_url: Option<Secret>,
+
+    /// Connections to the database, at most
+    #[arg(long, env = "PAYMENT_PROVIDER_DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections_max: usize,
+
+    /// How long a call is held that is to time out, before its connection is dropped
+    #[arg(long, env = "PAYMENT_PROVIDER_TIME_OUT_MS", default_value_t = Bounded::new(30_000))]
+    pub time_out_ms: TimeOutMs,
+
+    /// Until `PUT /v1/behaviour` says otherwise
+    #[command(flatten)]
+    pub behaviour: Behaviour,
+}
+
+pub type TimeOutMs = Bounded<600_000>;
+
+/// A held call takes up a place; there must be some left for the others.
+const REQUESTS_IN_FLIGHT_MAX: usize = 4096;
+/// What a call may take beyond the waits that were asked for.
+const WORK_MAX: Duration = Duration::from_secs(30);
+const PING_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no database: give --database-url or --provider-database-url")]
+    NoDatabase,
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+/// When the configuration is wrong or the address is taken. A database that is away is waited for.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
+    let url = match (&config.provider_database_url, &config.database_url) {
+        (Some(url), _) => url.clone(),
+        (None, Some(base)) => owner_url(base, migrate::OWNER),
+        (None, None) => return Err(Error::NoDatabase),
+    };
+    let pool = pool(&url, config.database_connections_max)?;
+    let listener = runtime::http::bind(&config.listen, "--listen").await?;
+    tracing::info!(?config, "payment provider serves");
+
+    let health = Health::new();
+    let database = health.check("payment provider: database");
+    let acquirer = Acquirer {
+        ledger: Ledger::new(pool.clone()),
+        behaviours: Behaviours::new(pool.clone(), config.behaviour),
+        time_out: Duration::from_millis(config.time_out_ms.get().into()),
+        shutdown: shutdown.clone(),
+    };
+    let limits = Limits {
+        requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
+        request_max: acquirer.longest_wait() + WORK_MAX,
+        ..Limits::default()
+    };
+    let router = routes::router(acquirer).merge(ops_router(health));
+    tokio::join!(
+        runtime::http::serve(listener, router, limits, shutdown.clone()),
+        ping(pool, database, shutdown)
+    );
+    Ok(())
+}
+
+/// Keeps the check true to what the database says.
+async fn ping(pool: Pool, check: Check, shutdown: CancellationToken) {
+    loop {
+        match answers(&pool).await {
+            Ok(()) => check.ok(),
+            Err(why) => check.failing(why),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(PING_EVERY) => {}
+        }
+    }
+}
+
+async fn answers(pool: &Pool) -> Result<(), String> {
+    let client = pool.get().await.map_err(|error| error.to_string())?;
+    // The tables, not just the server: a database that was not migrated serves nobody.
+    client
+        .query_one("SELECT count(*) FROM behaviours", &[])
+        .await
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::{Config, DeclineCode};
+
+    fn parsed(words: &[&str]) -> Result<Config, clap::Error> {
+        let command = Config::augment_args(Command::new("payment-provider").no_binary_name(true));
+        command.clone().debug_assert();
+        Config::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+
+    const DATABASE: &str = "--provider-database-url=postgres://u:hunter2@db/shop";
+
+    #[test]
+    fn every_behaviour_is_a_flag() {
+        let words = [DATABASE, "--outcome=decline", "--decline-code=no", "--capture-at-once", "--delay-ms=7"];
+        let config = parsed(&words).expect("good flags");
+        assert_eq!(config.behaviour.decline_code.as_str(), "no");
+        assert!(config.behaviour.capture_at_once);
+        assert_eq!(config.behaviour.delay_ms.get(), 7);
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+
+    #[test]
+    fn a_flag_out_of_range_is_refused_with_what_is_allowed() {
+        let refused = parsed(&[DATABASE, "--decline-rate-percent=101"]).expect_err("more than all");
+        assert!(refused.to_string().contains("0 to 100"), "{refused}");
+        assert!("No!".parse::<DeclineCode>().is_err());
+    }
+}

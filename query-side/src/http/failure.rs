@@ -1,0 +1,76 @@
+//! A query that could not be answered, as a client sees it.
+//!
+//! Never: the database's message in an answer; it is in the log. Read next: [`super::reply`].
+
+use std::time::Duration;
+
+use deadpool_postgres::{GenericClient, Object, Pool, PoolError};
+use runtime::Problem;
+use serde::de::DeserializeOwned;
+use tokio_postgres::types::{Json, ToSql};
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why the read models could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("no connection to the read models: {0}")]
+    Pool(#[from] PoolError),
+    #[error("the read models fail: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        let away = match &error {
+            ReadError::Pool(_) => true,
+            // No SQLSTATE: the connection broke. Class 57: the server is being shut down or comes up.
+            ReadError::Postgres(error) => error.code().is_none_or(|state| state.code().starts_with("57")),
+        };
+        if away {
+            tracing::warn!(%error, "read models out of reach");
+            return Self::unavailable(
+                "read_models_unavailable",
+                "The read models cannot be reached",
+                RETRY_AFTER,
+            );
+        }
+        tracing::error!(%error, "query failed");
+        Self::internal()
+    }
+}
+
+/// # Errors
+/// [`ReadError::Pool`], within the pool's limits.
+pub async fn connection(pool: &Pool) -> Result<Object, ReadError> {
+    Ok(pool.get().await?)
+}
+
+/// The rows of a query whose one column is the JSON of a row.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn rows<T: DeserializeOwned>(
+    pool: &Pool,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<T>, ReadError> {
+    let client = connection(pool).await?;
+    let statement = client.prepare_cached(sql).await?;
+    let rows = client.query(&statement, params).await?;
+    let parsed: Result<Vec<T>, _> =
+        rows.iter().map(|row| row.try_get::<_, Json<T>>(0).map(|Json(parsed)| parsed)).collect();
+    Ok(parsed?)
+}
+
+/// The first row of such a query.
+///
+/// # Errors
+/// [`ReadError`].
+pub async fn row<T: DeserializeOwned>(
+    pool: &Pool,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Option<T>, ReadError> {
+    Ok(rows(pool, sql, params).await?.into_iter().next())
+}

@@ -1,0 +1,129 @@
+//! `GET /v1/orders/{order_id}/events`: everything that happened to an order, in all contexts.
+//!
+//! In the order of time; where clocks agree to the microsecond, by context and position.
+//! Never: an event edited or left out. Read next: [`super::processes`], which says what it means.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use events::{Context, OrderId, Position, StreamId};
+use runtime::Problem;
+use runtime::http::{Path, Query};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::http::cursor::{Cursor, Moment, SortKey, page};
+use crate::http::params::{After, AfterHeader, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, order_id};
+use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
+use crate::http::{App, failure, reply, schema};
+use crate::projection::Projection;
+use crate::projections::order_events::{OrderEvents, Row};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Wait until this position of any of the order's streams is in the list.
+    #[param(value_type = Option<String>, example = "shipping:1234")]
+    after: Option<After>,
+    /// How long to wait at most.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    timeout_ms: Option<TimeoutMs>,
+    /// Events on one page.
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 500, default = 50)]
+    limit: Option<PageLimit>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor<EventKey>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct EventKey {
+    recorded_at: Moment,
+    context: Context,
+    position: Position,
+}
+
+impl SortKey for EventKey {
+    const LIST: &'static str = "events";
+}
+
+/// A page of an order's events, the earliest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventPage {
+    items: Vec<Row>,
+    /// None: this is the last page.
+    next_cursor: Option<String>,
+}
+
+/// The streams of an order, one in each context.
+pub fn streams_of(order_id: OrderId) -> [StreamId; 4] {
+    [
+        StreamId::order(order_id),
+        StreamId::reservation(order_id),
+        StreamId::payment(order_id),
+        StreamId::shipment(order_id),
+    ]
+}
+
+const SELECT_EVENTS: &str = "
+SELECT row_to_json(e)
+FROM order_events e
+WHERE order_id = $1
+    AND ($2::timestamptz IS NULL OR (recorded_at, context, position) > ($2, $3::text, $4::bigint))
+ORDER BY recorded_at, context, position
+LIMIT $5";
+
+/// What happened to an order, in all contexts, the earliest first.
+#[utoipa::path(
+    get, path = "/v1/orders/{order_id}/events", tag = "orders",
+    params(("order_id" = Uuid, Path), ListQuery, schema::AfterHeader),
+    responses(
+        (status = 200, body = EventPage), (status = 304, description = "The client has this page"),
+        (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
+        (status = 503, response = schema::NotYet),
+    )
+)]
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Query(query): Query<ListQuery>,
+    after: AfterHeader,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let id = order_id("order_id", &id)?;
+    let after = ReadYourWrite::of(OrderEvents::NAME, &streams_of(id), query.after, after)?;
+    let timeout = timeout(query.timeout_ms, after.is_some())?;
+    let key = id.to_string();
+    let limit = query.limit.unwrap_or(PAGE_LIMIT_DEFAULT).0;
+    let begin = query.cursor.map(|Cursor(key)| key);
+    let is_first_page = begin.is_none();
+    let (recorded_at, context, position) = match begin {
+        Some(key) => (Some(key.recorded_at.0), Some(key.context.name()), Some(key.position)),
+        None => (None, None, None),
+    };
+    let events: Vec<Row> = until(&app, OrderEvents::NAME, &key, timeout, async || {
+        if let Some(after) = &after
+            && !after.is_applied(&app).await?
+        {
+            return Ok(ControlFlow::Continue(after.not_yet()));
+        }
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&key, &recorded_at, &context, &position, &(limit + 1)];
+        let events: Vec<Row> = failure::rows(&app.pool, SELECT_EVENTS, &params).await?;
+        if events.is_empty() && is_first_page {
+            return Err(not_found("order", &key));
+        }
+        Ok(ControlFlow::Break(events))
+    })
+    .await?;
+    let (items, next_cursor) = page(events, limit as usize, |last| EventKey {
+        recorded_at: Moment(last.recorded_at),
+        context: last.context,
+        position: last.position,
+    });
+    Ok(reply::digested(&headers, &EventPage { items, next_cursor }))
+}

@@ -1,0 +1,142 @@
+//! The consumer's handler on a real Postgres: effect, checkpoint and parked records together or not at all.
+
+use event_bus::{BatchHandler, HandlerError, Record};
+use events::order::OrderCancellationRequested;
+use events::{CodecError, Context, Envelope, OrderEvent, StreamId, TOPIC_PARTITIONS, partition_of};
+use query_side::arrivals::Arrivals;
+
+use crate::given::Happening::*;
+use crate::given::{Logs, order_id};
+use crate::service::{ReadModel, Topics, read_model, record};
+
+fn poison(stream: &StreamId, payload: &[u8]) -> Record {
+    let context = stream.context().expect("a stream of ours");
+    Record {
+        context,
+        topic: context.topic().into(),
+        partition: partition_of(stream.as_str(), TOPIC_PARTITIONS),
+        offset: 0,
+        position: None,
+        key: stream.as_str().as_bytes().to_vec(),
+        payload: payload.to_vec(),
+        event: Err(CodecError::CloudEvent { cause: "planted".to_owned() }),
+    }
+}
+
+fn placed_and_confirmed(logs: &mut Logs, number: u128) -> Vec<Envelope> {
+    logs.story(order_id(number), &[Placed, Confirmed])
+}
+
+async fn status(read_model: &ReadModel, number: u128) -> String {
+    let id = order_id(number);
+    read_model
+        .text(&format!("SELECT coalesce((SELECT status FROM orders WHERE order_id = '{id}'), 'no row')"))
+        .await
+}
+
+async fn parked(read_model: &ReadModel) -> i64 {
+    read_model.number("SELECT count(*) FROM parked_events WHERE consumer = 'query-side.orders'").await
+}
+
+#[tokio::test]
+async fn a_batch_that_comes_twice_is_applied_once() {
+    let read_model = read_model().await;
+    let handler = read_model.handler("order-events", Arrivals::new(1));
+    let batch = Topics::default().batch("order-events", &placed_and_confirmed(&mut Logs::default(), 1));
+    assert_eq!(handler.handle(&batch).await, Ok(()));
+    let again = handler.handle(&batch).await;
+    assert!(matches!(again, Err(HandlerError::CheckpointLost { .. })), "{again:?}");
+    assert_eq!(read_model.number("SELECT count(*) FROM order_events").await, 2);
+}
+
+#[tokio::test]
+async fn a_zombie_that_lost_its_partition_changes_nothing() {
+    let read_model = read_model().await;
+    let (zombie, owner) =
+        (read_model.handler("orders", Arrivals::new(1)), read_model.handler("orders", Arrivals::new(1)));
+    let mut logs = Logs::default();
+    let events = placed_and_confirmed(&mut logs, 1);
+    let (mut topics, mut topics_of_zombie) = (Topics::default(), Topics::default());
+    assert_eq!(owner.handle(&topics.batch("orders", &events)).await, Ok(()));
+    let other = logs.story(order_id(1), &[CancellationRequested]);
+    let late = topics_of_zombie.batch("orders", &other);
+    let refused = zombie.handle(&late).await;
+    assert!(matches!(refused, Err(HandlerError::CheckpointLost { .. })), "{refused:?}");
+    assert_eq!(status(&read_model, 1).await, "confirmed");
+}
+
+#[tokio::test]
+async fn the_checkpoints_that_were_committed_are_found_again() {
+    let read_model = read_model().await;
+    let handler = read_model.handler("orders", Arrivals::new(1));
+    let events = placed_and_confirmed(&mut Logs::default(), 1);
+    let batch = Topics::default().batch("orders", &events);
+    assert_eq!(handler.handle(&batch).await, Ok(()));
+    let checkpoints = handler.checkpoints().await.expect("the database answers");
+    assert_eq!(checkpoints.len(), 1);
+    assert_eq!((checkpoints[0].next_offset, checkpoints[0].last_position), (2, 2));
+    assert_eq!(checkpoints[0].topic, Context::Orders.topic());
+}
+
+#[tokio::test]
+async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
+    let read_model = read_model().await;
+    let handler = read_model.handler("orders", Arrivals::new(1));
+    let (mut logs, mut topics) = (Logs::default(), Topics::default());
+    let (broken, whole) = (placed_and_confirmed(&mut logs, 1), placed_and_confirmed(&mut logs, 2));
+    let records = vec![
+        record(&broken[0]),
+        record(&whole[0]),
+        poison(&StreamId::order(order_id(1)), b"not json"),
+        record(&broken[1]),
+        record(&whole[1]),
+    ];
+    assert_eq!(handler.handle(&topics.batch_of("orders", records)).await, Ok(()));
+    assert_eq!(
+        (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
+        ("placed", "confirmed")
+    );
+    assert_eq!(parked(&read_model).await, 2);
+
+    let later = [logs.story(order_id(1), &[Shipped]), logs.story(order_id(2), &[Shipped])].concat();
+    assert_eq!(handler.handle(&topics.batch("orders", &later)).await, Ok(()));
+    assert_eq!(
+        (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
+        ("placed", "shipped")
+    );
+    let stream = StreamId::order(order_id(1));
+    let in_order = "SELECT string_agg(coalesce(position::text, 'unknown'), ' ' ORDER BY record_offset) FROM parked_events";
+    assert_eq!(read_model.text(&format!("{in_order} WHERE stream = '{stream}'")).await, "unknown 2 5");
+}
+
+#[tokio::test]
+async fn an_event_that_postgres_cannot_hold_is_parked_alone() {
+    let read_model = read_model().await;
+    let handler = read_model.handler("orders", Arrivals::new(1));
+    let (mut logs, mut topics) = (Logs::default(), Topics::default());
+    let mut events = [placed_and_confirmed(&mut logs, 1), placed_and_confirmed(&mut logs, 2)].concat();
+    let reason = "a NUL \0 that JSON may carry and jsonb may not".to_owned();
+    let id = order_id(1);
+    let cancellation = OrderCancellationRequested { order_id: id, reason, was_confirmed: true };
+    events.push(logs.happens(&StreamId::order(id), OrderEvent::from(cancellation)));
+    events.extend(logs.story(id, &[Shipped]));
+    events.extend(logs.story(order_id(2), &[Shipped]));
+    assert_eq!(handler.handle(&topics.batch("orders", &events)).await, Ok(()));
+    assert_eq!(
+        (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
+        ("confirmed", "shipped")
+    );
+    assert_eq!(parked(&read_model).await, 2);
+    let reason = read_model.text("SELECT reason FROM parked_events ORDER BY position LIMIT 1").await;
+    assert!(reason.contains("22P05"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_poison_record_whose_key_is_no_text_is_parked_too() {
+    let read_model = read_model().await;
+    let handler = read_model.handler("orders", Arrivals::new(1));
+    let mut record = poison(&StreamId::order(order_id(1)), b"\xff\0\xfe");
+    record.key = b"\0\xff".to_vec();
+    assert_eq!(handler.handle(&Topics::default().batch_of("orders", vec![record])).await, Ok(()));
+    assert_eq!(parked(&read_model).await, 1);
+}

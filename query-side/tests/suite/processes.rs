@@ -1,0 +1,163 @@
+//! The story of an order, and where it stands after each step.
+
+use events::{Envelope, Event};
+use proptest::prelude::*;
+use query_side::projection::Projection;
+use query_side::projections::processes::{Processes, Row};
+use query_side::story::{Cause, Outcome, Stage, Stand, Step};
+
+use crate::given::Happening::*;
+use crate::given::{HAPPY, Happening, Logs, STORIES, order_id};
+
+fn folded<'a>(events: impl IntoIterator<Item = &'a Envelope>) -> Row {
+    events.into_iter().fold(None, Processes::apply).expect("a row")
+}
+
+fn after(steps: &[Happening]) -> Row {
+    folded(&Logs::default().story(order_id(1), steps))
+}
+
+fn stand_after(steps: &[Happening]) -> Stand {
+    after(steps).facts().stand()
+}
+
+#[test]
+fn the_happy_story_waits_for_each_step_in_turn() {
+    use Stage::*;
+    let expected = [
+        (Running, Step::ReserveStock),
+        (Running, Step::RequestPayment),
+        (Running, Step::AuthorisePayment),
+        (Running, Step::ConfirmOrder),
+        (Running, Step::PrepareShipment),
+        (Waiting, Step::Dispatch),
+        (Running, Step::ShipOrder),
+        (Running, Step::CommitReservation),
+        (Running, Step::CapturePayment),
+        (Running, Step::CapturePayment),
+        (Waiting, Step::Deliver),
+        (Running, Step::CompleteOrder),
+    ];
+    for (index, (stage, step)) in expected.into_iter().enumerate() {
+        let stand = stand_after(&HAPPY[..=index]);
+        assert_eq!((stand.stage, stand.waiting_for), (stage, Some(step)), "{:?}", &HAPPY[..=index]);
+    }
+}
+
+#[test]
+fn every_story_is_done_at_its_end_and_not_before() {
+    for (name, steps) in STORIES {
+        let last = stand_after(steps);
+        assert_eq!((last.stage, last.waiting_for, last.to_come), (Stage::Done, None, vec![]), "{name}");
+        assert!(last.outcome.is_some(), "{name}");
+        let before = stand_after(&steps[..steps.len() - 1]);
+        assert_ne!(before.stage, Stage::Done, "{name}");
+    }
+}
+
+#[test]
+fn what_is_still_to_come_shrinks_step_by_step() {
+    let stand = stand_after(&[Placed, Reserved, Requested, Authorised, Confirmed]);
+    let to_come = [
+        Step::Dispatch,
+        Step::ShipOrder,
+        Step::CommitReservation,
+        Step::CapturePayment,
+        Step::Deliver,
+        Step::CompleteOrder,
+    ];
+    assert_eq!((stand.waiting_for, stand.to_come), (Some(Step::PrepareShipment), to_come.to_vec()));
+}
+
+#[test]
+fn a_cancelled_order_shows_what_is_undone_and_what_is_not_yet() {
+    let steps = [Placed, Reserved, Requested, CancellationRequested, VoidRequested];
+    let stand = stand_after(&steps);
+    assert_eq!((stand.stage, stand.waiting_for), (Stage::Compensating, Some(Step::UndoPayment)));
+    let compensation = stand.compensation.expect("it is being undone");
+    assert_eq!(compensation.cause, Cause::OrderCancelled);
+    assert_eq!(compensation.still_to_undo, [Step::UndoPayment, Step::ReleaseReservation, Step::CancelOrder]);
+    let stand = stand_after(&[&steps[..], &[Voided, Released]].concat());
+    let compensation = stand.compensation.expect("it is being undone");
+    assert_eq!(compensation.undone, [Step::UndoPayment, Step::ReleaseReservation]);
+    assert_eq!(stand.waiting_for, Some(Step::CancelOrder));
+}
+
+#[test]
+fn a_confirmed_order_that_is_cancelled_asks_the_warehouse_first() {
+    let steps = [Placed, Reserved, Waived, Confirmed, Prepared, CancellationRequestedAfterConfirmation];
+    assert_eq!(stand_after(&steps).waiting_for, Some(Step::CancelShipment));
+}
+
+#[test]
+fn a_cancellation_that_comes_after_the_dispatch_lets_the_story_go_on() {
+    let steps =
+        [Placed, Reserved, Waived, Confirmed, Prepared, Dispatched, CancellationRequestedAfterConfirmation];
+    let stand = stand_after(&steps);
+    assert_eq!((stand.stage, stand.waiting_for), (Stage::Running, Some(Step::ShipOrder)));
+}
+
+#[test]
+fn a_payment_taken_at_once_is_not_waited_for_after_the_dispatch() {
+    let steps = [Placed, Reserved, Requested, Authorised, Captured, Confirmed, Prepared];
+    assert_eq!(stand_after(&steps).waiting_for, Some(Step::Dispatch));
+    let steps = [&steps[..], &[Dispatched, Shipped, Committed]].concat();
+    assert_eq!(stand_after(&steps).waiting_for, Some(Step::Deliver));
+}
+
+#[test]
+fn a_payment_that_waits_for_the_provider_shows_its_deadline() {
+    let row = after(&[Placed, Reserved, Requested, Unknown]);
+    assert_eq!(row.waiting_for.as_deref(), Some("authorise_payment"));
+    assert_eq!(row.payment_deadline, Some(crate::given::at(900)));
+}
+
+#[test]
+fn an_expired_payment_is_voided_also_after_the_order_was_rejected() {
+    let steps = [Placed, Reserved, Requested, Expired, VoidRequested, Released, Rejected];
+    let stand = stand_after(&steps);
+    assert_eq!((stand.stage, stand.outcome), (Stage::Compensating, Some(Outcome::Rejected)));
+    assert_eq!(stand.waiting_for, Some(Step::UndoPayment));
+}
+
+#[test]
+fn every_event_of_an_order_belongs_to_a_step_of_its_own_context() {
+    for (context, event_type, _) in Event::catalogue() {
+        let is_stock = event_type.starts_with("Stock") || event_type == "SkuRegistered";
+        let step = Step::of_event(event_type);
+        assert_eq!(step.is_none(), is_stock, "{event_type}");
+        if let Some(step) = step {
+            assert_eq!(step.context(), context, "{event_type}");
+        }
+    }
+}
+
+/// The events of a story, the contexts interleaved as `choices` say, each stream in its own order.
+fn interleaved<'a>(events: &'a [Envelope], choices: &[u8]) -> Vec<&'a Envelope> {
+    let mut queues: Vec<std::collections::VecDeque<&Envelope>> = events::Context::ALL
+        .iter()
+        .map(|context| events.iter().filter(|event| event.context == *context).collect())
+        .collect();
+    let mut choices = choices.iter().cycle();
+    let mut result = Vec::new();
+    while result.len() < events.len() {
+        let choice = usize::from(*choices.next().expect("a cycle has no end"));
+        let filled: Vec<_> = queues.iter_mut().filter(|queue| !queue.is_empty()).collect();
+        let index = choice % filled.len();
+        result.extend(filled.into_iter().nth(index).and_then(std::collections::VecDeque::pop_front));
+    }
+    result
+}
+
+proptest! {
+    #[test]
+    fn any_interleaving_of_the_topics_gives_the_same_row(
+        story in 0..STORIES.len(),
+        shown in 1_usize..14,
+        choices in prop::collection::vec(any::<u8>(), 1..14),
+    ) {
+        let steps = STORIES[story].1;
+        let events = Logs::default().story(order_id(1), &steps[..shown.min(steps.len())]);
+        prop_assert_eq!(folded(interleaved(&events, &choices)), folded(&events));
+    }
+}

@@ -1,0 +1,195 @@
+//! A query side of a test's own: its database, migrated; its projections, fed by hand; its routes, on a free port.
+//!
+//! Never: Kafka (see `kafka.rs`). Read next: `handler.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use event_bus::{Batch, BatchHandler, BusConfig, CheckpointMove, HandlerError, Record};
+use events::{Envelope, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
+use query_side::arrivals::Arrivals;
+use query_side::consumer::ProjectionHandler;
+use query_side::engine::consumer_name;
+use query_side::http::App;
+use query_side::{READ_MODEL, projections, routes};
+use reqwest::{Client, Response};
+use runtime::http::{Limits, bind, serve};
+use runtime::{Secret, postgres};
+use serde_json::Value;
+use testkit::{TestDatabase, fresh_database};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+pub const WAITERS_MAX: usize = 8;
+
+/// An empty read model, and who may write it.
+pub struct ReadModel {
+    _database: TestDatabase,
+    pub url: Secret,
+    pub pool: Pool,
+}
+
+pub async fn read_model() -> ReadModel {
+    let database = fresh_database("query").await;
+    let admin_url = Secret::from(database.url.as_str());
+    let mut admin = postgres::connect(&admin_url).await.expect("the test's database answers");
+    postgres::prepare_owner(&admin, READ_MODEL, None).await.expect("the owner is prepared");
+    query_side::migrate(&mut admin).await.expect("the migrations run");
+    let url = postgres::owner_url(&admin_url, READ_MODEL);
+    let pool = postgres::pool(&url, 8).expect("a good url");
+    ReadModel { _database: database, url, pool }
+}
+
+impl ReadModel {
+    pub fn handler(&self, projection: &str, arrivals: Arrivals) -> ProjectionHandler {
+        let projector = projections::named(projection).expect("a projection");
+        ProjectionHandler::new(projector, self.pool.clone(), arrivals)
+    }
+
+    pub async fn number(&self, sql: &str) -> i64 {
+        let client = self.pool.get().await.expect("a connection");
+        client.query_one(sql, &[]).await.expect(sql).get(0)
+    }
+
+    pub async fn text(&self, sql: &str) -> String {
+        let client = self.pool.get().await.expect("a connection");
+        client.query_one(sql, &[]).await.expect(sql).get(0)
+    }
+}
+
+/// What Kafka would hand over: records of the events, each in its stream's partition. Offsets go on from `offsets`.
+#[derive(Default)]
+pub struct Topics {
+    next: BTreeMap<(String, i32), (i64, i64)>,
+}
+
+impl Topics {
+    pub fn batch(&mut self, projection: &str, events: &[Envelope]) -> Batch {
+        let records = events.iter().map(record).collect();
+        self.batch_of(projection, records)
+    }
+
+    pub fn batch_of(&mut self, projection: &str, mut records: Vec<Record>) -> Batch {
+        let mut moves = BTreeMap::<(String, i32), CheckpointMove>::new();
+        for record in &mut records {
+            let key = (record.topic.to_string(), record.partition);
+            let (next_offset, last_position) = self.next.entry(key.clone()).or_default();
+            let step = moves.entry(key).or_insert_with(|| CheckpointMove {
+                consumer: consumer_name(projection),
+                topic: record.topic.to_string(),
+                partition: record.partition,
+                from_offset: *next_offset,
+                to_offset: *next_offset,
+                last_position: *last_position,
+            });
+            record.offset = *next_offset;
+            *next_offset += 1;
+            *last_position =
+                record.event.as_ref().map_or(*last_position, |event| event.position.max(*last_position));
+            step.to_offset = *next_offset;
+            step.last_position = *last_position;
+        }
+        Batch { records, moves: moves.into_values().collect() }
+    }
+}
+
+pub fn record(event: &Envelope) -> Record {
+    let raw = RawEvent {
+        position: event.position,
+        stream: event.stream.clone(),
+        version: event.version,
+        event_id: event.event_id,
+        event_type: event.event.event_type().to_owned(),
+        schema_version: event.event.schema_version(),
+        payload: event.event.payload(),
+        metadata: event.metadata.clone(),
+        recorded_at: event.recorded_at,
+    };
+    Record {
+        context: event.context,
+        topic: event.context.topic().into(),
+        partition: partition_of(event.stream.as_str(), TOPIC_PARTITIONS),
+        offset: 0,
+        position: Some(event.position),
+        key: event.stream.as_str().as_bytes().to_vec(),
+        payload: cloud_event::encode(event.context, &raw),
+        event: Ok(event.clone()),
+    }
+}
+
+/// A query side that answers, and whose projections are fed by [`Service::project`].
+pub struct Service {
+    pub read_model: ReadModel,
+    pub base_url: String,
+    arrivals: Arrivals,
+    topics: tokio::sync::Mutex<BTreeMap<&'static str, Topics>>,
+    client: Client,
+    _stop: DropGuard,
+}
+
+pub async fn service() -> Service {
+    let read_model = read_model().await;
+    let arrivals = Arrivals::new(WAITERS_MAX);
+    let app = App {
+        pool: read_model.pool.clone(),
+        bus: BusConfig::plain("127.0.0.1:1", ""),
+        arrivals: arrivals.clone(),
+        stuck_after: Duration::from_secs(60),
+    };
+    let listener = bind("127.0.0.1:0", "--query-side-listen").await.expect("a free port");
+    let base_url = format!("http://{}", listener.local_addr().expect("a bound port"));
+    let stop = CancellationToken::new();
+    tokio::spawn(serve(listener, routes::router(Arc::new(app)), Limits::default(), stop.clone()));
+    Service {
+        read_model,
+        base_url,
+        arrivals,
+        topics: tokio::sync::Mutex::default(),
+        client: Client::new(),
+        _stop: stop.drop_guard(),
+    }
+}
+
+impl Service {
+    /// Applies the events to every projection, as its consumer would.
+    pub async fn project(&self, events: &[Envelope]) {
+        let mut topics = self.topics.lock().await;
+        for projector in projections::all() {
+            let heard: Vec<Envelope> = events
+                .iter()
+                .filter(|event| projector.contexts().contains(&event.context))
+                .cloned()
+                .collect();
+            let batch = topics.entry(projector.name()).or_default().batch(projector.name(), &heard);
+            let handler =
+                ProjectionHandler::new(projector, self.read_model.pool.clone(), self.arrivals.clone());
+            handler.handle(&batch).await.unwrap_or_else(|error: HandlerError| panic!("{error}"));
+        }
+    }
+
+    pub async fn request(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = headers
+            .iter()
+            .fold(self.client.get(format!("{}{path}", self.base_url)), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        request.send().await.expect("the service answers")
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let (status, body) = self.status_and_body(path).await;
+            assert_eq!(status, 200, "{caller}: {path}: {body}");
+            body
+        }
+    }
+
+    pub async fn status_and_body(&self, path: &str) -> (u16, Value) {
+        let response = self.request(path, &[]).await;
+        let status = response.status().as_u16();
+        (status, response.json().await.expect("the answer is JSON"))
+    }
+}

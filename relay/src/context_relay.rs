@@ -1,0 +1,68 @@
+//! The relay of one context: standing by until the lease is free, then relaying while it is ours.
+//!
+//! Never: a lease kept by a relay that has stopped. Read next: `term.rs`.
+
+use std::time::Instant;
+
+use event_store::EventStore;
+use runtime::Health;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::health::{Trouble, watch};
+use crate::lease::Held;
+use crate::{Config, Error, term};
+
+/// Relays one context until `stop`, whenever the lease is to be had.
+///
+/// # Errors
+/// What no further attempt can mend.
+pub(crate) async fn run(
+    config: &Config,
+    store: &EventStore,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let check = health.check(format!("relay {}", store.context()));
+    let trouble = Trouble::default();
+    let holder = format!("relay-{}-{}", std::process::id(), Uuid::now_v7().simple());
+    tokio::select! {
+        ended = stand_by_and_relay(config, store, &holder, &trouble, stop) => {
+            if let Err(error) = &ended {
+                check.failing(error.to_string());
+            }
+            ended
+        }
+        () = watch(store, &holder, &check, &trouble) => Ok(()),
+    }
+}
+
+async fn stand_by_and_relay(
+    config: &Config,
+    store: &EventStore,
+    holder: &str,
+    trouble: &Trouble,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let lease_term = config.lease_term();
+    while !stop.is_cancelled() {
+        let asked_at = Instant::now();
+        match store.acquire_lease(holder, lease_term).await {
+            Ok(Some(lease)) => {
+                let context = store.context();
+                tracing::info!(%context, lease_epoch = lease.epoch, "lease taken");
+                metrics::counter!("relay_leases_taken_total", "context" => context.name()).increment(1);
+                let held = Held::new(lease, lease_term, asked_at);
+                let ended = term::run(config, store, &held, trouble, stop).await;
+                if let Err(error) = store.release_lease(held.lease()).await {
+                    tracing::warn!(%context, %error, "the lease was not given back and runs out by itself");
+                }
+                ended?;
+            }
+            Ok(None) => trouble.clear(),
+            Err(error) => trouble.set(error.to_string()),
+        }
+        let _ = tokio::time::timeout(lease_term / 5, stop.cancelled()).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! From the cursor on: read ahead, publish in order, move the cursor behind what Kafka has acknowledged.
+//!
+//! Three stages with short queues between them: while one chunk is on its way to Kafka, the next is read, and the
+//! cursor follows. Each stage is one task's loop, so order is kept by construction. The first error ends all three.
+//!
+//! Never: a chunk enqueued without a valid lease, or a cursor moved before every record up to it is acknowledged.
+//! Read next: `event-bus/src/publisher.rs`.
+
+use std::time::Duration;
+
+use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
+use event_store::{EventStore, StoreError};
+use events::{Context, Position, RawEvent, cloud_event};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff::Backoff;
+use crate::lease::Held;
+use crate::takeover::AlreadyThere;
+use crate::{Config, Error};
+
+/// Chunks read and not yet enqueued.
+const READ_AHEAD_CHUNKS: usize = 2;
+/// Chunks enqueued and not yet behind the cursor. Their bytes lie in the producer, which has its own limit.
+const IN_FLIGHT_CHUNKS: usize = 64;
+/// What a chunk should have at most; the number of events read at a time follows it.
+const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_EVENTS_FIRST: usize = 256;
+const CHUNK_EVENTS_MIN: usize = 16;
+/// The shortest pause between two looks at the log, also taken when the last look did not fill its chunk.
+const POLL_MIN: Duration = Duration::from_millis(1);
+/// Each move of the cursor is a commit; a trickle of events needs no more of them than this.
+const CURSOR_PAUSE: Duration = Duration::from_millis(10);
+
+/// Why the pump stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PumpError {
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the lease is another's, or ran out")]
+    LeaseLost,
+    #[error(transparent)]
+    Fatal(Error),
+}
+
+/// Events that were read together.
+struct Chunk {
+    last: Position,
+    /// Without those that are on the topic already.
+    records: Vec<Outgoing>,
+    bytes: usize,
+}
+
+/// Pumps until `stop`, then until what is read is acknowledged and behind the cursor.
+pub(crate) async fn run(
+    config: &Config,
+    store: &EventStore,
+    held: &Held,
+    cursor: Position,
+    already_there: AlreadyThere,
+    stop: &CancellationToken,
+) -> Result<(), PumpError> {
+    let (to_publish, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
+    let (to_acknowledge, receipts) = mpsc::channel(IN_FLIGHT_CHUNKS);
+    // A task of its own: encoding and enqueueing then have a core each.
+    let reader = Reader {
+        store: store.clone(),
+        already_there,
+        after: cursor,
+        chunk_events_max: config.batch_max as usize,
+        poll: Backoff::new(POLL_MIN, config.poll_max()),
+    };
+    let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(to_publish, stop.clone())));
+    let read = async { reader.await.expect("the reader does not panic") };
+    let publish = publish(&config.bus, store.context(), held, chunks, to_acknowledge);
+    let follow = follow(store, held, cursor, receipts);
+    // The publisher comes back to live until the follower is done: dropping it purges what is on its way.
+    let ((), _publisher, ()) = tokio::try_join!(read, publish, follow)?;
+    Ok(())
+}
+
+struct Reader {
+    store: EventStore,
+    already_there: AlreadyThere,
+    after: Position,
+    chunk_events_max: usize,
+    poll: Backoff,
+}
+
+impl Reader {
+    async fn run(
+        mut self,
+        to_publish: mpsc::Sender<Chunk>,
+        stop: CancellationToken,
+    ) -> Result<(), PumpError> {
+        let context = self.store.context();
+        let mut limit = CHUNK_EVENTS_FIRST.min(self.chunk_events_max);
+        while !stop.is_cancelled() {
+            let events = self.store.scan(self.after, limit).await?;
+            let was_full = events.len() == limit;
+            if let Some(chunk) = self.encode(context, &events)? {
+                limit = next_limit(limit, chunk.bytes, self.chunk_events_max);
+                self.poll.reset();
+                if to_publish.send(chunk).await.is_err() {
+                    return Ok(()); // the publisher stopped, and says why
+                }
+            }
+            if !was_full {
+                let _ = tokio::time::timeout(self.poll.next(), stop.cancelled()).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The payload's bytes are passed on as they were appended.
+    fn encode(&mut self, context: Context, events: &[RawEvent]) -> Result<Option<Chunk>, PumpError> {
+        let Some(last) = events.last() else { return Ok(None) };
+        let mut chunk = Chunk { last: last.position, records: Vec::with_capacity(events.len()), bytes: 0 };
+        for event in events {
+            if event.position != self.after + 1 {
+                let (after, found) = (self.after, event.position);
+                return Err(PumpError::Fatal(Error::GapInLog { context, after, found }));
+            }
+            self.after = event.position;
+            if self.already_there.holds(event) {
+                metrics::counter!("relay_skipped_events_total", "context" => context.name()).increment(1);
+                continue;
+            }
+            let record = outgoing(context, event);
+            chunk.bytes += record.value.len();
+            chunk.records.push(record);
+        }
+        Ok(Some(chunk))
+    }
+}
+
+/// Fewer events at a time when they are large, more when they are small.
+fn next_limit(limit: usize, bytes: usize, max: usize) -> usize {
+    let next = if bytes > CHUNK_BYTES {
+        limit / 4
+    } else if bytes < CHUNK_BYTES / 2 {
+        limit * 2
+    } else {
+        limit
+    };
+    next.max(CHUNK_EVENTS_MIN).min(max)
+}
+
+fn outgoing(context: Context, event: &RawEvent) -> Outgoing {
+    let type_name = cloud_event::type_name(context, &event.event_type, event.schema_version);
+    let mut headers = vec![("ce_type", type_name), ("ce_id", event.event_id.to_string())];
+    headers.extend(event.metadata.traceparent.clone().map(|parent| ("traceparent", parent)));
+    Outgoing { key: event.stream.as_str().to_owned(), headers, value: cloud_event::encode(context, event) }
+}
+
+async fn publish(
+    bus: &BusConfig,
+    context: Context,
+    held: &Held,
+    mut chunks: mpsc::Receiver<Chunk>,
+    to_acknowledge: mpsc::Sender<(Position, Receipt)>,
+) -> Result<OrderedPublisher, PumpError> {
+    let mut publisher = OrderedPublisher::new(bus, bus.topic(context))?;
+    while let Some(chunk) = chunks.recv().await {
+        if !held.is_valid() {
+            return Err(PumpError::LeaseLost);
+        }
+        let receipt = publisher.enqueue(&chunk.records).await?;
+        metrics::counter!("relay_published_events_total", "context" => context.name())
+            .increment(chunk.records.len() as u64);
+        if to_acknowledge.send((chunk.last, receipt)).await.is_err() {
+            break; // the follower stopped, and says why
+        }
+    }
+    Ok(publisher)
+}
+
+async fn follow(
+    store: &EventStore,
+    held: &Held,
+    mut cursor: Position,
+    mut receipts: mpsc::Receiver<(Position, Receipt)>,
+) -> Result<(), PumpError> {
+    let mut not_before = Instant::now();
+    while let Some((mut to, receipt)) = receipts.recv().await {
+        receipt.acknowledged().await?;
+        tokio::time::sleep_until(not_before).await;
+        while let Ok((later, receipt)) = receipts.try_recv() {
+            receipt.acknowledged().await?;
+            to = later;
+        }
+        if !store.advance_cursor(held.lease(), cursor, to).await? {
+            return Err(PumpError::LeaseLost);
+        }
+        cursor = to;
+        not_before = Instant::now() + CURSOR_PAUSE;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_events_are_read_in_small_chunks_and_small_events_in_large_ones() {
+        assert_eq!(next_limit(256, 100, 2_000), 512);
+        assert_eq!(next_limit(1_500, 100, 2_000), 2_000);
+        assert_eq!(next_limit(256, CHUNK_BYTES + 1, 2_000), 64);
+        assert_eq!(next_limit(20, CHUNK_BYTES + 1, 2_000), CHUNK_EVENTS_MIN);
+        assert_eq!(next_limit(256, CHUNK_BYTES * 3 / 4, 2_000), 256);
+        assert_eq!(next_limit(1, 100, 1), 1);
+    }
+}

@@ -1,0 +1,98 @@
+//! What is on the topic already, beyond the cursor: the events that the last holder published and could not count.
+//!
+//! A partition holds all of its events up to the last one (that is the publisher's promise), so its last event says it
+//! all. What is found is believed only if the log has the same event at that place.
+//!
+//! Never: an event skipped that the topic does not have. Read next: `pump.rs`.
+
+use event_bus::{BusConfig, PartitionTail, TailError, TailRecord, read_tail};
+use event_store::{EventStore, StoreError};
+use events::{Position, RawEvent, TOPIC_PARTITIONS, partition_of};
+
+use crate::Error;
+
+/// For each partition the last position that it holds, as far as it matters.
+#[derive(Debug)]
+pub(crate) struct AlreadyThere {
+    last_positions: Vec<Position>,
+}
+
+/// Why the topic's end can't be compared with the log.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeoverError {
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fatal(Error),
+}
+
+impl AlreadyThere {
+    /// Reads the end of the topic and compares it with the log.
+    pub async fn read(bus: &BusConfig, store: &EventStore, cursor: Position) -> Result<Self, TakeoverError> {
+        let tails = read_tail(bus, store.context()).await?;
+        check_not_lost(bus, store, cursor, &tails).await?;
+        let mut last_positions = vec![cursor; tails.len()];
+        for tail in tails {
+            if let Some(last) = tail.last
+                && last.position > cursor
+            {
+                check_in_log(bus, store, tail.partition, last).await?;
+                last_positions[tail.partition as usize] = last.position;
+            }
+        }
+        Ok(Self { last_positions })
+    }
+
+    pub fn holds(&self, event: &RawEvent) -> bool {
+        let partition = partition_of(event.stream.as_str(), TOPIC_PARTITIONS);
+        event.position <= self.last_positions[partition as usize]
+    }
+}
+
+/// The partition of the event at the cursor can't be empty: that event was acknowledged.
+async fn check_not_lost(
+    bus: &BusConfig,
+    store: &EventStore,
+    cursor: Position,
+    tails: &[PartitionTail],
+) -> Result<(), TakeoverError> {
+    if cursor == 0 {
+        return Ok(());
+    }
+    let acknowledged = store.scan(cursor - 1, 1).await?;
+    let lost = acknowledged.first().and_then(|event| {
+        let home = partition_of(event.stream.as_str(), TOPIC_PARTITIONS);
+        tails.iter().find(|tail| tail.partition == home && tail.is_empty)
+    });
+    match lost {
+        None => Ok(()),
+        Some(tail) => Err(TakeoverError::Fatal(Error::TopicLost {
+            context: store.context(),
+            topic: bus.topic(store.context()),
+            partition: tail.partition,
+            cursor,
+        })),
+    }
+}
+
+async fn check_in_log(
+    bus: &BusConfig,
+    store: &EventStore,
+    partition: i32,
+    last: TailRecord,
+) -> Result<(), TakeoverError> {
+    let in_log = store.scan(last.position - 1, 1).await?;
+    if in_log.first().is_some_and(|event| event.event_id == last.event_id) {
+        return Ok(());
+    }
+    Err(TakeoverError::Fatal(Error::TopicAheadOfLog {
+        context: store.context(),
+        topic: bus.topic(store.context()),
+        partition,
+        position: last.position,
+        event_id: last.event_id,
+        head: store.head().await?,
+    }))
+}

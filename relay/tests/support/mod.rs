@@ -1,0 +1,272 @@
+//! A context's log in a database of the test's own, topics of its own, and relays between them.
+//!
+//! Never: a sleep; what is waited for is looked at until a limit. Read next: `../relay.rs`.
+#![allow(dead_code)] // each test binary uses a part
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use event_bus::{BusConfig, ensure_topics};
+use event_store::{Append, EventStore, NewEvent, RelayStatus, StoreOptions, StreamWrite};
+use events::inventory::StockReceived;
+use events::{
+    Context, Metadata, Position, Quantity, Sku, StockEvent, StreamId, TOPIC_PARTITIONS, Version, cloud_event,
+    partition_of,
+};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use relay::{Config, Error};
+use runtime::{Health, Secret};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub const CONTEXT: Context = Context::Inventory;
+const LIMIT: Duration = Duration::from_secs(60);
+const STREAMS: usize = 50;
+
+pub struct World {
+    pub config: Config,
+    pub store: EventStore,
+    admin: tokio_postgres::Client,
+    versions: Vec<Version>,
+}
+
+/// A record as it lies on the topic.
+#[derive(Debug, Clone)]
+pub struct OnTopic {
+    pub position: Position,
+    pub key: String,
+    pub headers: BTreeMap<String, String>,
+    pub value: Vec<u8>,
+}
+
+pub async fn world() -> World {
+    world_with_topic(&[]).await
+}
+
+/// `settings`: of the context's topic, from its beginning (a later change takes its time).
+pub async fn world_with_topic(settings: &[(&str, &str)]) -> World {
+    let database = testkit::fresh_database("relay").await;
+    let database_url = Secret::from(database.url);
+    let mut admin = runtime::postgres::connect(&database_url).await.expect("the database answers");
+    runtime::postgres::prepare_owner(&admin, CONTEXT.name(), None).await.expect("schema and role");
+    event_store::migrate(&mut admin, CONTEXT).await.expect("the migrations apply");
+    admin.batch_execute(&format!("SET search_path TO {CONTEXT}")).await.expect("the schema is there");
+    let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("relay")));
+    make_topic(&bus, settings).await;
+    ensure_topics(&bus, 1).await.expect("the other topics can be made");
+    let role_url = runtime::postgres::owner_url(&database_url, CONTEXT.name());
+    let pool = runtime::postgres::pool(&role_url, 4).expect("a pool");
+    let store = EventStore::new(CONTEXT, pool, StoreOptions::default()).await.expect("the store opens");
+    let config = Config {
+        database_url,
+        orders_database_url: None,
+        inventory_database_url: None,
+        payments_database_url: None,
+        shipping_database_url: None,
+        bus,
+        contexts: vec![CONTEXT],
+        lease_ms: 20_000,
+        poll_ms_max: 10,
+        batch_max: 500,
+    };
+    World { config, store, admin, versions: vec![0; STREAMS] }
+}
+
+async fn make_topic(bus: &BusConfig, settings: &[(&str, &str)]) {
+    let topic = bus.topic(CONTEXT);
+    let new = NewTopic::new(&topic, TOPIC_PARTITIONS, TopicReplication::Fixed(1));
+    let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+    let made = admin(bus).create_topics([&new], &AdminOptions::new()).await.expect("answered");
+    assert_eq!(made, [Ok(topic.clone())]);
+}
+
+pub fn admin(bus: &BusConfig) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &bus.brokers).create().expect("an admin client")
+}
+
+impl World {
+    /// Appends `count` events; the streams take turns.
+    pub async fn append(&mut self, count: usize) {
+        self.append_noted(count, None).await;
+    }
+
+    /// `note`: something to make the events larger.
+    pub async fn append_noted(&mut self, count: usize, note: Option<String>) {
+        let metadata = Metadata {
+            correlation_id: Uuid::nil(),
+            causation_id: None,
+            actor: "test".to_owned(),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            idempotency_key: None,
+        };
+        let mut left = count;
+        while left > 0 {
+            let now = left.min(1_000);
+            left -= now;
+            let mut writes = Vec::new();
+            for index in 0..now.min(STREAMS) {
+                let sku: Sku = format!("SKU{index}").parse().expect("a SKU");
+                let received = StockReceived {
+                    sku: sku.clone(),
+                    quantity: Quantity::try_from(1).expect("1 is a quantity"),
+                    reference: note.clone(),
+                };
+                let events: Vec<NewEvent> = (0..(now - index).div_ceil(STREAMS))
+                    .map(|_| NewEvent {
+                        event_id: Uuid::now_v7(),
+                        event: StockEvent::from(received.clone()).into(),
+                        metadata: metadata.clone(),
+                    })
+                    .collect();
+                let expected_version = self.versions[index];
+                self.versions[index] += events.len() as Version;
+                writes.push(StreamWrite { stream: StreamId::stock(&sku), expected_version, events });
+            }
+            let append = Append { writes, ..Append::default() };
+            self.store.append(append).await.expect("appended");
+        }
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        self.admin.batch_execute(sql).await.expect("executed");
+    }
+
+    pub async fn status(&self) -> RelayStatus {
+        self.store.relay_status().await.expect("the status")
+    }
+
+    pub async fn when_cursor(&self, position: Position) {
+        until("the cursor has moved", || async { (self.status().await.cursor >= position).then_some(()) })
+            .await;
+    }
+
+    /// All records of the context's topic: for each partition, in order.
+    pub async fn on_topic(&self) -> BTreeMap<i32, Vec<OnTopic>> {
+        let (brokers, topic) = (self.config.bus.brokers.clone(), self.config.bus.topic(CONTEXT));
+        tokio::task::spawn_blocking(move || read_topic(&brokers, &topic))
+            .await
+            .expect("the topic can be read")
+    }
+
+    /// Every event of the log is on its partition, and first occurrences are in order. Gives the number of
+    /// duplicates.
+    #[track_caller]
+    pub fn assert_all_there_in_order(&self, head: Position, topic: &BTreeMap<i32, Vec<OnTopic>>) -> usize {
+        let mut all = BTreeSet::new();
+        let mut duplicates = 0;
+        for (&partition, records) in topic {
+            let mut last = 0;
+            for record in records {
+                assert_eq!(partition_of(&record.key, TOPIC_PARTITIONS), partition);
+                if !all.insert(record.position) {
+                    duplicates += 1;
+                    continue;
+                }
+                assert!(record.position > last, "position {} first comes after {last}", record.position);
+                last = record.position;
+            }
+        }
+        assert!(all.iter().copied().eq(1..=head), "{} of {head} events are there", all.len());
+        duplicates
+    }
+}
+
+/// A relay at work.
+pub struct Running {
+    pub task: JoinHandle<Result<(), Error>>,
+    pub shutdown: CancellationToken,
+    pub health: Health,
+}
+
+pub fn start(config: &Config) -> Running {
+    let (shutdown, health) = (CancellationToken::new(), Health::new());
+    let task = tokio::spawn(relay::run(config.clone(), health.clone(), shutdown.clone()));
+    Running { task, shutdown, health }
+}
+
+impl Running {
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.ended().await.expect("no error");
+    }
+
+    pub async fn ended(self) -> Result<(), Error> {
+        tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").expect("it does not panic")
+    }
+
+    /// Drops the relay in the middle of whatever it does.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+
+    /// Waits for a readiness of which `condition` is true: nothing, or the reason of the one check.
+    pub async fn when_readiness(&self, what: &str, condition: impl Fn(Option<&str>) -> bool) {
+        until(what, || async {
+            let failing = self.health.readiness().err();
+            let reason = failing.as_ref().map(|failing| failing[0].reason.as_str());
+            condition(reason).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Polls until `condition` gives something.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn read_topic(brokers: &str, topic: &str) -> BTreeMap<i32, Vec<OnTopic>> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "test-reader")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .create()
+        .expect("a consumer");
+    let mut all = TopicPartitionList::new();
+    for partition in 0..TOPIC_PARTITIONS {
+        all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+    }
+    consumer.assign(&all).expect("assigned");
+    let mut found: BTreeMap<i32, Vec<OnTopic>> = BTreeMap::new();
+    let (mut ends, started) = (0, Instant::now());
+    while ends < TOPIC_PARTITIONS {
+        assert!(started.elapsed() < LIMIT, "the topic was not read within {LIMIT:?}");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => {
+                let value = message.payload().expect("a value").to_vec();
+                let text =
+                    |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+                found.entry(message.partition()).or_default().push(OnTopic {
+                    position: cloud_event::decode_raw(CONTEXT, &value).expect("an event").position,
+                    key: text(message.key()),
+                    headers: message
+                        .headers()
+                        .map(|headers| {
+                            headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
+                        })
+                        .unwrap_or_default(),
+                    value,
+                });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
+            Some(Err(_)) | None => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,109 @@
+//! The logs, read page by page from one reach to the next.
+//!
+//! Never: an event skipped in silence. Of the events up to a reach, those of a partition that had not come so far are
+//! left for the next reading, which begins at the first of them. Read next: [`crate::rebuild`].
+
+use std::collections::BTreeMap;
+
+use event_store::{EventStore, StoreOptions};
+use events::{Context, Envelope, Position};
+use runtime::{Secret, postgres};
+
+use crate::Error;
+use crate::reach::Reach;
+
+/// Events of one page; what is in memory at a time is two pages per context.
+const PAGE_EVENTS: usize = 2_000;
+
+/// The log of every context.
+pub struct Logs {
+    stores: BTreeMap<Context, EventStore>,
+}
+
+impl Logs {
+    /// # Errors
+    /// [`Error`] when a log cannot be reached.
+    pub async fn open(url: impl Fn(Context) -> Secret) -> Result<Self, Error> {
+        let mut stores = BTreeMap::new();
+        for context in Context::ALL {
+            // One connection reads; the store takes one more for the appends that a rebuild never makes.
+            let pool = postgres::pool(&url(context), 2)?;
+            stores.insert(context, EventStore::new(context, pool, StoreOptions::default()).await?);
+        }
+        Ok(Self { stores })
+    }
+
+    pub fn of(&self, context: Context) -> &EventStore {
+        &self.stores[&context]
+    }
+}
+
+/// One context's events between two reaches.
+pub struct Reading {
+    store: EventStore,
+    from: Reach,
+    to: Reach,
+    /// The last position looked at.
+    after: Position,
+    /// The last position before the first event that was left for the next reading.
+    left_after: Option<Position>,
+}
+
+/// A part of a reading.
+pub struct Page {
+    /// To be applied, in order.
+    pub events: Vec<Envelope>,
+    /// How many positions were looked at.
+    pub positions: u64,
+}
+
+impl Reading {
+    /// `after` is where the reading that ended at `from` said to go on.
+    pub fn new(store: &EventStore, from: &Reach, to: &Reach, after: Position) -> Self {
+        Self { store: store.clone(), from: from.clone(), to: to.clone(), after, left_after: None }
+    }
+
+    /// The next page; none when the reach is reached.
+    ///
+    /// # Errors
+    /// [`Error::Log`], [`Error::Unreadable`].
+    pub async fn page(&mut self) -> Result<Option<Page>, Error> {
+        let context = self.store.context();
+        let last = self.to.last(context);
+        let wanted = usize::try_from(last - self.after).unwrap_or(0).min(PAGE_EVENTS);
+        if wanted == 0 {
+            return Ok(None);
+        }
+        let raw_events = self.store.scan(self.after, wanted).await?;
+        let Some(last_of_page) = raw_events.last().map(|event| event.position) else { return Ok(None) };
+        let positions = (last_of_page - self.after).unsigned_abs();
+        self.after = last_of_page;
+        let mut events = Vec::with_capacity(raw_events.len());
+        for raw in raw_events {
+            if self.from.includes(context, &raw.stream, raw.position) {
+                continue;
+            }
+            if !self.to.includes(context, &raw.stream, raw.position) {
+                self.left_after.get_or_insert(raw.position - 1);
+                continue;
+            }
+            if self.to.is_parked(&raw.stream, raw.position) {
+                continue;
+            }
+            let (position, stream) = (raw.position, raw.stream.clone());
+            let event = raw.decode(context).map_err(|cause| Error::Unreadable {
+                context,
+                position,
+                stream,
+                cause,
+            })?;
+            events.push(event);
+        }
+        Ok(Some(Page { events, positions }))
+    }
+
+    /// Where the next reading goes on.
+    pub fn resume_after(&self) -> Position {
+        self.left_after.unwrap_or(self.after)
+    }
+}

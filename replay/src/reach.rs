@@ -1,0 +1,79 @@
+//! How far a live projection has come: for each partition, the last position applied.
+//!
+//! Partitions advance apart, so "the same position" is a position per partition: an event is in the live table when its
+//! own partition has come that far and its stream is not parked. Checkpoints and tables move in one transaction, so a
+//! snapshot that reads both sees them agree. Never: a guess from the head of the log. Read next: [`crate::log`].
+
+use std::collections::{BTreeMap, HashMap};
+
+use deadpool_postgres::Transaction;
+use events::{Context, Position, StreamId, TOPIC_PARTITIONS, partition_of};
+use query_side::READ_MODEL;
+use query_side::engine::{Projector, consumer_name};
+
+/// The last position applied in each partition of one context.
+pub type Partitions = [Position; TOPIC_PARTITIONS as usize];
+
+/// What a live projection has applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reach {
+    contexts: BTreeMap<Context, Partitions>,
+    /// Parked streams, and from which position on their events wait.
+    parked: HashMap<StreamId, Position>,
+}
+
+impl Reach {
+    /// Nothing yet.
+    pub fn none(contexts: &[Context]) -> Self {
+        let contexts = contexts.iter().map(|context| (*context, Partitions::default())).collect();
+        Self { contexts, parked: HashMap::new() }
+    }
+
+    /// As of the transaction's snapshot.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_live(
+        transaction: &Transaction<'_>,
+        projector: &dyn Projector,
+    ) -> Result<Self, tokio_postgres::Error> {
+        let mut reach = Self::none(projector.contexts());
+        let consumer = consumer_name(projector.name());
+        let checkpoints = format!(
+            "SELECT topic, partition, last_position FROM {READ_MODEL}.checkpoints WHERE consumer = $1"
+        );
+        for row in transaction.query(&checkpoints, &[&consumer]).await? {
+            let (topic, partition): (&str, i32) = (row.try_get(0)?, row.try_get(1)?);
+            // The topic's name may have a prefix.
+            let partitions = reach.contexts.iter_mut().find(|(context, _)| topic.ends_with(context.topic()));
+            let position = usize::try_from(partition).ok().zip(partitions);
+            if let Some(reached) = position.and_then(|(index, (_, partitions))| partitions.get_mut(index)) {
+                *reached = row.try_get(2)?;
+            }
+        }
+        let parked = format!(
+            "SELECT stream, min(position) FROM {READ_MODEL}.parked_events
+             WHERE consumer = $1 AND position IS NOT NULL GROUP BY stream"
+        );
+        for row in transaction.query(&parked, &[&consumer]).await? {
+            reach.parked.insert(StreamId::from(row.try_get::<_, String>(0)?), row.try_get(1)?);
+        }
+        Ok(reach)
+    }
+
+    /// The last position of the context that anything was applied of.
+    pub fn last(&self, context: Context) -> Position {
+        self.contexts.get(&context).and_then(|partitions| partitions.iter().max()).copied().unwrap_or(0)
+    }
+
+    /// Whether the event's partition has come this far.
+    pub fn includes(&self, context: Context, stream: &StreamId, position: Position) -> bool {
+        let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS) as usize;
+        self.contexts.get(&context).is_some_and(|partitions| position <= partitions[partition])
+    }
+
+    /// Whether the event waits in `parked_events`.
+    pub fn is_parked(&self, stream: &StreamId, position: Position) -> bool {
+        self.parked.get(stream).is_some_and(|from| position >= *from)
+    }
+}

@@ -1,0 +1,265 @@
+//! One projection, from an empty shadow to the swap.
+//!
+//! 1. In parallel, one task per context: everything that live has applied, page by page. Handlers of one row commute
+//!    across contexts, which is what makes this right. 2. Again, for what live applied meanwhile, until it is little.
+//! 3. In one snapshot: live's checkpoints, the last events up to exactly there, and the comparison; nobody waits for
+//!    it. 4. In one short transaction: live stops, the last few events, the swap. Never: a comparison while live is
+//!    stopped. Read next: [`crate::reach`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use deadpool_postgres::{Pool, Transaction};
+use events::{Context, Envelope, Position};
+use query_side::engine::Projector;
+use tokio::task::JoinSet;
+use tokio_postgres::IsolationLevel;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::compare::compare;
+use crate::log::{Logs, Reading};
+use crate::progress::Progress;
+use crate::reach::Reach;
+use crate::report::{Comparison, Rebuilt};
+use crate::shadow::{self, SHADOW, SWAP_ATTEMPTS_MAX, is_in_use};
+
+/// Rounds of catching up before the comparison; each is shorter than the one before, unless live is faster than we are.
+const ROUNDS_MAX: u32 = 20;
+/// So little that it may be applied while live stands still.
+const FEW_POSITIONS: i64 = 500;
+
+/// A shadow on its way.
+struct Shadow<'a> {
+    projector: Arc<dyn Projector>,
+    logs: &'a Logs,
+    pool: &'a Pool,
+    progress: Arc<Progress>,
+    shutdown: &'a CancellationToken,
+    /// What is in the table.
+    reach: Reach,
+    /// Where to read on in each context.
+    after: BTreeMap<Context, Position>,
+    events: u64,
+}
+
+/// Rebuilds the projection and compares it with live; then swaps them, unless `swaps` is false.
+///
+/// # Errors
+/// [`Error`]; live is as it was.
+pub async fn rebuild(
+    projector: Arc<dyn Projector>,
+    logs: &Logs,
+    pool: &Pool,
+    swaps: bool,
+    shutdown: &CancellationToken,
+) -> Result<Rebuilt, Error> {
+    let begun = Instant::now();
+    let table = projector.table();
+    shadow::create(pool, table).await?;
+    let mut shadow = Shadow {
+        reach: Reach::none(projector.contexts()),
+        after: projector.contexts().iter().map(|context| (*context, 0)).collect(),
+        progress: Arc::new(Progress::new(projector.name())),
+        projector,
+        logs,
+        pool,
+        shutdown,
+        events: 0,
+    };
+    let ended = shadow.build(swaps).await;
+    shadow.progress.finish();
+    // After a swap there is none left; after a check or an error it is of no use.
+    let dropped = shadow::drop_table(pool, table).await;
+    let (comparison, live_stopped) = ended?;
+    dropped?;
+    let projection = shadow.projector.name();
+    Ok(Rebuilt { projection, events: shadow.events, elapsed: begun.elapsed(), comparison, live_stopped })
+}
+
+impl Shadow<'_> {
+    async fn build(&mut self, swaps: bool) -> Result<(Comparison, Option<Duration>), Error> {
+        self.catch_up().await?;
+        shadow::analyze(self.pool, self.projector.table()).await?;
+        let comparison = self.compare().await?;
+        if !swaps {
+            return Ok((comparison, None));
+        }
+        self.catch_up().await?;
+        for _ in 0..SWAP_ATTEMPTS_MAX {
+            match self.swap().await {
+                Err(Error::ReadModels(error)) if is_in_use(&error) => {
+                    tracing::info!(
+                        projection = self.projector.name(),
+                        "the live table is in use; trying again"
+                    );
+                }
+                stopped => return Ok((comparison, Some(stopped?))),
+            }
+        }
+        Err(Error::InUse { attempts: SWAP_ATTEMPTS_MAX })
+    }
+
+    /// Until only a few positions are missing, or live is faster than we are.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        for _ in 0..ROUNDS_MAX {
+            let live = self.live_reach().await?;
+            let missing = self.positions_missing(&live);
+            self.progress.expect(missing.unsigned_abs());
+            self.advance_in_parallel(live).await?;
+            if missing <= FEW_POSITIONS {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn live_reach(&self) -> Result<Reach, Error> {
+        let mut client = self.pool.get().await?;
+        let transaction = snapshot(&mut client).await?;
+        Ok(Reach::of_live(&transaction, &*self.projector).await?)
+    }
+
+    fn positions_missing(&self, live: &Reach) -> i64 {
+        self.after.iter().map(|(context, after)| (live.last(*context) - after).max(0)).sum()
+    }
+
+    fn reading(&self, context: Context, to: &Reach) -> Reading {
+        Reading::new(self.logs.of(context), &self.reach, to, self.after[&context])
+    }
+
+    /// One task per context, each page in a transaction of its own.
+    async fn advance_in_parallel(&mut self, to: Reach) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        for context in self.after.keys() {
+            let reading = self.reading(*context, &to);
+            let (projector, pool) = (Arc::clone(&self.projector), self.pool.clone());
+            let (progress, shutdown) = (Arc::clone(&self.progress), self.shutdown.clone());
+            let context = *context;
+            tasks.spawn(async move {
+                let advanced = advance(reading, &*projector, &pool, &progress, &shutdown).await?;
+                Ok::<_, Error>((context, advanced))
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            let (context, advanced) =
+                ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            self.after.insert(context, advanced.after);
+            self.events += advanced.events;
+        }
+        self.reach = to;
+        Ok(())
+    }
+
+    /// One context after the other, in the given transaction. The caller takes over what is returned once it is
+    /// committed.
+    async fn advance_within(
+        &self,
+        transaction: &Transaction<'_>,
+        to: &Reach,
+    ) -> Result<Vec<(Context, Advanced)>, Error> {
+        into_shadow(transaction).await?;
+        let mut all = Vec::new();
+        for context in self.after.keys() {
+            let mut reading = self.reading(*context, to);
+            let mut events = 0;
+            while let Some(page) = reading.page().await? {
+                apply(&*self.projector, transaction, &page.events).await?;
+                events += page.events.len() as u64;
+            }
+            all.push((*context, Advanced { after: reading.resume_after(), events }));
+        }
+        Ok(all)
+    }
+
+    fn advanced(&mut self, to: Reach, all: Vec<(Context, Advanced)>) {
+        for (context, advanced) in all {
+            self.after.insert(context, advanced.after);
+            self.events += advanced.events;
+        }
+        self.reach = to;
+    }
+
+    /// Live as it is in one snapshot, and the shadow brought to exactly there.
+    async fn compare(&mut self) -> Result<Comparison, Error> {
+        let mut client = self.pool.get().await?;
+        let transaction =
+            client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
+        let live = Reach::of_live(&transaction, &*self.projector).await?;
+        let advanced = self.advance_within(&transaction, &live).await?;
+        let comparison = compare(&transaction, &*self.projector).await?;
+        transaction.commit().await?;
+        self.advanced(live, advanced);
+        Ok(comparison)
+    }
+
+    /// Returns how long live writes stood still.
+    async fn swap(&mut self) -> Result<Duration, Error> {
+        let mut client = self.pool.get().await?;
+        let transaction = client.transaction().await?;
+        shadow::stop_live(&transaction).await?;
+        let stopped = Instant::now();
+        let live = Reach::of_live(&transaction, &*self.projector).await?;
+        let advanced = self.advance_within(&transaction, &live).await?;
+        shadow::swap(&transaction, &*self.projector).await?;
+        transaction.commit().await?;
+        self.advanced(live, advanced);
+        Ok(stopped.elapsed())
+    }
+}
+
+/// What one context's reading did.
+struct Advanced {
+    after: Position,
+    events: u64,
+}
+
+/// The next page is read while the one before is written.
+async fn advance(
+    mut reading: Reading,
+    projector: &dyn Projector,
+    pool: &Pool,
+    progress: &Progress,
+    shutdown: &CancellationToken,
+) -> Result<Advanced, Error> {
+    let mut events = 0;
+    let mut next = reading.page().await?;
+    while let Some(page) = next {
+        if shutdown.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        let write = async {
+            let mut client = pool.get().await?;
+            let transaction = client.transaction().await?;
+            into_shadow(&transaction).await?;
+            // What is lost with the server is built again: no page waits for the disk. The swap does.
+            transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
+            apply(projector, &transaction, &page.events).await?;
+            transaction.commit().await?;
+            Ok::<_, Error>(())
+        };
+        let (_, following) = tokio::try_join!(write, reading.page())?;
+        events += page.events.len() as u64;
+        progress.add(page.positions);
+        next = following;
+    }
+    Ok(Advanced { after: reading.resume_after(), events })
+}
+
+async fn into_shadow(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(&format!("SET LOCAL search_path = {SHADOW}")).await
+}
+
+async fn apply(
+    projector: &dyn Projector,
+    transaction: &Transaction<'_>,
+    events: &[Envelope],
+) -> Result<(), tokio_postgres::Error> {
+    let events: Vec<&Envelope> = events.iter().collect();
+    projector.apply(transaction, &events).await.map(|_| ())
+}
+
+async fn snapshot(client: &mut deadpool_postgres::Object) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await
+}

@@ -1,0 +1,242 @@
+//! A database of a test's own, with logs that orders are written to and read models that follow them.
+//!
+//! Never: a live table that is written without its checkpoints. Read next: `rebuilding.rs`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::Utc;
+use deadpool_postgres::{Pool, Transaction};
+use event_store::{Append, EventStore, NewEvent, StoreOptions, StreamWrite};
+use events::inventory::ReservationMade;
+use events::order::{OrderCancellationRequested, OrderConfirmed, OrderLine, OrderPlaced, SkuQuantity};
+use events::payment::{PaymentAuthorised, PaymentRequested};
+use events::shipping::ShipmentPrepared;
+use events::{
+    Address, Context, Currency, CustomerId, Envelope, Event, Metadata, Money, OrderEvent, OrderId,
+    PaymentEvent, ReservationEvent, ShipmentEvent, StreamId, TOPIC_PARTITIONS, partition_of,
+};
+use query_side::engine::{Projector, consumer_name};
+use query_side::{READ_MODEL, projections};
+use replay::{Error, LogUrls, Options, Rebuilt, ReplayReport};
+use runtime::{Secret, postgres};
+use testkit::fresh_database;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// More than any test's log holds.
+const EVERYTHING: usize = 1_000_000;
+
+pub struct World {
+    pub url: Secret,
+    pub admin: Pool,
+    /// As the projections are: with the rights of their role.
+    pub live: Pool,
+    pub stores: HashMap<Context, EventStore>,
+}
+
+pub async fn world() -> World {
+    let url = Secret::from(fresh_database("replay").await.url);
+    let mut admin = postgres::connect(&url).await.expect("the test's database answers");
+    postgres::prepare_owner(&admin, READ_MODEL, None).await.expect("the owner is prepared");
+    query_side::migrate(&mut admin).await.expect("the migrations run");
+    let mut stores = HashMap::new();
+    for context in Context::ALL {
+        postgres::prepare_owner(&admin, context.name(), None).await.expect("the owner is prepared");
+        event_store::migrate(&mut admin, context).await.expect("the migrations run");
+        let pool = postgres::pool(&postgres::owner_url(&url, context.name()), 2).expect("a good url");
+        let store = EventStore::new(context, pool, StoreOptions::default()).await.expect("a store");
+        stores.insert(context, store);
+    }
+    let live = postgres::pool(&postgres::owner_url(&url, READ_MODEL), 4).expect("a good url");
+    World { admin: postgres::pool(&url, 4).expect("a good url"), url, live, stores }
+}
+
+pub fn order_id(number: u128) -> OrderId {
+    OrderId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + number))
+}
+
+impl World {
+    /// Writes the story of an order up to its shipment's preparation, in all four logs.
+    pub async fn order(&self, number: u128) {
+        let id = order_id(number);
+        let currency: Currency = "EUR".parse().expect("a currency");
+        let customer_id: CustomerId = "alice".parse().expect("a customer");
+        let total = Money::new(700, currency).expect("not below 0");
+        let items = vec![SkuQuantity {
+            sku: "TEAPOT".parse().expect("a SKU"),
+            quantity: 1.try_into().expect("one piece"),
+        }];
+        let lines =
+            vec![OrderLine { sku: items[0].sku.clone(), quantity: items[0].quantity, unit_price_minor: 700 }];
+        let shipping_address = Address::Text("1 High Street".to_owned());
+        let placed_at = Utc::now();
+        let placed = OrderPlaced {
+            order_id: id,
+            customer_id: customer_id.clone(),
+            currency,
+            lines,
+            total_minor: 700,
+            shipping_address: shipping_address.clone(),
+            placed_at,
+        };
+        let confirmed = OrderConfirmed {
+            order_id: id,
+            customer_id: customer_id.clone(),
+            total,
+            items: items.clone(),
+            shipping_address: shipping_address.clone(),
+            placed_at,
+        };
+        let made = ReservationMade {
+            order_id: id,
+            items: items.clone(),
+            customer_id: customer_id.clone(),
+            amount_due: total,
+        };
+        let requested = PaymentRequested { order_id: id, customer_id, amount: total, expires_at: placed_at };
+        let authorised = PaymentAuthorised { order_id: id, provider_reference: "ref".to_owned() };
+        let prepared = ShipmentPrepared { order_id: id, items, shipping_address };
+        self.append(StreamId::order(id), 0, [OrderEvent::from(placed), confirmed.into()]).await;
+        self.append(StreamId::reservation(id), 0, [ReservationEvent::from(made)]).await;
+        self.append(StreamId::payment(id), 0, [PaymentEvent::from(requested), authorised.into()]).await;
+        self.append(StreamId::shipment(id), 0, [ShipmentEvent::from(prepared)]).await;
+    }
+
+    /// The third event of an order's stream.
+    pub async fn wish_to_cancel(&self, number: u128) {
+        let order_id = order_id(number);
+        let reason = "changed my mind".to_owned();
+        let wish = OrderCancellationRequested { order_id, reason, was_confirmed: true };
+        self.append(StreamId::order(order_id), 2, [OrderEvent::from(wish)]).await;
+    }
+
+    async fn append<E: Into<Event>, const N: usize>(
+        &self,
+        stream: StreamId,
+        expected_version: i32,
+        events: [E; N],
+    ) {
+        let context = stream.context().expect("a stream of ours");
+        let metadata = Metadata {
+            correlation_id: Uuid::now_v7(),
+            causation_id: None,
+            actor: "test".to_owned(),
+            traceparent: None,
+            idempotency_key: None,
+        };
+        let events = events.into_iter().map(|event| NewEvent::new(event, metadata.clone())).collect();
+        let append =
+            Append { writes: vec![StreamWrite { stream, expected_version, events }], ..Append::default() };
+        self.stores[&context].append(append).await.expect("the events are appended");
+    }
+
+    /// Every projection applies whatever lies in the logs.
+    pub async fn live_catches_up(&self) {
+        self.live_catches_up_in(|_| true).await;
+    }
+
+    /// The same for some partitions alone, as when the others' process is away.
+    pub async fn live_catches_up_in(&self, partitions: impl Fn(i32) -> bool) {
+        for projector in projections::all() {
+            self.project(&*projector, &partitions).await;
+        }
+    }
+
+    async fn project(&self, projector: &dyn Projector, partitions: &impl Fn(i32) -> bool) {
+        let mut client = self.live.get().await.expect("a connection");
+        let transaction = client.transaction().await.expect("a transaction");
+        let mut applied = checkpoints(&transaction, projector).await;
+        let mut events: Vec<Envelope> = Vec::new();
+        for context in projector.contexts() {
+            for raw in self.stores[context].scan(0, EVERYTHING).await.expect("the log is read") {
+                let partition = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
+                let last_position = applied.entry((context.topic(), partition)).or_default();
+                if partitions(partition) && raw.position > *last_position {
+                    *last_position = raw.position;
+                    events.push(raw.decode(*context).expect("an event of this build"));
+                }
+            }
+        }
+        for ((topic, partition), last_position) in &applied {
+            move_checkpoint(&transaction, projector, topic, *partition, *last_position).await;
+        }
+        let events: Vec<&Envelope> = events.iter().collect();
+        projector.apply(&transaction, &events).await.expect("the events are applied");
+        transaction.commit().await.expect("the commit");
+    }
+
+    pub fn options(&self, projections: &[&str]) -> Options {
+        Options {
+            projections: projections.iter().map(ToString::to_string).collect(),
+            all: projections.is_empty(),
+            check: false,
+            rollback: false,
+            database_url: self.url.clone(),
+            logs: LogUrls::default(),
+        }
+    }
+
+    pub async fn replay(&self, projections: &[&str]) -> Vec<Rebuilt> {
+        rebuilt(replay::run(self.options(projections), CancellationToken::new()).await)
+    }
+
+    pub async fn check(&self, projections: &[&str]) -> Vec<Rebuilt> {
+        let options = Options { check: true, ..self.options(projections) };
+        rebuilt(replay::run(options, CancellationToken::new()).await)
+    }
+
+    pub async fn roll_back(&self, projection: &str) -> Result<Vec<ReplayReport>, Error> {
+        let options = Options { rollback: true, ..self.options(&[projection]) };
+        replay::run(options, CancellationToken::new()).await
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        let client = self.admin.get().await.expect("a connection");
+        client.batch_execute(sql).await.expect(sql);
+    }
+
+    pub async fn text(&self, sql: &str) -> String {
+        let client = self.admin.get().await.expect("a connection");
+        client.query_one(sql, &[]).await.expect(sql).get(0)
+    }
+}
+
+fn rebuilt(reports: Result<Vec<ReplayReport>, Error>) -> Vec<Rebuilt> {
+    let rebuilt = |report| match report {
+        ReplayReport::Rebuilt(rebuilt) => rebuilt,
+        ReplayReport::RolledBack { projection } => panic!("{projection} was rolled back"),
+    };
+    reports.expect("the replay runs").into_iter().map(rebuilt).collect()
+}
+
+async fn checkpoints(
+    transaction: &Transaction<'_>,
+    projector: &dyn Projector,
+) -> HashMap<(&'static str, i32), i64> {
+    let select = "SELECT topic, partition, last_position FROM checkpoints WHERE consumer = $1 FOR UPDATE";
+    let rows = transaction.query(select, &[&consumer_name(projector.name())]).await.expect("the checkpoints");
+    let known = |topic: &str| Context::from_topic(topic).expect("a topic of ours").topic();
+    rows.iter().map(|row| ((known(row.get(0)), row.get(1)), row.get(2))).collect()
+}
+
+async fn move_checkpoint(
+    transaction: &Transaction<'_>,
+    projector: &dyn Projector,
+    topic: &str,
+    partition: i32,
+    last_position: i64,
+) {
+    let upsert = "INSERT INTO checkpoints VALUES ($1, $2, $3, $4, $4)
+                  ON CONFLICT (consumer, topic, partition) DO UPDATE SET next_offset = $4, last_position = $4";
+    let consumer = consumer_name(projector.name());
+    transaction
+        .execute(upsert, &[&consumer, &topic, &partition, &last_position])
+        .await
+        .expect("the checkpoint");
+}
+
+/// A world that others may share.
+pub async fn shared_world() -> Arc<World> {
+    Arc::new(world().await)
+}

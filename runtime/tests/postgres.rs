@@ -1,0 +1,73 @@
+//! The Postgres helpers against a real server.
+
+use runtime::Secret;
+use runtime::postgres::{PostgresError, connect, owner_url, pool, prepare_owner};
+
+#[tokio::test]
+async fn an_owner_finds_its_own_schema_and_may_use_no_other() {
+    let database = testkit::fresh_database("owner").await;
+    let base = Secret::from(database.url);
+    let admin = connect(&base).await.expect("the server runs");
+    for owner in ["orders", "payments"] {
+        prepare_owner(&admin, owner, None).await.expect("the admin may do this");
+    }
+    admin
+        .batch_execute(
+            "CREATE TABLE orders.mine (n int CONSTRAINT mine_pk PRIMARY KEY);
+             CREATE TABLE payments.theirs (n int CONSTRAINT theirs_pk PRIMARY KEY);
+             GRANT SELECT ON orders.mine TO tradewind_orders;",
+        )
+        .await
+        .expect("the admin may do this");
+
+    let owner =
+        pool(&owner_url(&base, "orders"), 1).expect("a good url").get().await.expect("the role may log in");
+    assert!(owner.query("SELECT n FROM mine", &[]).await.expect("the schema is on the path").is_empty());
+    let refused = owner.query("SELECT n FROM payments.theirs", &[]).await.expect_err("another owner's");
+    assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE));
+    let refused = owner.execute("CREATE TABLE orders.more (n int)", &[]).await.expect_err("not granted");
+    assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE));
+}
+
+#[tokio::test]
+async fn owners_may_be_prepared_by_many_at_once_and_again() {
+    let databases =
+        [testkit::fresh_database("owners").await.url, testkit::fresh_database("owners").await.url];
+    let preparing = (0..8).map(|n| {
+        let url = Secret::from(databases[n % 2].as_str());
+        tokio::spawn(async move {
+            let admin = connect(&url).await.expect("the server runs");
+            let password = Secret::from("o'brien$$");
+            prepare_owner(&admin, "shipping", Some(&password)).await
+        })
+    });
+    for prepared in futures::future::join_all(preparing).await {
+        prepared.expect("no panic").expect("a race is tried again");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_name_that_needs_quoting_is_refused() {
+    let database = testkit::fresh_database("owner").await;
+    let admin = connect(&Secret::from(database.url)).await.expect("the server runs");
+    for given in ["", "Orders", "1st", "a; DROP SCHEMA public", "a-b"] {
+        let refused = prepare_owner(&admin, given, None).await;
+        assert!(matches!(refused, Err(PostgresError::InvalidOwner { .. })), "{given}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_pool_gives_up_waiting() {
+    let database = testkit::fresh_database("pool").await;
+    let pool = pool(&Secret::from(database.url), 1).expect("a good url");
+    let _held = pool.get().await.expect("the server runs");
+    let waited = pool.get().await;
+    assert!(matches!(waited, Err(deadpool_postgres::PoolError::Timeout(_))), "{waited:?}");
+}
+
+#[tokio::test]
+async fn no_connection_is_reported_without_the_password() {
+    let url = Secret::from("postgres://tradewind:hunter2@127.0.0.1:1/shop");
+    let error = connect(&url).await.expect_err("nothing listens on port 1");
+    assert_eq!(error.to_string(), "no connection to postgres://tradewind:***@127.0.0.1:1/shop");
+}

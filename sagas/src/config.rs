@@ -1,0 +1,86 @@
+//! What the sagas are started with.
+//!
+//! Never: a password printed, or an option that is read anywhere else. Read next: [`crate::run`].
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::builder::RangedU64ValueParser;
+use event_bus::BusConfig;
+use events::Context;
+use runtime::{Secret, postgres};
+
+/// Every option of the role.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    #[command(flatten)]
+    pub bus: BusConfig,
+
+    /// The database; each context is used as its own role in it, tradewind_<context>.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Secret,
+
+    /// The database of the orders, where it is another one.
+    #[arg(long, env = "ORDERS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub orders_database_url: Option<Secret>,
+
+    /// The database of the inventory, where it is another one.
+    #[arg(long, env = "INVENTORY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub inventory_database_url: Option<Secret>,
+
+    /// The database of the payments, where it is another one.
+    #[arg(long, env = "PAYMENTS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub payments_database_url: Option<Secret>,
+
+    /// The database of shipping, where it is another one.
+    #[arg(long, env = "SHIPPING_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub shipping_database_url: Option<Secret>,
+
+    /// Connections to each context's database, at most.
+    #[arg(long, env = "SAGAS_DATABASE_CONNECTIONS", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
+    pub database_connections_max: usize,
+
+    /// The contexts whose reactions run in this process; all of them when none is named.
+    #[arg(long = "context", env = "SAGAS_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',')]
+    pub contexts: Vec<Context>,
+
+    /// Where the payment provider listens.
+    #[arg(long, env = "PAYMENT_PROVIDER_URL", value_name = "URL", default_value = "http://127.0.0.1:8082")]
+    pub payment_provider_url: String,
+
+    /// A call to the payment provider that takes longer counts as not answered.
+    #[arg(long, env = "PAYMENT_PROVIDER_TIMEOUT_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub payment_provider_timeout_ms: u64,
+
+    /// Calls to the payment provider at a time, at most.
+    #[arg(long, env = "PAYMENT_PROVIDER_CALLS_MAX", default_value_t = 32, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub payment_provider_calls_max: usize,
+
+    /// A payment without an outcome for this long is given up: the stock is released and the order rejected.
+    #[arg(long, env = "PAYMENT_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
+    pub payment_deadline_seconds: u32,
+}
+
+impl Config {
+    pub(crate) fn database_url_of(&self, context: Context) -> Secret {
+        let own = match context {
+            Context::Orders => &self.orders_database_url,
+            Context::Inventory => &self.inventory_database_url,
+            Context::Payments => &self.payments_database_url,
+            Context::Shipping => &self.shipping_database_url,
+        };
+        own.clone().unwrap_or_else(|| postgres::owner_url(&self.database_url, context.name()))
+    }
+
+    pub(crate) fn contexts(&self) -> &[Context] {
+        if self.contexts.is_empty() { &Context::ALL } else { &self.contexts }
+    }
+
+    pub(crate) fn payment_provider_timeout(&self) -> Duration {
+        Duration::from_millis(self.payment_provider_timeout_ms)
+    }
+
+    pub(crate) fn payment_deadline(&self) -> TimeDelta {
+        TimeDelta::seconds(self.payment_deadline_seconds.into())
+    }
+}

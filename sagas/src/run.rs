@@ -1,0 +1,164 @@
+//! Starts what runs here: one reactor per context, and with the payments the gateway and the deadline worker.
+//!
+//! Never: a start with a story that breaks its own rules. Read next: `reactor.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_bus::{BatchHandler, ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, run_consumer};
+use event_store::{EventStore, StoreError, StoreOptions};
+use events::Context;
+use runtime::postgres::{self, PostgresError};
+use runtime::{Check, Health};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::order_fulfilment::{DOORS, RESTS, STORY, StoryError, check, topics_of};
+use crate::parking::Parking;
+use crate::payments::{
+    Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider,
+};
+use crate::reactor::Reactor;
+
+/// Records in one batch of a reactor at most.
+const REACTOR_BATCH_MAX: usize = 500;
+/// Payments asked about for one append at most: the slowest of them holds up the rest.
+const GATEWAY_BATCH_MAX: usize = 128;
+const GATEWAY: &str = "sagas.payment-gateway";
+/// With something to do and nothing done for this long, a consumer is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// Why the sagas stopped, or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SagaError {
+    #[error("the story breaks its own rules: {0}")]
+    Story(#[from] StoryError),
+    #[error(transparent)]
+    Provider(#[from] InvalidProviderUrl),
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Consumer(#[from] ConsumerError),
+    #[error("a part of the sagas panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+}
+
+/// Everything that runs, and what it stands on.
+struct Running {
+    config: Config,
+    health: Health,
+    stop: CancellationToken,
+    tasks: JoinSet<Result<(), SagaError>>,
+    stores: Vec<EventStore>,
+}
+
+/// Runs until `shutdown`, with the payment provider that the configuration names.
+///
+/// # Errors
+/// [`SagaError`]: someone must act. What runs is stopped first.
+pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), SagaError> {
+    let provider = HttpProvider::new(&config.payment_provider_url, config.payment_provider_timeout())?;
+    run_with(config, Arc::new(provider), health, shutdown).await
+}
+
+/// The same with another provider behind the port.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    provider: Arc<dyn PaymentProvider>,
+    health: Health,
+    shutdown: CancellationToken,
+) -> Result<(), SagaError> {
+    check(STORY, RESTS, DOORS)?;
+    tracing::info!(?config, "sagas start");
+    let stop = shutdown.child_token();
+    let mut running =
+        Running { config, health, stop: stop.clone(), tasks: JoinSet::new(), stores: Vec::new() };
+    // Whatever is dropped unfinished is told to stop.
+    let _guard = stop.clone().drop_guard();
+    for context in running.config.contexts().to_vec() {
+        let store = running.open_store(context).await?;
+        running.start_reactor(&store);
+        if context == Context::Payments {
+            running.start_gateway_and_deadlines(&store, Arc::clone(&provider));
+        }
+    }
+    running.until_stopped().await
+}
+
+impl Running {
+    async fn open_store(&mut self, context: Context) -> Result<EventStore, SagaError> {
+        let pool =
+            postgres::pool(&self.config.database_url_of(context), self.config.database_connections_max)?;
+        let store = EventStore::new(context, pool, StoreOptions::default()).await?;
+        self.stores.push(store.clone());
+        Ok(store)
+    }
+
+    fn parking(&self, store: &EventStore, consumer: &str) -> Parking {
+        Parking::new(store.clone(), consumer, self.health.check(format!("{consumer} parked")))
+    }
+
+    fn start_reactor(&mut self, store: &EventStore) {
+        let context = store.context();
+        let consumer = format!("sagas.{context}");
+        let parking = self.parking(store, &consumer);
+        let reactor = Reactor::new(store.clone(), consumer.clone(), self.config.payment_deadline(), parking);
+        let mut options = ConsumerOptions::new(consumer, topics_of(context, STORY));
+        options.batch_max = REACTOR_BATCH_MAX;
+        self.start_consumer(options, Arc::new(reactor));
+    }
+
+    fn start_gateway_and_deadlines(&mut self, store: &EventStore, provider: Arc<dyn PaymentProvider>) {
+        let circuit = Circuit::new(provider, self.health.check("payment provider"));
+        let desk = Desk::new(circuit, self.config.payment_provider_calls_max);
+        let parking = self.parking(store, GATEWAY);
+        let gateway = Gateway::new(store.clone(), GATEWAY.to_owned(), desk.clone(), parking);
+        let mut options = ConsumerOptions::new(GATEWAY, [Context::Payments]);
+        options.batch_max = GATEWAY_BATCH_MAX;
+        self.start_consumer(options, Arc::new(gateway));
+        let worker = DeadlineWorker::new(store.clone(), desk, self.health.check("payment deadlines"));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            worker.run(stop).await;
+            Ok(())
+        });
+    }
+
+    fn start_consumer(&mut self, options: ConsumerOptions, handler: Arc<dyn BatchHandler>) {
+        let bus = self.config.bus.clone();
+        let report = report_to(self.health.check(options.name.clone()));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { Ok(run_consumer(&bus, options, handler, report, stop).await?) });
+    }
+
+    /// The first error stops everything.
+    async fn until_stopped(mut self) -> Result<(), SagaError> {
+        let mut outcome = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            self.stop.cancel();
+            outcome = outcome.and(ended.map_err(SagaError::from).flatten());
+        }
+        for store in self.stores {
+            store.shutdown().await;
+        }
+        outcome
+    }
+}
+
+fn report_to(check: Check) -> HealthReport {
+    Arc::new(move |health: &ConsumerHealth| match &health.trouble {
+        Some(trouble) => check.failing(trouble.clone()),
+        None if health.without_progress > STUCK_AFTER => check.failing(format!(
+            "no progress for {} s, {} records behind",
+            health.without_progress.as_secs(),
+            health.lag_records.unwrap_or_default()
+        )),
+        None => check.ok(),
+    })
+}

@@ -1,0 +1,209 @@
+//! `tradewind events show | tail`: the log itself, one event per line.
+//!
+//! Never: an event left out because this build does not know it; payloads are shown as they lie in the log.
+//! Read next: `event-store/src/scan.rs`.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::SecondsFormat;
+use clap::Subcommand;
+use event_store::EventStore;
+use events::{Context, Position, PositionToken, RawEvent, StreamId};
+
+use super::place::{BesideUp, Databases};
+
+/// Events read at a time.
+const PAGE: usize = 500;
+/// What `tail` shows when it is not told where to begin.
+const LAST: i64 = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Every event of one stream
+    Show(Show),
+    /// The last events of the logs
+    Tail(Tail),
+}
+
+#[derive(clap::Args, Debug)]
+struct Show {
+    /// order-<uuid>, stock-<sku>, reservation-<uuid>, payment-<uuid> or shipment-<uuid>
+    #[arg(value_parser = stream)]
+    stream: StreamId,
+    #[command(flatten)]
+    databases: BesideUp<Databases>,
+}
+
+#[derive(clap::Args, Debug)]
+struct Tail {
+    /// Only this context's log: orders, inventory, payments or shipping
+    #[arg(long)]
+    context: Option<Context>,
+    /// Begin at this position [default: the last 10]
+    #[arg(long, requires = "context", value_parser = clap::value_parser!(i64).range(1..))]
+    from: Option<Position>,
+    /// Go on with what is appended, until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+    #[command(flatten)]
+    databases: BesideUp<Databases>,
+}
+
+/// # Errors
+/// When a log cannot be read.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let outcome = match args.command {
+        Command::Show(args) => show(args).await,
+        Command::Tail(args) => tail(args).await,
+    };
+    match outcome {
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(reader_left) => Ok(ExitCode::SUCCESS),
+        outcome => outcome,
+    }
+}
+
+/// `tradewind events tail | head` has seen enough.
+fn reader_left(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+async fn show(Show { stream, databases }: Show) -> anyhow::Result<ExitCode> {
+    let context = stream.context().expect("the parser takes streams of our contexts alone");
+    let store = databases.0.store(context).await?;
+    let mut version = 0;
+    loop {
+        let page = store.read_stream(&stream, version, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        version = last.version;
+        io::stdout().write_all(lines(context, &page).as_bytes())?;
+    }
+    if version == 0 {
+        eprintln!("there is no stream {stream}");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn tail(args: Tail) -> anyhow::Result<ExitCode> {
+    let contexts = args.context.map_or(Context::ALL.to_vec(), |context| vec![context]);
+    let mut logs = Vec::new();
+    for context in contexts {
+        let store = args.databases.0.store(context).await?;
+        let first = match args.from {
+            Some(position) => position,
+            None => store.head().await?.saturating_sub(LAST).max(0) + 1,
+        };
+        logs.push(Log { store, shown: first - 1 });
+    }
+    loop {
+        for log in &mut logs {
+            log.print_new().await?;
+        }
+        if !args.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One context's log, and how far it was shown.
+struct Log {
+    store: EventStore,
+    shown: Position,
+}
+
+impl Log {
+    async fn print_new(&mut self) -> anyhow::Result<()> {
+        let context = self.store.context();
+        loop {
+            let page = self
+                .store
+                .scan(self.shown, PAGE)
+                .await
+                .with_context(|| format!("reading the log of {context}"))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            self.shown = last.position;
+            io::stdout().write_all(lines(context, &page).as_bytes())?;
+        }
+    }
+}
+
+fn lines(context: Context, events: &[RawEvent]) -> String {
+    let mut text = String::new();
+    for event in events {
+        writeln!(
+            text,
+            "{} {:<16} {} v{} {}.v{} {}",
+            event.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            PositionToken { context, position: event.position }.to_string(),
+            event.stream,
+            event.version,
+            event.event_type,
+            event.schema_version,
+            event.payload,
+        )
+        .expect("a String takes any text");
+    }
+    text
+}
+
+fn stream(text: &str) -> Result<StreamId, String> {
+    let stream = StreamId::from(text.to_owned());
+    match stream.context() {
+        Some(_) => Ok(stream),
+        None => Err("must begin with order-, stock-, reservation-, payment- or shipment-".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::Metadata;
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line_with_its_place_and_its_payload() {
+        let event = RawEvent {
+            position: 12,
+            stream: StreamId::from("stock-BANK CHARGES".to_owned()),
+            version: 3,
+            event_id: Uuid::nil(),
+            event_type: "StockReceived".to_owned(),
+            schema_version: 1,
+            payload: RawValue::from_string(r#"{"sku":"BANK CHARGES","quantity":5}"#.to_owned())
+                .expect("JSON"),
+            metadata: Metadata {
+                correlation_id: Uuid::nil(),
+                causation_id: None,
+                actor: "http".to_owned(),
+                traceparent: None,
+                idempotency_key: None,
+            },
+            recorded_at: "2026-03-01T12:00:00.123456Z".parse().expect("a time"),
+        };
+        assert_eq!(
+            lines(Context::Inventory, &[event]),
+            "2026-03-01T12:00:00.123Z inventory:12     stock-BANK CHARGES v3 StockReceived.v1 \
+             {\"sku\":\"BANK CHARGES\",\"quantity\":5}\n"
+        );
+    }
+
+    #[test]
+    fn a_stream_that_no_context_has_is_refused_with_those_there_are() {
+        assert!(stream("stock-85123A").is_ok());
+        assert!(stream("cart-1").is_err_and(|message| message.contains("order-, stock-")));
+    }
+}

@@ -1,0 +1,10 @@
+//! The tools: what a person runs beside a platform that is up.
+//!
+//! Never: a write to a log by another way than the HTTP door. Read next: `load/mod.rs` (real orders through that door),
+//! `events.rs` (the log as it is).
+
+pub mod events;
+pub mod load;
+mod place;
+pub mod relay;
+pub mod replay;

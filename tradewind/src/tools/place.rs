@@ -1,0 +1,121 @@
+//! Where the platform is: as an option or a variable says, or as `tradewind up` wrote it down.
+//!
+//! Never: a database that nobody named and `up` did not start. Read next: `../up/endpoints.rs`, which writes it.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{ArgMatches, Command, FromArgMatches};
+use event_store::{EventStore, StoreOptions};
+use events::Context;
+use runtime::Secret;
+use runtime::postgres::{owner_url, pool};
+use serde_json::Value;
+
+/// A tool reads one page at a time.
+const CONNECTIONS_MAX: usize = 2;
+
+/// What `endpoints.json` says about `name`; none when no Tradewind is up here.
+pub fn endpoint(name: &str) -> Option<String> {
+    let state_dir =
+        std::env::var_os("TRADEWIND_STATE_DIR").map_or_else(|| ".tradewind".into(), PathBuf::from);
+    let text = std::fs::read_to_string(state_dir.join("endpoints.json")).ok()?;
+    let endpoints: Value = serde_json::from_str(&text).ok()?;
+    endpoints[name].as_str().map(str::to_owned)
+}
+
+/// The options of `T`; the database is that of the Tradewind that is up here, where none is named.
+#[derive(Debug)]
+pub struct BesideUp<T>(pub T);
+
+impl<T: clap::Args> clap::Args for BesideUp<T> {
+    fn augment_args(command: Command) -> Command {
+        with_default_database(T::augment_args(command), endpoint("database_url"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        T::augment_args_for_update(command)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for BesideUp<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+fn with_default_database(command: Command, url: Option<String>) -> Command {
+    match url {
+        // Hidden: it has a password.
+        Some(url) => command
+            .mut_arg("database_url", |arg| arg.required(false).default_value(url).hide_default_value(true)),
+        None => command,
+    }
+}
+
+/// The databases of the contexts.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Databases {
+    /// The database; each context is read as its own role in it, tradewind_<context> [default: that of `tradewind up`]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Secret,
+    /// The database of the orders, where it is another one
+    #[arg(long, env = "ORDERS_DATABASE_URL", hide_env_values = true)]
+    orders_database_url: Option<Secret>,
+    /// The database of the inventory, where it is another one
+    #[arg(long, env = "INVENTORY_DATABASE_URL", hide_env_values = true)]
+    inventory_database_url: Option<Secret>,
+    /// The database of the payments, where it is another one
+    #[arg(long, env = "PAYMENTS_DATABASE_URL", hide_env_values = true)]
+    payments_database_url: Option<Secret>,
+    /// The database of shipping, where it is another one
+    #[arg(long, env = "SHIPPING_DATABASE_URL", hide_env_values = true)]
+    shipping_database_url: Option<Secret>,
+}
+
+impl Databases {
+    /// The store of one context's log.
+    ///
+    /// # Errors
+    /// When its database does not answer.
+    pub async fn store(&self, context: Context) -> anyhow::Result<EventStore> {
+        let own = match context {
+            Context::Orders => &self.orders_database_url,
+            Context::Inventory => &self.inventory_database_url,
+            Context::Payments => &self.payments_database_url,
+            Context::Shipping => &self.shipping_database_url,
+        };
+        let url = own.clone().unwrap_or_else(|| owner_url(&self.database_url, context.name()));
+        let store = EventStore::new(context, pool(&url, CONNECTIONS_MAX)?, StoreOptions::default()).await;
+        store.with_context(|| format!("opening the log of {context}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+
+    use super::*;
+
+    fn database_url(up: Option<&str>, words: &[&str]) -> Option<String> {
+        let command = Databases::augment_args(Command::new("events").no_binary_name(true))
+            // The machine that runs the test may have a DATABASE_URL.
+            .mut_arg("database_url", |arg| arg.env(None::<&str>));
+        let command = with_default_database(command, up.map(str::to_owned));
+        let matches = command.try_get_matches_from(words).ok()?;
+        let databases = Databases::from_arg_matches(&matches).ok()?;
+        Some(databases.database_url.expose().to_owned())
+    }
+
+    #[test]
+    fn the_database_is_the_one_named_else_that_of_up_else_it_must_be_named() {
+        let (named, up) = ("postgres://u@named/db", "postgres://u@up/db");
+        assert_eq!(database_url(Some(up), &["--database-url", named]).as_deref(), Some(named));
+        assert_eq!(database_url(Some(up), &[]).as_deref(), Some(up));
+        assert_eq!(database_url(None, &[]), None);
+    }
+}

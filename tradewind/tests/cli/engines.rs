@@ -1,0 +1,75 @@
+//! Private engines: a command gets its own, and nothing of them stays.
+//!
+//! Read next: `src/engines/run.rs`.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use crate::platform::{Place, run, runs, signal, wait_until};
+
+#[test]
+fn a_command_gets_engines_below_a_closed_folder_and_its_exit_code_comes_back() {
+    let place = Place::new("engines-run");
+    let show =
+        "echo postgres at $DATABASE_URL, kafka at $KAFKA_BROKERS, jars in $TRADEWIND_KAFKA_HOME; exit 7";
+    let (code, output) = run(&mut place.tradewind(&["engines", "run", "--", "sh", "-c", show]));
+    assert_eq!(code, Some(7), "{output}");
+    let jars = place.state().join("kafka-home");
+    assert!(output.contains("postgres at postgres://tradewind:"), "{output}");
+    assert!(output.contains(", kafka at 127.0.0.1:"), "{output}");
+    assert!(output.contains(&format!("jars in {}", jars.display())), "{output}");
+    assert!(!output.contains("fetching"), "the jars were there:\n{output}");
+    let left: Vec<_> =
+        fs::read_dir(place.state().join("engine-runs")).expect("the folder is there").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_that_the_next_one_does_not_remove() {
+    let place = Place::new("engines-killed");
+    let mut killed = place
+        .tradewind(&["engines", "run", "--", "sleep", "600"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary was built with the test");
+    let runs_folder = place.state().join("engine-runs");
+    let pid_file = runs_folder.join(killed.id().to_string()).join("pids").join("kafka.pid");
+    let mut kafka = 0;
+    wait_until("Kafka has been started", || {
+        kafka = fs::read_to_string(&pid_file).ok().and_then(|pid| pid.parse().ok()).unwrap_or_default();
+        kafka != 0
+    });
+    signal("KILL", killed.id().into());
+    killed.wait().expect("a child can be waited for");
+    wait_until("Kafka has ended", || !runs(kafka));
+
+    let (code, output) = run(&mut place.tradewind(&["engines", "run", "--", "true"]));
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(fs::read_dir(&runs_folder).expect("the folder is there").count(), 0);
+}
+
+#[test]
+fn where_nothing_serves_each_way_to_have_an_engine_is_named() {
+    let place = Place::new("engines-none");
+    let binary = env!("CARGO_BIN_EXE_tradewind");
+    let mut without_programs = Command::new(binary);
+    without_programs
+        .args(["engines", "run", "--", "true"])
+        .env_clear()
+        .env("PATH", "/nowhere")
+        .env("TRADEWIND_STATE_DIR", place.state())
+        .env("DATABASE_URL", "postgres://somewhere/else");
+    let (code, output) = run(&mut without_programs);
+    assert_eq!(code, Some(1), "{output}");
+    for way in ["KAFKA_BROKERS=", "Maven Central", "Java 17", "docker"] {
+        assert!(output.contains(way), "{way} is missing in:\n{output}");
+    }
+}
+
+#[test]
+fn a_second_set_up_does_nothing() {
+    let setup = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/setup");
+    let (code, output) = run(&mut Command::new(setup));
+    assert_eq!((code, output.as_str()), (Some(0), ""));
+}
