@@ -14,7 +14,7 @@ pub use shop::{Answer, Shop, line};
 use std::time::{Duration, Instant};
 
 /// The longest that anything here may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks again and again, with a short pause between, until `probe` answers with a value.
 ///
