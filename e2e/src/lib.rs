@@ -3,11 +3,9 @@
 //! Never: a look into a crate of the platform. What users cannot see, these tests cannot see.
 //! Read next: `e2e/tests/story.rs`.
 
-mod kafka;
 mod platform;
 mod shop;
 
-pub use kafka::read_topic;
 pub use platform::Platform;
 pub use shop::{Answer, Shop, line};
 

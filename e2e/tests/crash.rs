@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use e2e::{Platform, Shop, line, read_topic};
+use e2e::{Platform, Shop, line};
 use events::Context;
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Value, json};
+use testkit::{TopicRecord, read_topic};
 use uuid::Uuid;
 
 const ROLES: [&str; 5] = ["command-side", "relay", "sagas", "query-side", "payment-provider"];
@@ -49,7 +50,7 @@ async fn every_role_may_be_killed_while_orders_flow_and_every_order_settles_exac
     }
     assert_eq!(authorised, pieces, "the provider holds money for each confirmed order, once");
     for context in Context::ALL {
-        first_occurrences_are_in_order(&read_topic(&platform.topic(context)));
+        first_occurrences_are_in_order(&read_topic(&platform.topic(context)).await);
     }
 }
 
@@ -63,19 +64,20 @@ async fn place(shop: &Shop, id: Uuid) {
 
 /// What consumers may rely on: within a partition, first occurrences come in strictly increasing position, and
 /// a duplicate is equal to the first; over the partitions, every position from 1 on is there.
-fn first_occurrences_are_in_order(records: &[(i32, String, Value)]) {
+fn first_occurrences_are_in_order(records: &[TopicRecord]) {
     let mut last = HashMap::<i32, i64>::new();
-    let mut seen = HashMap::<i64, &Value>::new();
-    for (partition, _, record) in records {
-        let position = record["position"].as_i64().expect("a record has its position");
+    let mut seen = HashMap::<i64, &[u8]>::new();
+    for TopicRecord { partition, value, .. } in records {
+        let event: Value = serde_json::from_slice(value).expect("a record is JSON");
+        let position = event["position"].as_i64().expect("a record has its position");
         if let Some(first) = seen.get(&position) {
-            assert_eq!(*first, record, "a duplicate differs from the first");
+            assert_eq!(first, value, "a duplicate differs from the first");
             continue;
         }
         let last = last.entry(*partition).or_default();
         assert!(*last < position, "position {position} after {last} in partition {partition}");
         *last = position;
-        seen.insert(position, record);
+        seen.insert(position, value);
     }
     let missing: Vec<i64> = (1..=seen.len() as i64).filter(|position| !seen.contains_key(position)).collect();
     assert_eq!(json!(missing), json!([]), "positions missing on Kafka");

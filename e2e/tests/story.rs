@@ -1,8 +1,9 @@
 //! The whole fulfilment and each unhappy branch, over HTTP, with every role in its own process.
 
-use e2e::{Platform, line, read_topic};
+use e2e::{Platform, line};
 use events::Context;
-use serde_json::json;
+use serde_json::{Value, json};
+use testkit::read_topic;
 
 #[tokio::test]
 async fn an_order_travels_from_placed_to_delivered_and_every_fact_is_on_kafka_in_order() {
@@ -27,9 +28,13 @@ async fn an_order_travels_from_placed_to_delivered_and_every_fact_is_on_kafka_in
     assert_eq!(shop.provider_payment(order).await.accepted()["state"], "captured");
 
     let of_order: Vec<_> = read_topic(&platform.topic(Context::Orders))
+        .await
         .into_iter()
-        .filter(|(_, key, _)| *key == format!("order-{order}"))
-        .map(|(_, _, record)| (record["version"].as_i64(), record["type"].as_str().unwrap_or("").to_owned()))
+        .filter(|record| record.key == format!("order-{order}"))
+        .map(|record| {
+            let event: Value = serde_json::from_slice(&record.value).expect("a record is JSON");
+            (event["version"].as_i64(), event["type"].as_str().unwrap_or("").to_owned())
+        })
         .collect();
     let story = ["OrderPlaced", "OrderConfirmed", "OrderShipped", "OrderDelivered"];
     let wanted: Vec<_> = (1..)

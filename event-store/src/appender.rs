@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{ClientWrapper, Object, Pool, PoolError};
+use deadpool_postgres::{ClientWrapper, Object, Pool};
 use events::Context;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -50,28 +50,23 @@ struct Waiting {
 }
 
 impl Appender {
-    /// Starts the task, with its connection.
-    pub(crate) async fn start(
-        context: Context,
-        pool: Pool,
-        options: StoreOptions,
-    ) -> Result<Self, PoolError> {
-        let client = Object::take(pool.get().await?);
+    /// Starts the task. It connects when there is something to append: who only reads has no idle connection.
+    pub(crate) fn start(context: Context, pool: Pool, options: StoreOptions) -> Self {
         let (queue, waiting) = mpsc::channel(options.queue_commands_max);
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let worker = Worker { context, pool, client: Some(client), options, waiting, held_back: None };
+        let worker = Worker { context, pool, client: None, options, waiting, held_back: None };
         task.spawn(worker.run(stop.clone()));
         task.close();
-        Ok(Self {
+        Self {
             context,
             queue,
             queue_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
             queue_bytes_max,
             stop,
             task,
-        })
+        }
     }
 
     /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.

@@ -59,15 +59,14 @@ pub(crate) struct Inner {
 }
 
 impl EventStore {
-    /// Starts the store's appender. It has a connection of its own, made with the pool's settings.
+    /// Starts the store's appender. It makes a connection of its own, with the pool's settings, at the first append.
     ///
     /// # Errors
-    /// [`StoreError`] when the database cannot be reached.
+    /// [`StoreError`] when the database cannot be reached now.
     pub async fn new(context: Context, pool: Pool, options: StoreOptions) -> Result<Self, StoreError> {
         let cache = AggregateCache::new(options.cache_bytes_max);
-        let appender = Appender::start(context, pool.clone(), options)
-            .await
-            .map_err(|cause| no_connection(context, cause))?;
+        drop(pool.get().await.map_err(|cause| no_connection(context, cause))?);
+        let appender = Appender::start(context, pool.clone(), options);
         Ok(Self { inner: Arc::new(Inner { context, pool, appender, cache }) })
     }
 

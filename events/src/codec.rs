@@ -76,24 +76,14 @@ impl Event {
         version: u16,
         payload: &str,
     ) -> Result<Self, CodecError> {
-        match context {
-            Context::Orders if OrderEvent::knows(event_type) => {
-                OrderEvent::decode(event_type, version, payload).map(Self::Order)
-            }
-            Context::Inventory if StockEvent::knows(event_type) => {
-                StockEvent::decode(event_type, version, payload).map(Self::Stock)
-            }
-            Context::Inventory if ReservationEvent::knows(event_type) => {
-                ReservationEvent::decode(event_type, version, payload).map(Self::Reservation)
-            }
-            Context::Payments if PaymentEvent::knows(event_type) => {
-                PaymentEvent::decode(event_type, version, payload).map(Self::Payment)
-            }
-            Context::Shipping if ShipmentEvent::knows(event_type) => {
-                ShipmentEvent::decode(event_type, version, payload).map(Self::Shipment)
-            }
-            _ => Err(CodecError::UnknownType { context, event_type: event_type.to_owned() }),
-        }
+        let decoded = match context {
+            Context::Orders => OrderEvent::decode(event_type, version, payload),
+            Context::Inventory => StockEvent::decode(event_type, version, payload)
+                .or_else(|| ReservationEvent::decode(event_type, version, payload)),
+            Context::Payments => PaymentEvent::decode(event_type, version, payload),
+            Context::Shipping => ShipmentEvent::decode(event_type, version, payload),
+        };
+        decoded.ok_or_else(|| CodecError::UnknownType { context, event_type: event_type.to_owned() })?
     }
 
     /// Every event type: (context, type, current schema version).
@@ -131,10 +121,6 @@ macro_rules! event_enum {
             /// Every event type with its current schema version.
             pub const TYPES: &'static [(&'static str, u16)] = &[$((stringify!($event), $version),)+];
 
-            pub fn knows(event_type: &str) -> bool {
-                Self::TYPES.iter().any(|(name, _)| *name == event_type)
-            }
-
             pub fn event_type(&self) -> &'static str {
                 match self {
                     $(Self::$event(_) => stringify!($event),)+
@@ -155,16 +141,18 @@ macro_rules! event_enum {
                 }
             }
 
-            /// # Errors
-            /// [`crate::CodecError`] when the type or version is not known or the payload does not fit it.
-            pub fn decode(event_type: &str, version: u16, payload: &str) -> Result<Self, crate::CodecError> {
+            /// The event, or why its version or payload is not this build's; none when the type is another family's.
+            pub(crate) fn decode(
+                event_type: &str,
+                version: u16,
+                payload: &str,
+            ) -> Option<Result<crate::Event, crate::CodecError>> {
                 match event_type {
                     $(stringify!($event) => {
-                        crate::codec::decode_as(event_type, version, $version, payload).map(Self::$event)
+                        let event = crate::codec::decode_as(event_type, version, $version, payload);
+                        Some(event.map(|event| Self::$event(event).into()))
                     })+
-                    _ => Err(crate::CodecError::UnknownVersion {
-                        event_type: event_type.to_owned(), given: version, known: 0,
-                    }),
+                    _ => None,
                 }
             }
         }

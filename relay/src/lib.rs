@@ -24,7 +24,7 @@ mod pump;
 mod takeover;
 mod term;
 
-use event_store::{EventStore, RelayStatus, StoreError, StoreOptions};
+use event_store::{EventStore, StoreError, StoreOptions};
 use events::{Context, Position};
 use futures::future::join_all;
 use runtime::Health;
@@ -93,27 +93,9 @@ async fn relay_context(
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let store = open(config, context).await?;
+    let pool = runtime::postgres::pool(&config.database_url(context), CONNECTIONS_MAX)?;
+    let store = EventStore::new(context, pool, StoreOptions::default()).await?;
     let relayed = context_relay::run(config, &store, health, stop).await;
     store.shutdown().await;
     relayed
-}
-
-/// Head, cursor, lag, holder and lease of each context, for people.
-///
-/// # Errors
-/// [`Error`] when a database can't be asked.
-pub async fn status(config: &Config) -> Result<Vec<(Context, RelayStatus)>, Error> {
-    let mut all = Vec::with_capacity(config.contexts.len());
-    for &context in &config.contexts {
-        let store = open(config, context).await?;
-        all.push((context, store.relay_status().await?));
-        store.shutdown().await;
-    }
-    Ok(all)
-}
-
-async fn open(config: &Config, context: Context) -> Result<EventStore, Error> {
-    let pool = runtime::postgres::pool(&config.database_url(context), CONNECTIONS_MAX)?;
-    Ok(EventStore::new(context, pool, StoreOptions::default()).await?)
 }

@@ -26,8 +26,7 @@ impl Logs {
     pub async fn open(url: impl Fn(Context) -> Secret) -> Result<Self, Error> {
         let mut stores = BTreeMap::new();
         for context in Context::ALL {
-            // One connection reads; the store takes one more for the appends that a rebuild never makes.
-            let pool = postgres::pool(&url(context), 2)?;
+            let pool = postgres::pool(&url(context), 1)?;
             stores.insert(context, EventStore::new(context, pool, StoreOptions::default()).await?);
         }
         Ok(Self { stores })

@@ -1,7 +1,11 @@
-//! A private database for each test, on the real engines that `make test` starts.
+//! A private database for each test, and a reader of topics, on the real engines that `make test` starts.
 //!
 //! Never: a mock of an engine, or a test that passes because an engine was missing.
 //! Read next: `event-store/tests/`.
+
+mod topic;
+
+pub use topic::{TopicRecord, read_topic};
 
 use tokio_postgres::NoTls;
 use uuid::Uuid;

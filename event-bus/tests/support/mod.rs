@@ -15,11 +15,8 @@ use event_bus::{
     OrderedPublisher, Outgoing, checkpoint, ensure_topics, run_consumer,
 };
 use events::{Context, Metadata, Position, RawEvent, StreamId, TOPIC_PARTITIONS, cloud_event, partition_of};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::Message;
+use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
@@ -102,36 +99,10 @@ pub async fn put_by_hand(bus: &BusConfig, partition: i32, key: &str, value: &[u8
 
 /// What lies on the topic: for each partition the positions, in order (0 for what is not an event).
 pub async fn on_topic(bus: &BusConfig) -> BTreeMap<i32, Vec<Position>> {
-    let (brokers, topic) = (bus.brokers.clone(), bus.topic(CONTEXT));
-    tokio::task::spawn_blocking(move || read_topic(&brokers, &topic)).await.expect("the topic can be read")
-}
-
-fn read_topic(brokers: &str, topic: &str) -> BTreeMap<i32, Vec<Position>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "test-reader")
-        .set("enable.partition.eof", "true")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let mut all = TopicPartitionList::new();
-    for partition in 0..TOPIC_PARTITIONS {
-        all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
-    }
-    consumer.assign(&all).expect("assigned");
     let mut found: BTreeMap<i32, Vec<Position>> = BTreeMap::new();
-    let (mut ends, started) = (0, Instant::now());
-    while ends < TOPIC_PARTITIONS {
-        assert!(started.elapsed() < LIMIT, "the topic was not read within {LIMIT:?}");
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                let value = message.payload().unwrap_or_default();
-                let position = cloud_event::decode_raw(CONTEXT, value).map_or(0, |event| event.position);
-                found.entry(message.partition()).or_default().push(position);
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
-            Some(Err(_)) | None => {}
-        }
+    for record in testkit::read_topic(&bus.topic(CONTEXT)).await {
+        let position = cloud_event::decode_raw(CONTEXT, &record.value).map_or(0, |event| event.position);
+        found.entry(record.partition).or_default().push(position);
     }
     found
 }

@@ -14,14 +14,12 @@ use events::{
     Context, Metadata, Position, Quantity, Sku, StockEvent, StreamId, TOPIC_PARTITIONS, Version, cloud_event,
     partition_of,
 };
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers, Message};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use relay::{Config, Error};
 use runtime::{Health, Secret};
+use testkit::TopicRecord;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -37,13 +35,11 @@ pub struct World {
     versions: Vec<Version>,
 }
 
-/// A record as it lies on the topic.
+/// An event's record as it lies on the topic.
 #[derive(Debug, Clone)]
 pub struct OnTopic {
     pub position: Position,
-    pub key: String,
-    pub headers: BTreeMap<String, String>,
-    pub value: Vec<u8>,
+    pub record: TopicRecord,
 }
 
 pub async fn world() -> World {
@@ -149,10 +145,12 @@ impl World {
 
     /// All records of the context's topic: for each partition, in order.
     pub async fn on_topic(&self) -> BTreeMap<i32, Vec<OnTopic>> {
-        let (brokers, topic) = (self.config.bus.brokers.clone(), self.config.bus.topic(CONTEXT));
-        tokio::task::spawn_blocking(move || read_topic(&brokers, &topic))
-            .await
-            .expect("the topic can be read")
+        let mut found: BTreeMap<i32, Vec<OnTopic>> = BTreeMap::new();
+        for record in testkit::read_topic(&self.config.bus.topic(CONTEXT)).await {
+            let position = cloud_event::decode_raw(CONTEXT, &record.value).expect("an event").position;
+            found.entry(record.partition).or_default().push(OnTopic { position, record });
+        }
+        found
     }
 
     /// Every event of the log is on its partition, and first occurrences are in order. Gives the number of
@@ -163,14 +161,14 @@ impl World {
         let mut duplicates = 0;
         for (&partition, records) in topic {
             let mut last = 0;
-            for record in records {
+            for OnTopic { position, record } in records {
                 assert_eq!(partition_of(&record.key, TOPIC_PARTITIONS), partition);
-                if !all.insert(record.position) {
+                if !all.insert(*position) {
                     duplicates += 1;
                     continue;
                 }
-                assert!(record.position > last, "position {} first comes after {last}", record.position);
-                last = record.position;
+                assert!(*position > last, "position {position} first comes after {last}");
+                last = *position;
             }
         }
         assert!(all.iter().copied().eq(1..=head), "{} of {head} events are there", all.len());
@@ -228,45 +226,4 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: 
         assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn read_topic(brokers: &str, topic: &str) -> BTreeMap<i32, Vec<OnTopic>> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "test-reader")
-        .set("enable.partition.eof", "true")
-        .set("enable.auto.commit", "false")
-        .create()
-        .expect("a consumer");
-    let mut all = TopicPartitionList::new();
-    for partition in 0..TOPIC_PARTITIONS {
-        all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
-    }
-    consumer.assign(&all).expect("assigned");
-    let mut found: BTreeMap<i32, Vec<OnTopic>> = BTreeMap::new();
-    let (mut ends, started) = (0, Instant::now());
-    while ends < TOPIC_PARTITIONS {
-        assert!(started.elapsed() < LIMIT, "the topic was not read within {LIMIT:?}");
-        match consumer.poll(Duration::from_millis(100)) {
-            Some(Ok(message)) => {
-                let value = message.payload().expect("a value").to_vec();
-                let text =
-                    |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-                found.entry(message.partition()).or_default().push(OnTopic {
-                    position: cloud_event::decode_raw(CONTEXT, &value).expect("an event").position,
-                    key: text(message.key()),
-                    headers: message
-                        .headers()
-                        .map(|headers| {
-                            headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect()
-                        })
-                        .unwrap_or_default(),
-                    value,
-                });
-            }
-            Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
-            Some(Err(_)) | None => {}
-        }
-    }
-    found
 }

@@ -13,7 +13,7 @@ use runtime::postgres::{owner_url, pool};
 use serde_json::Value;
 
 /// A tool reads one page at a time.
-const CONNECTIONS_MAX: usize = 2;
+const CONNECTIONS_MAX: usize = 1;
 
 /// What `endpoints.json` says about `name`; none when no Tradewind is up here.
 pub fn endpoint(name: &str) -> Option<String> {
