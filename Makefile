@@ -20,6 +20,7 @@ demo: build ## orders to each kind of end, on a platform of its own
 
 test: setup ## unit, property, integration and end-to-end tests on private engines
 	cargo test --workspace --locked --no-run
+	cargo test --package fault --test release --release --locked
 	TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
 
 up: build ## start everything; Ctrl-C stops it

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
 use event_store::{Answer, AppendError, EventStore, IdempotencyClaim, StoredAnswer, retry_conflicts};
 use events::{PositionToken, StreamId, Version};
+use fault::crash_point;
 use runtime::Problem;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -159,6 +160,7 @@ where
         work.claim(IdempotencyClaim { key, fingerprint, answer: answer.clone() });
     }
     let committed = work.commit().await?;
+    crash_point!("command_side::appended_before_answer");
     let position = PositionToken { context: store.context(), position: committed.appended.last_position };
     Ok(Settled::Told(Told::new(answer, position, &intent.accepted)))
 }

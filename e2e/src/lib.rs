@@ -5,9 +5,11 @@
 
 mod platform;
 mod shop;
+mod topic;
 
 pub use platform::Platform;
 pub use shop::{Answer, Shop, line};
+pub use topic::first_occurrences_are_in_order;
 
 use std::time::{Duration, Instant};
 

@@ -37,6 +37,7 @@ impl Platform {
             .env("DATABASE_URL", &database.url)
             .env("KAFKA_BROKERS", testkit::kafka_brokers())
             .env("TOPIC_PREFIX", &topic_prefix)
+            .env(fault::CONTROL_VARIABLE, faults(&state_dir).path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file handle can be copied"))
             .stderr(log)
@@ -92,8 +93,17 @@ impl Platform {
     }
 
     pub fn pid(&self, role: &str) -> u32 {
-        let pid = self.endpoints()["pids"][role].as_u64();
-        pid.and_then(|pid| u32::try_from(pid).ok()).unwrap_or_else(|| panic!("no pid of {role}"))
+        self.pid_if_running(role).unwrap_or_else(|| panic!("no pid of {role}"))
+    }
+
+    /// None while the role is dead and not yet started again.
+    pub fn pid_if_running(&self, role: &str) -> Option<u32> {
+        self.endpoints()["pids"][role].as_u64().and_then(|pid| u32::try_from(pid).ok())
+    }
+
+    /// Where crash points and planted bugs of all its processes are armed.
+    pub fn faults(&self) -> fault::Control {
+        faults(&self.state_dir)
     }
 
     /// SIGKILL to one role. `up` starts it again.
@@ -112,6 +122,7 @@ impl Platform {
             .env("DATABASE_URL", database_url)
             .env("KAFKA_BROKERS", testkit::kafka_brokers())
             .env("TOPIC_PREFIX", &self.topic_prefix)
+            .env(fault::CONTROL_VARIABLE, self.faults().path())
             .stdin(Stdio::null())
             .output()
             .await
@@ -151,6 +162,10 @@ impl Drop for Platform {
             let _ = std::fs::remove_dir_all(&self.state_dir);
         }
     }
+}
+
+fn faults(state_dir: &Path) -> fault::Control {
+    fault::Control::new(state_dir.join("faults"))
 }
 
 fn binary() -> PathBuf {

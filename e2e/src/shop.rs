@@ -123,6 +123,14 @@ impl Shop {
         order_id
     }
 
+    /// Places an order whatever dies meanwhile. A command side that was killed may have stored it before it could answer: then
+    /// the repeat finds it there.
+    pub async fn places_though_roles_die(&self, order_id: Uuid, customer: &str, lines: &[Value]) {
+        let answer = self.post_until_answered("/v1/orders", Self::order(order_id, customer, lines)).await;
+        let stored_before = answer.status == 409 && answer.body["code"] == "order_already_exists";
+        assert!(answer.status.is_success() || stored_before, "{answer:?}");
+    }
+
     pub async fn cancels(&self, order_id: Uuid) -> Answer {
         self.post(&format!("/v1/orders/{order_id}/cancel"), json!({"reason": "changed my mind"})).await
     }

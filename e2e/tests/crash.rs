@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use e2e::{Platform, Shop, line};
+use e2e::{Platform, first_occurrences_are_in_order, line};
 use events::Context;
 use futures::StreamExt;
 use futures::stream;
-use serde_json::{Value, json};
-use testkit::{TopicRecord, read_topic};
+use testkit::read_topic;
 use uuid::Uuid;
 
 const ROLES: [&str; 5] = ["command-side", "relay", "sagas", "query-side", "payment-provider"];
@@ -23,11 +22,12 @@ async fn every_role_may_be_killed_while_orders_flow_and_every_order_settles_exac
     let pieces = orders - orders / 10;
     shop.receives_stock("VASE", pieces as i64).await;
 
+    let vase = [line("VASE", 1, 700)];
     let mut placed = Vec::new();
     for role in ROLES {
         let ids: Vec<Uuid> = (0..ORDERS_PER_ROLE).map(|_| Uuid::now_v7()).collect();
         let flow = stream::iter(ids.clone())
-            .map(|id| place(&shop, id))
+            .map(|id| shop.places_though_roles_die(id, "kim", &vase))
             .buffer_unordered(PARALLEL)
             .collect::<Vec<()>>();
         tokio::join!(flow, platform.kill(role));
@@ -52,33 +52,4 @@ async fn every_role_may_be_killed_while_orders_flow_and_every_order_settles_exac
     for context in Context::ALL {
         first_occurrences_are_in_order(&read_topic(&platform.topic(context)).await);
     }
-}
-
-async fn place(shop: &Shop, id: Uuid) {
-    let answer =
-        shop.post_until_answered("/v1/orders", Shop::order(id, "kim", &[line("VASE", 1, 700)])).await;
-    // A killed command side may have stored the order before it could answer: then the repeat finds it there.
-    let stored_before = answer.status == 409 && answer.body["code"] == "order_already_exists";
-    assert!(answer.status.is_success() || stored_before, "{answer:?}");
-}
-
-/// What consumers may rely on: within a partition, first occurrences come in strictly increasing position, and
-/// a duplicate is equal to the first; over the partitions, every position from 1 on is there.
-fn first_occurrences_are_in_order(records: &[TopicRecord]) {
-    let mut last = HashMap::<i32, i64>::new();
-    let mut seen = HashMap::<i64, &[u8]>::new();
-    for TopicRecord { partition, value, .. } in records {
-        let event: Value = serde_json::from_slice(value).expect("a record is JSON");
-        let position = event["position"].as_i64().expect("a record has its position");
-        if let Some(first) = seen.get(&position) {
-            assert_eq!(first, value, "a duplicate differs from the first");
-            continue;
-        }
-        let last = last.entry(*partition).or_default();
-        assert!(*last < position, "position {position} after {last} in partition {partition}");
-        *last = position;
-        seen.insert(position, value);
-    }
-    let missing: Vec<i64> = (1..=seen.len() as i64).filter(|position| !seen.contains_key(position)).collect();
-    assert_eq!(json!(missing), json!([]), "positions missing on Kafka");
 }

@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use fault::crash_point;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -103,7 +104,10 @@ impl OrderedPublisher {
         self.in_the_middle = true;
         let batch =
             Arc::new(InFlight { outstanding: AtomicUsize::new(records.len()), none_left: Notify::new() });
-        for record in records {
+        for (nth, record) in records.iter().enumerate() {
+            if nth > 0 {
+                crash_point!("publisher::between_records");
+            }
             self.enqueue_one(record, &batch).await?;
         }
         self.in_the_middle = false;

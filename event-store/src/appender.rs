@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use events::Context;
+use fault::crash_point;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -161,7 +162,10 @@ impl Worker {
         let mut pause = RECONNECT_PAUSE_MIN;
         loop {
             match self.attempt(&batch, open).await {
-                Ok(outcomes) => return self.tell(batch, outcomes),
+                Ok(outcomes) => {
+                    crash_point!("appender::committed_before_answer");
+                    return self.tell(batch, outcomes);
+                }
                 Err(Failure::Refused(cause)) if batch.len() > 1 => {
                     // One of them is to blame. The others shall not suffer for it.
                     warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
@@ -196,6 +200,7 @@ impl Worker {
     async fn attempt(&mut self, batch: &[Waiting], open: bool) -> Result<Vec<Outcome>, Failure> {
         let client = connection(&mut self.client, &self.pool, self.context).await?;
         let prepared: Vec<&Prepared> = batch.iter().map(|waiting| &waiting.prepared).collect();
+        crash_point!("appender::before_send");
         let sent = async {
             let mut outcomes = batch::append(client, &prepared).await?;
             if open {

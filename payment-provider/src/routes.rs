@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use deadpool_postgres::PoolError;
+use fault::crash_point;
 use runtime::Problem;
 use runtime::http::{Json, Path, Query, hang_up};
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,7 @@ async fn authorise(
         currency: body.currency,
     };
     let payment = acquirer.ledger.authorise(&request, &decision).await?;
+    crash_point!("provider::charged_before_answer");
     if behaviour.fault == Fault::TimeOutAfterAcceptance {
         return Ok(acquirer.hold_and_hang_up().await);
     }
@@ -88,7 +90,9 @@ async fn authorise(
 
 async fn capture(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Result<Json<Payment>, Problem> {
     acquirer.pace_payment(id).await?;
-    Ok(Json(acquirer.ledger.capture(id).await?))
+    let captured = acquirer.ledger.capture(id).await?;
+    crash_point!("provider::captured_before_answer");
+    Ok(Json(captured))
 }
 
 async fn void(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Result<Json<Payment>, Problem> {

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::{Batch, BatchHandler, Checkpoint, CheckpointError, HandlerError, Record, checkpoint};
 use events::Envelope;
+use fault::crash_point;
 
 use crate::arrivals::Arrivals;
 use crate::engine::{Projector, consumer_name, is_refusal};
@@ -90,7 +91,9 @@ impl ProjectionHandler {
         if !sorted.parkings.is_empty() {
             park(&transaction, &self.consumer, &sorted.parkings).await?;
         }
+        crash_point!("projector::applied_before_commit");
         transaction.commit().await?;
+        crash_point!("projector::committed");
         self.count(&sorted);
         Ok(keys)
     }

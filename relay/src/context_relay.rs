@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use event_store::EventStore;
+use fault::crash_point;
 use runtime::Health;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -49,6 +50,7 @@ async fn stand_by_and_relay(
         let asked_at = Instant::now();
         match store.acquire_lease(holder, lease_term).await {
             Ok(Some(lease)) => {
+                crash_point!("relay::lease_taken");
                 let context = store.context();
                 tracing::info!(%context, lease_epoch = lease.epoch, "lease taken");
                 metrics::counter!("relay_leases_taken_total", "context" => context.name()).increment(1);

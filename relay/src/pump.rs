@@ -11,6 +11,7 @@ use std::time::Duration;
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
 use event_store::{EventStore, StoreError};
 use events::{Context, Position, RawEvent, cloud_event};
+use fault::crash_point;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -171,6 +172,7 @@ async fn publish(
         if !held.is_valid() {
             return Err(PumpError::LeaseLost);
         }
+        crash_point!("relay::read_before_publish");
         let receipt = publisher.enqueue(&chunk.records).await?;
         metrics::counter!("relay_published_events_total", "context" => context.name())
             .increment(chunk.records.len() as u64);
@@ -195,9 +197,11 @@ async fn follow(
             receipt.acknowledged().await?;
             to = later;
         }
+        crash_point!("relay::acknowledged_before_cursor");
         if !store.advance_cursor(held.lease(), cursor, to).await? {
             return Err(PumpError::LeaseLost);
         }
+        crash_point!("relay::cursor_moved");
         cursor = to;
         not_before = Instant::now() + CURSOR_PAUSE;
     }

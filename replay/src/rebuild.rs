@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Pool, Transaction};
 use events::{Context, Envelope, Position};
+use fault::crash_point;
 use query_side::engine::Projector;
 use tokio::task::JoinSet;
 use tokio_postgres::IsolationLevel;
@@ -81,6 +82,7 @@ pub async fn rebuild(
 impl Shadow<'_> {
     async fn build(&mut self, swaps: bool) -> Result<(Comparison, Option<Duration>), Error> {
         self.catch_up().await?;
+        crash_point!("replay::shadow_filled");
         shadow::analyze(self.pool, self.projector.table()).await?;
         let comparison = self.compare().await?;
         if !swaps {
@@ -203,7 +205,9 @@ impl Shadow<'_> {
         let live = Reach::of_live(&transaction, &*self.projector).await?;
         let advanced = self.advance_within(&transaction, &live).await?;
         shadow::swap(&transaction, &*self.projector).await?;
+        crash_point!("replay::swap_before_commit");
         transaction.commit().await?;
+        crash_point!("replay::swapped");
         self.advanced(live, advanced);
         Ok(stopped.elapsed())
     }

@@ -13,6 +13,7 @@ use domain::ReservationCommand;
 use event_bus::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
 use event_store::{AppendError, EventStore, MayBeConflict, UnitOfWork, retry_conflicts};
 use events::{Context, Metadata, StreamId};
+use fault::crash_point;
 
 use crate::carry_out::{Trouble, carry_out, prefetch};
 use crate::fate::{self, CONFLICTS_MAX};
@@ -101,7 +102,9 @@ impl Reactor {
             .expect("the loop ends at the end of the batch, or where the moves are known");
         part.progress.advance(&moves);
         moves.into_iter().for_each(|step| work.checkpoint(step));
+        crash_point!("reactor::decided_before_commit");
         work.commit().await.map_err(Undone::Append)?;
+        crash_point!("reactor::committed");
         Ok(part)
     }
 

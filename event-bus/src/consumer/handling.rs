@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use fault::crash_point;
 use tokio::task::JoinError;
 
 use super::ConsumerError;
@@ -26,6 +27,7 @@ impl Loop {
             .increment(duplicates as u64);
         metrics::histogram!("consumer_batch_records", "consumer" => consumer)
             .record(batch.records.len() as f64);
+        crash_point!("consumer::batch_taken");
         self.hand_over(batch);
         Ok(())
     }
@@ -79,6 +81,7 @@ impl Loop {
     }
 
     fn on_done(&mut self, batch: &Batch) {
+        crash_point!("consumer::committed_before_told");
         self.intake.committed(&batch.moves);
         for step in &batch.moves {
             self.untold.insert((Arc::from(step.topic.as_str()), step.partition), step.to_offset);

@@ -7,6 +7,7 @@ use domain::payment::ProviderAnswer;
 use domain::{Payment, PaymentCommand, ProviderCall};
 use event_store::UnitOfWork;
 use events::{Metadata, OrderId, StreamId};
+use fault::crash_point;
 use futures::StreamExt;
 use futures::stream;
 
@@ -55,7 +56,9 @@ impl Desk {
     }
 
     pub(super) async fn ask(&self, question: Question) -> Asked {
+        crash_point!("gateway::before_call");
         let answer = answer(&question.call, self.circuit.ask(&question.call).await);
+        crash_point!("gateway::told_before_append");
         match &answer {
             Ok(_) | Err(ProviderError::NotFound) => {}
             Err(refused @ ProviderError::Refused { .. }) => {

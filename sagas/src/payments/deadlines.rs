@@ -10,6 +10,7 @@ use chrono::{TimeDelta, Utc};
 use domain::{Payment, PaymentCommand};
 use event_store::{AppendError, Deadline, EventStore, MayBeConflict, StoreError, retry_conflicts};
 use events::{Metadata, OrderId};
+use fault::crash_point;
 use futures::{StreamExt, stream};
 use runtime::Check;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +105,7 @@ impl DeadlineWorker {
             serde_json::from_value(row.command.clone()).map_err(|cause| unreadable(cause.to_string()))?;
         let order_id =
             row.stream.order_id().ok_or_else(|| unreadable(format!("its stream is {}", row.stream)))?;
+        crash_point!("deadlines::due_before_acted");
         let (kind, done) = match wake.what {
             What::ExpirePayment => ("expire", self.expire(&row, order_id, &wake.cause).await),
             What::AskProvider { in_vain } => {
@@ -143,6 +145,7 @@ impl DeadlineWorker {
         retry_conflicts(CONFLICTS_MAX, async || {
             let mut work = self.store.unit_of_work();
             note(&mut work, &asked, ACTOR).await?;
+            crash_point!("deadlines::asked_before_append");
             work.commit().await?;
             Ok(())
         })
