@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use events::{CodecError, Context, Envelope, Position};
+use events::{CodecError, Context, Envelope, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
 
 /// One record of a topic.
 #[derive(Debug)]
@@ -27,6 +27,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record as it lies in a topic, or as it was parked: the event in it, or why there is none.
+    pub fn read(
+        context: Context,
+        topic: Arc<str>,
+        (partition, offset): (i32, i64),
+        key: Vec<u8>,
+        payload: Vec<u8>,
+    ) -> Self {
+        let (position, event) = decode(context, partition, &payload);
+        Self { context, topic, partition, offset, key, payload, position, event }
+    }
+
     /// The stream that the record belongs to: the event's, or the key of what does not decode.
     pub fn stream_name(&self) -> String {
         match &self.event {
@@ -34,6 +46,25 @@ impl Record {
             Err(_) => String::from_utf8_lossy(&self.key).into_owned(),
         }
     }
+}
+
+/// The event, or why there is none. A record on a partition that is not its stream's was not put there by a relay:
+/// its position says nothing about this partition.
+fn decode(
+    context: Context,
+    partition: i32,
+    payload: &[u8],
+) -> (Option<Position>, Result<Envelope, CodecError>) {
+    let raw = match cloud_event::decode_raw(context, payload) {
+        Ok(raw) => raw,
+        Err(error) => return (None, Err(error)),
+    };
+    let home = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
+    if home != partition {
+        let cause = format!("{} belongs on partition {home}, not on {partition}", raw.stream);
+        return (None, Err(CodecError::CloudEvent { cause }));
+    }
+    (Some(raw.position), raw.decode(context))
 }
 
 /// Records of any of the consumer's partitions, in order within each partition, none of them handled before.

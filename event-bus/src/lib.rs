@@ -13,6 +13,7 @@ mod tail;
 mod topics;
 
 pub mod checkpoint;
+pub mod parked;
 
 pub use batch::{Batch, BatchHandler, Checkpoint, CheckpointMove, HandlerError, Record};
 pub use checkpoint::CheckpointError;

@@ -133,6 +133,21 @@ pub struct ParkedEvent {
     pub reason: String,
 }
 
+impl ParkedEvent {
+    /// The reason of a record that is sound itself. The database refuses it when nothing of the stream is parked
+    /// (`migrations/context/V2__parked_streams.sql`): the one before was handled meanwhile.
+    pub const BEHIND: &'static str = "an earlier event of this stream is parked";
+}
+
+/// Which parked record: the one that an append takes away, because it holds its effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedPlace {
+    pub consumer: String,
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
 /// Where an append's events stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {

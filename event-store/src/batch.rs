@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use chrono::{DateTime, Utc};
-use deadpool_postgres::ClientWrapper;
+use deadpool_postgres::{ClientWrapper, Transaction};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
@@ -29,14 +29,25 @@ pub(crate) async fn append(
     batch: &[&Prepared],
 ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
     let columns = Columns::of(batch);
-    let parameters = columns.parameters();
-    let placeholders: Vec<String> = (1..=parameters.len()).map(|n| format!("${n}")).collect();
-    let statement =
-        client.prepare_cached(&format!("SELECT * FROM append({})", placeholders.join(", "))).await?;
+    let statement = client.prepare_cached(&columns.statement()).await?;
     // The rows end with ReadyForQuery, which the server sends after the commit.
-    let rows = client.query(&statement, &parameters).await?;
-    assert_eq!(rows.len(), batch.len(), "append() returns one row for each command");
-    batch.iter().zip(&rows).map(|(prepared, row)| columns.outcome(prepared, row)).collect()
+    let rows = client.query(&statement, &columns.parameters()).await?;
+    columns.outcomes(batch, &rows)
+}
+
+/// The same for one command, in a transaction with something else.
+///
+/// # Errors
+/// Whatever the database says: roll back.
+pub(crate) async fn append_one_in(
+    transaction: &Transaction<'_>,
+    prepared: &Prepared,
+) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
+    let batch = [prepared];
+    let columns = Columns::of(&batch);
+    let statement = transaction.prepare_cached(&columns.statement()).await?;
+    let rows = transaction.query(&statement, &columns.parameters()).await?;
+    Ok(columns.outcomes(&batch, &rows)?.remove(0))
 }
 
 #[derive(Default)]
@@ -195,22 +206,65 @@ impl<'a> Columns<'a> {
 
     /// In the order of the function's parameters.
     #[rustfmt::skip]
+    fn statement(&self) -> String {
+        let placeholders: Vec<String> = (1..=self.parameters().len()).map(|n| format!("${n}")).collect();
+        format!("SELECT * FROM append({})", placeholders.join(", "))
+    }
+
+    fn outcomes(
+        &self,
+        batch: &[&Prepared],
+        rows: &[Row],
+    ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
+        assert_eq!(rows.len(), batch.len(), "append() returns one row for each command");
+        batch.iter().zip(rows).map(|(prepared, row)| self.outcome(prepared, row)).collect()
+    }
+
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         vec![
-            &self.streams.named, &self.keys.named, &self.command_keys, &self.command_fingerprints,
-            &self.command_statuses, &self.command_bodies, &self.command_moves, &self.command_writes,
+            &self.streams.named,
+            &self.keys.named,
+            &self.command_keys,
+            &self.command_fingerprints,
+            &self.command_statuses,
+            &self.command_bodies,
+            &self.command_moves,
+            &self.command_writes,
             &self.command_events,
-            &self.checkpoint_consumers, &self.checkpoint_topics, &self.checkpoint_partitions,
-            &self.move_checkpoints, &self.move_from_offsets, &self.move_to_offsets, &self.move_last_positions,
-            &self.write_streams, &self.write_versions, &self.write_events,
-            &self.event_commands, &self.event_ordinals, &self.event_streams, &self.event_versions,
-            &self.event_ids, &self.event_types, &self.event_schema_versions, &self.event_payloads,
+            &self.checkpoint_consumers,
+            &self.checkpoint_topics,
+            &self.checkpoint_partitions,
+            &self.move_checkpoints,
+            &self.move_from_offsets,
+            &self.move_to_offsets,
+            &self.move_last_positions,
+            &self.write_streams,
+            &self.write_versions,
+            &self.write_events,
+            &self.event_commands,
+            &self.event_ordinals,
+            &self.event_streams,
+            &self.event_versions,
+            &self.event_ids,
+            &self.event_types,
+            &self.event_schema_versions,
+            &self.event_payloads,
             &self.event_metadata,
-            &self.deadline_commands, &self.deadline_ids, &self.deadline_streams, &self.deadline_due_ats,
+            &self.deadline_commands,
+            &self.deadline_ids,
+            &self.deadline_streams,
+            &self.deadline_due_ats,
             &self.deadline_bodies,
-            &self.parked_commands, &self.parked_consumers, &self.parked_topics, &self.parked_partitions,
-            &self.parked_offsets, &self.parked_streams, &self.parked_positions, &self.parked_keys,
-            &self.parked_payloads, &self.parked_reasons,
+            &self.parked_commands,
+            &self.parked_consumers,
+            &self.parked_topics,
+            &self.parked_partitions,
+            &self.parked_offsets,
+            &self.parked_streams,
+            &self.parked_positions,
+            &self.parked_keys,
+            &self.parked_payloads,
+            &self.parked_reasons,
         ]
     }
 

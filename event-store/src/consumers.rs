@@ -1,14 +1,16 @@
 //! What a consumer that appends here finds when it starts: its checkpoints, and the streams it has parked.
 //!
 //! Both are written by appends ([`CheckpointMove`](crate::CheckpointMove), [`ParkedEvent`](crate::ParkedEvent)), with the
-//! effect that they belong to. Never: a write. Read next: `sagas/`.
+//! effect that they belong to; and a parked record goes with the append that holds its effect at last.
+//! Never: a write by itself. Read next: `sagas/`.
 
 use std::collections::HashSet;
 
 use events::{Position, StreamId};
 use tokio_postgres::Row;
 
-use crate::{EventStore, StoreError};
+use crate::append::Prepared;
+use crate::{AppendError, Appended, EventStore, ParkedPlace, StoreError, batch};
 
 /// How far a consumer is on one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,5 +48,27 @@ impl EventStore {
         let query = "SELECT DISTINCT stream FROM parked_events WHERE consumer = $1";
         let rows = self.query("read parked streams", query, &[&consumer]).await?;
         Ok(rows.iter().map(|row| StreamId::from(row.get::<_, String>("stream"))).collect())
+    }
+
+    /// Appends, and takes away the parked record whose effect this is, in one transaction. Not by the appender, which
+    /// shares its transaction with others: the log is held for a statement longer than it is there.
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing was appended, and the record is parked as before. Where the connection broke at the
+    /// commit, look whether the record is still there.
+    pub(crate) async fn append_unparking(
+        &self,
+        prepared: &Prepared,
+        parked: &ParkedPlace,
+    ) -> Result<Appended, AppendError> {
+        let failed = |cause| self.database_error("retry a parked record", cause);
+        let mut client = self.client().await?;
+        let transaction = client.transaction().await.map_err(failed)?;
+        let outcome = batch::append_one_in(&transaction, prepared).await.map_err(failed)??;
+        let ParkedPlace { consumer, topic, partition, offset } = parked;
+        let unpark = transaction.prepare_cached("SELECT unpark($1, $2, $3, $4)").await.map_err(failed)?;
+        transaction.execute(&unpark, &[consumer, topic, partition, offset]).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(outcome)
     }
 }

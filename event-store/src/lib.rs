@@ -24,7 +24,7 @@ mod unit_of_work;
 
 pub use append::{
     Answer, Append, Appended, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, IdempotencyClaim, NewEvent,
-    ParkedEvent, StoredAnswer, StreamWrite,
+    ParkedEvent, ParkedPlace, StoredAnswer, StreamWrite,
 };
 pub use consumers::Checkpoint;
 pub use deadlines::Deadline;

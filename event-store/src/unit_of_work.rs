@@ -17,7 +17,7 @@ use crate::cache::Entry;
 use crate::load::state_of;
 use crate::{
     Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
-    ParkedEvent, StoreError, StreamWrite,
+    ParkedEvent, ParkedPlace, StoreError, StreamWrite,
 };
 
 /// What a decision added to its stream.
@@ -171,10 +171,30 @@ impl UnitOfWork {
     /// # Errors
     /// [`AppendError`]; on a conflict begin a new unit ([`retry_conflicts`](crate::retry_conflicts)).
     pub async fn commit(mut self) -> Result<Committed, AppendError> {
+        let prepared = self.prepare()?;
+        let outcome = self.store.submit(prepared)?.await;
+        self.settle(outcome)
+    }
+
+    /// The same, and the parked record whose effect it is goes with it.
+    ///
+    /// # Errors
+    /// As [`UnitOfWork::commit`]; the record is then parked as before.
+    pub async fn commit_unparking(mut self, parked: &ParkedPlace) -> Result<Committed, AppendError> {
+        let prepared = self.prepare()?;
+        let outcome = self.store.append_unparking(&prepared, parked).await;
+        self.settle(outcome)
+    }
+
+    fn prepare(&mut self) -> Result<Prepared, AppendError> {
         self.check_what_was_only_read();
         let prepared = append::prepare(std::mem::take(&mut self.append))?;
         self.weigh(&prepared);
-        match self.store.submit(prepared)?.await {
+        Ok(prepared)
+    }
+
+    fn settle(self, outcome: Result<Appended, AppendError>) -> Result<Committed, AppendError> {
+        match outcome {
             Ok(appended) => Ok(Committed { appended, versions: self.into_cache() }),
             Err(error) => {
                 if let AppendError::Conflict { stream, actual, .. } = &error {

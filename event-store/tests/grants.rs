@@ -27,6 +27,8 @@ async fn the_role_cannot_write_events_but_by_the_function() {
         "DELETE FROM deadlines",
         "INSERT INTO deadlines VALUES ('a', 'b', now(), '{}')",
         "DELETE FROM parked_events",
+        "UPDATE discarded_events SET because = 'x'",
+        "DELETE FROM discarded_events",
         "UPDATE log_epoch SET epoch = 2",
         "INSERT INTO relay (holder, lease_epoch, lease_expires_at, cursor) VALUES ('a', 0, now(), 0)",
         "DELETE FROM relay",

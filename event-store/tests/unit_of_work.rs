@@ -5,7 +5,9 @@
 mod support;
 
 use domain::{Aggregate, Order, StockCommand, StockItem, StockRefusal};
-use event_store::{Append, AppendError, EventStore, StreamWrite, retry_conflicts};
+use event_store::{
+    Append, AppendError, EventStore, ParkedEvent, ParkedPlace, StoreError, StreamWrite, retry_conflicts,
+};
 use events::OrderId;
 use futures::future::join_all;
 use support::{fresh_log, metadata, receipts, received, sku, stock};
@@ -200,4 +202,66 @@ async fn the_log_and_a_stream_are_read_in_pages() {
     assert!(
         StockItem::event_of(envelope.event.clone()).is_some() && Order::event_of(envelope.event).is_none()
     );
+}
+
+fn parked(offset: i64, reason: &str) -> ParkedEvent {
+    ParkedEvent {
+        consumer: "sagas.inventory".to_owned(),
+        topic: "orders.events".to_owned(),
+        partition: 3,
+        offset,
+        stream: "order-7".to_owned().into(),
+        position: None,
+        key: b"order-7".to_vec(),
+        payload: b"poison".to_vec(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn place(offset: i64) -> ParkedPlace {
+    ParkedPlace {
+        consumer: "sagas.inventory".to_owned(),
+        topic: "orders.events".to_owned(),
+        partition: 3,
+        offset,
+    }
+}
+
+#[tokio::test]
+async fn a_parked_record_leaves_with_the_append_of_its_effect_and_in_its_turn() {
+    let log = fresh_log("unpark").await;
+    let store = log.store().await;
+    let behind = [parked(10, "poison"), parked(11, ParkedEvent::BEHIND), parked(12, ParkedEvent::BEHIND)];
+    store.append(Append { parked: behind.to_vec(), ..Append::default() }).await.expect("they are parked");
+    let attempt = async |offset| {
+        let mut work = store.unit_of_work();
+        let decided = work.decide::<StockItem>(&stock("A"), &receive("A", 1), &metadata()).await;
+        decided.expect("readable").expect("allowed");
+        work.commit_unparking(&place(offset)).await
+    };
+    attempt(11).await.expect_err("an earlier one is parked");
+    assert_eq!((log.count("parked_events").await, log.count("events").await), (3, 0), "all or nothing");
+    attempt(10).await.expect("the first may go");
+    assert_eq!((log.count("parked_events").await, log.count("events").await), (2, 2));
+    attempt(10).await.expect_err("it is gone");
+    assert_eq!(log.count("events").await, 2, "and its effect does not happen twice");
+}
+
+#[tokio::test]
+async fn nothing_is_parked_behind_a_record_that_has_left() {
+    let log = fresh_log("behind").await;
+    let store = log.store().await;
+    let park = async |offset, reason| {
+        let append = Append { parked: vec![parked(offset, reason)], ..Append::default() };
+        store.append(append).await
+    };
+    park(10, "poison").await.expect("the first");
+    park(11, ParkedEvent::BEHIND).await.expect("behind it");
+    for offset in [10, 11] {
+        store.unit_of_work().commit_unparking(&place(offset)).await.expect("in its turn");
+    }
+    let refused = park(12, ParkedEvent::BEHIND).await.expect_err("there is nothing to be behind of");
+    let AppendError::Store(StoreError::Database { cause, .. }) = &refused else { panic!("{refused}") };
+    assert_eq!(cause.code(), Some(&tokio_postgres::error::SqlState::T_R_SERIALIZATION_FAILURE));
+    park(12, "poison again").await.expect("a poison record is one by itself");
 }

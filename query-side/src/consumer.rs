@@ -204,7 +204,7 @@ async fn apply_one_by_one(
     Ok(keys)
 }
 
-fn refusal_text(error: &tokio_postgres::Error) -> String {
+pub(crate) fn refusal_text(error: &tokio_postgres::Error) -> String {
     error.as_db_error().map_or_else(
         || error.to_string(),
         |refusal| format!("Postgres refuses it: {} ({})", refusal.message(), refusal.code().code()),

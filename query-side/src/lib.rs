@@ -13,6 +13,7 @@ use runtime::postgres::{self, PostgresError};
 use runtime::{Check, Health, ops_router};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub mod arrivals;
 mod config;
@@ -20,7 +21,7 @@ pub mod consumer;
 pub mod engine;
 pub mod http;
 mod migrate;
-mod parked;
+pub mod parked;
 pub mod projection;
 pub mod projections;
 pub mod routes;
@@ -70,10 +71,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         stuck_after: Duration::from_secs(config.stuck_after_seconds),
     };
     let mut consumers = JoinSet::new();
+    let mut parked_checks = Vec::new();
     for projector in projections::all() {
         let mut options = ConsumerOptions::new(consumer_name(projector.name()), projector.contexts());
         options.batch_max = config.projection_batch_max;
         let check = health.check(format!("projection {}", projector.name()));
+        let parked = health.check(format!("projection {} parked", projector.name()));
+        parked_checks.push((consumer_name(projector.name()), parked));
         // One connection applies batches; the other reads checkpoints when partitions are assigned meanwhile.
         let handler = ProjectionHandler::new(projector, postgres::pool(&url, 2)?, arrivals.clone());
         consumers.spawn(consume(config.bus.clone(), options, handler, check, shutdown.clone()));
@@ -83,6 +87,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         request_max: REQUEST_MAX,
         ..Limits::default()
     };
+    let watch = AbortOnDropHandle::new(tokio::spawn(parked::watch(app.pool.clone(), parked_checks)));
     let router = routes::router(Arc::new(app)).merge(ops_router(health));
     let stop = shutdown.child_token();
     let server = tokio::spawn(serve(listener, router, limits, stop.clone()));
@@ -92,6 +97,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     // After an error others may be in the middle of a batch: its transaction is rolled back, and comes again.
     consumers.shutdown().await;
     let _ = server.await;
+    drop(watch);
     ended
 }
 

@@ -1,12 +1,26 @@
 //! The table `parked_events`: records that a projection could not apply, and every later one of the same stream.
 //!
-//! A poison event stops its own stream and no other, and the stream's order is kept for whoever repairs it.
-//! Never: a record left out without a row here. Read next: [`crate::consumer`].
+//! A poison event stops its own stream and no other, and the stream's order is kept for whoever repairs it ([`retry`]).
+//! Never: a record left out without a row here. Read next: [`crate::consumer`], then docs/decisions/0009.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::Record;
+use event_bus::parked::{ParkedRecord, Retried, records, streams, unpark};
+use runtime::Check;
+
+use crate::consumer::refusal_text;
+use crate::engine::{Projector, consumer_name, is_refusal};
+
+/// How many streams the readiness names.
+const NAMED_MAX: usize = 5;
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Parked records that one transaction of a retry takes.
+const PAGE: i64 = 200;
+/// How long a retry waits for the batches under way.
+const LOCK_TIMEOUT: &str = "20s";
 
 /// A record to be parked, and why.
 pub struct Parking<'a> {
@@ -70,4 +84,126 @@ pub async fn park(
 /// Postgres text holds every character but NUL.
 pub fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+/// Why a retry ended before its time. What was applied before is applied.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryError {
+    #[error("no connection to the read models: {0}")]
+    Pool(#[from] PoolError),
+    #[error("the read models fail: {0}")]
+    Postgres(#[from] tokio_postgres::Error),
+}
+
+/// Applies the stream's parked records, in order, until none is left or one is refused again. A dry run does the same
+/// and rolls all of it back.
+///
+/// The table of checkpoints is locked as a replay's swap locks it: every consumer moves its checkpoints first, so none
+/// of them is in the middle of a batch while this looks, and none parks one more behind what is being taken away.
+///
+/// # Errors
+/// [`RetryError`].
+pub async fn retry(
+    pool: &Pool,
+    projector: &dyn Projector,
+    stream: &str,
+    dry_run: bool,
+) -> Result<Retried, RetryError> {
+    let consumer = consumer_name(projector.name());
+    let mut client = pool.get().await?;
+    let mut retried = Retried::default();
+    loop {
+        let mut transaction = client.transaction().await?;
+        transaction
+            .batch_execute(&format!(
+                "SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; LOCK TABLE checkpoints IN SHARE ROW EXCLUSIVE MODE"
+            ))
+            .await?;
+        let mut more = true;
+        while more {
+            let page = records(&transaction, &consumer, stream, None, PAGE).await?;
+            more = !page.is_empty();
+            for record in &page {
+                if let Err(reason) = apply(projector, &mut transaction, record).await? {
+                    retried.stopped = Some(record.stopped(reason));
+                    more = false;
+                    break;
+                }
+                retried.handled += 1;
+            }
+            if !dry_run {
+                break;
+            }
+        }
+        if dry_run {
+            transaction.rollback().await?;
+            return Ok(retried);
+        }
+        transaction.commit().await?;
+        if !more {
+            return Ok(retried);
+        }
+    }
+}
+
+/// Err: why it stays parked.
+async fn apply(
+    projector: &dyn Projector,
+    transaction: &mut Transaction<'_>,
+    parked: &ParkedRecord,
+) -> Result<Result<(), String>, tokio_postgres::Error> {
+    let Some(record) = parked.record() else {
+        return Ok(Err(format!("{} is no topic of ours", parked.place.topic)));
+    };
+    let event = match &record.event {
+        Ok(event) => event,
+        Err(unreadable) => return Ok(Err(unreadable.to_string())),
+    };
+    let savepoint = transaction.savepoint("event").await?;
+    match projector.apply(&savepoint, &[event]).await {
+        Ok(_) => {
+            unpark(&savepoint, parked).await?;
+            savepoint.commit().await?;
+            Ok(Ok(()))
+        }
+        Err(error) if is_refusal(&error) => {
+            savepoint.rollback().await?;
+            Ok(Err(refusal_text(&error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells readiness and metrics what each consumer has parked, as the table has it; never returns.
+pub(crate) async fn watch(pool: Pool, checks: Vec<(String, Check)>) {
+    loop {
+        match parked_by_consumer(&pool).await {
+            Ok(parked) => {
+                for (consumer, check) in &checks {
+                    let own: Vec<&str> = parked
+                        .iter()
+                        .filter(|stream| stream.consumer == *consumer)
+                        .map(|stream| stream.stream.as_str())
+                        .collect();
+                    metrics::gauge!("tradewind_parked_streams", "consumer" => consumer.clone())
+                        .set(u32::try_from(own.len()).unwrap_or(u32::MAX));
+                    if own.is_empty() {
+                        check.ok();
+                    } else {
+                        let named = own[..own.len().min(NAMED_MAX)].join(", ");
+                        check.degraded(format!(
+                            "{} streams are parked: {named} (`tradewind parked list`)",
+                            own.len()
+                        ));
+                    }
+                }
+            }
+            Err(error) => checks.iter().for_each(|(_, check)| check.failing(error.to_string())),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn parked_by_consumer(pool: &Pool) -> Result<Vec<event_bus::parked::ParkedStream>, RetryError> {
+    Ok(streams(&pool.get().await?, None).await?)
 }

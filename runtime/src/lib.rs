@@ -12,7 +12,7 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod trace;
 
-pub use health::{Check, Health, ops_router};
+pub use health::{Check, Failing, Health, Level, Report, ops_router};
 pub use problem::{FieldError, Problem};
 pub use secret::Secret;
 pub use shutdown::shutdown_signal;

@@ -388,15 +388,24 @@ async fn readiness_names_what_fails_and_metrics_count_requests() {
     let client = reqwest::Client::new();
     let ready = format!("{url}/readyz");
     check.failing("connection refused");
+    let (status, body) = answer(client.get(&ready)).await;
+    assert_eq!((status, &body["status"]), (503, &json!("not_ready")));
+    assert_eq!(body["failing"], json!([{"check": "store", "reason": "connection refused"}]));
+    let told = &body["checks"][0];
     assert_eq!(
-        answer(client.get(&ready)).await,
-        (
-            503,
-            json!({"status": "not_ready", "failing": [{"check": "store", "reason": "connection refused"}]})
-        )
+        (&told["name"], &told["ok"], &told["detail"]),
+        (&json!("store"), &json!(false), &json!("connection refused"))
+    );
+    assert!(told["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{told}");
+    check.degraded("one stream is parked");
+    let (status, body) = answer(client.get(&ready)).await;
+    assert_eq!(
+        (status, &body["status"], &body["checks"][0]["level"]),
+        (200, &json!("degraded"), &json!("degraded"))
     );
     check.ok();
-    assert_eq!(answer(client.get(&ready)).await, (200, json!({"status": "ready"})));
+    let (status, body) = answer(client.get(&ready)).await;
+    assert_eq!((status, &body["status"], &body["checks"][0]["ok"]), (200, &json!("ready"), &json!(true)));
     let metrics =
         reqwest::get(format!("{url}/metrics")).await.expect("an answer").text().await.expect("text");
     let counted = r#"http_requests_total{method="GET",route="/readyz",status="503"}"#;

@@ -13,7 +13,9 @@ mod parking;
 pub mod payments;
 mod progress;
 mod reactor;
+mod retry;
 mod run;
 
 pub use config::Config;
+pub use retry::{RetryError, consumers_of, retry_parked};
 pub use run::{SagaError, run, run_with};

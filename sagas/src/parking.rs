@@ -2,10 +2,12 @@
 //! order, and every other stream flows.
 //!
 //! The table `parked_events` is the truth; this is what is known of it, read again on every assignment and, while
-//! anything is parked, before every batch. Never: a record dropped. Read next: [`crate::reactor`].
+//! anything is parked, before every batch. Readiness and metrics look at the table for themselves ([`watch`]).
+//! Never: a record dropped; what is known overwritten by who only watches. Read next: [`crate::reactor`], `retry.rs`.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use event_bus::{HandlerError, Record};
 use event_store::{EventStore, ParkedEvent};
@@ -14,24 +16,23 @@ use runtime::Check;
 
 use crate::fate;
 
-/// Why a record is parked that is sound itself.
-const BEHIND: &str = "an earlier event of this stream is parked";
 /// How many streams the readiness names.
 const NAMED_MAX: usize = 5;
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Parking {
     store: EventStore,
     consumer: String,
-    check: Check,
     known: Mutex<HashSet<StreamId>>,
 }
 
 impl Parking {
-    pub(crate) fn new(store: EventStore, consumer: &str, check: Check) -> Self {
-        Self { store, consumer: consumer.to_owned(), check, known: Mutex::default() }
+    pub(crate) fn new(store: EventStore, consumer: &str) -> Self {
+        Self { store, consumer: consumer.to_owned(), known: Mutex::default() }
     }
 
-    /// Reads the table.
+    /// Reads the table. On an assignment: after the checkpoints. Whoever had the partition before may commit in between;
+    /// then the checkpoints are old, and the first batch finds out. The other way round its parking would be missed.
     pub(crate) async fn read(&self) -> Result<(), HandlerError> {
         let parked = self.store.parked_streams(&self.consumer).await;
         self.know(parked.map_err(|error| fate::of_store_error(&error))?);
@@ -48,14 +49,6 @@ impl Parking {
 
     /// After a commit that parked something.
     pub(crate) fn know(&self, parked: HashSet<StreamId>) {
-        metrics::gauge!("tradewind_parked_streams", "consumer" => self.consumer.clone())
-            .set(u32::try_from(parked.len()).unwrap_or(u32::MAX));
-        if parked.is_empty() {
-            self.check.ok();
-        } else {
-            let named: Vec<&str> = parked.iter().take(NAMED_MAX).map(StreamId::as_str).collect();
-            self.check.failing(format!("{} streams are parked: {}", parked.len(), named.join(", ")));
-        }
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = parked;
     }
 
@@ -64,7 +57,7 @@ impl Parking {
     }
 
     pub(crate) fn behind(&self, record: &Record) -> ParkedEvent {
-        self.park(record, BEHIND.to_owned())
+        self.park(record, ParkedEvent::BEHIND.to_owned())
     }
 
     pub(crate) fn park(&self, record: &Record, reason: String) -> ParkedEvent {
@@ -79,5 +72,29 @@ impl Parking {
             payload: record.payload.clone(),
             reason,
         }
+    }
+}
+
+/// Tells readiness and metrics what is parked, as the table has it; never returns.
+pub(crate) async fn watch(store: EventStore, consumer: String, check: Check) {
+    loop {
+        match store.parked_streams(&consumer).await {
+            Ok(parked) => {
+                metrics::gauge!("tradewind_parked_streams", "consumer" => consumer.clone())
+                    .set(u32::try_from(parked.len()).unwrap_or(u32::MAX));
+                if parked.is_empty() {
+                    check.ok();
+                } else {
+                    let named: Vec<&str> = parked.iter().take(NAMED_MAX).map(StreamId::as_str).collect();
+                    check.degraded(format!(
+                        "{} streams are parked: {} (`tradewind parked list`)",
+                        parked.len(),
+                        named.join(", ")
+                    ));
+                }
+            }
+            Err(error) => check.failing(error.to_string()),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

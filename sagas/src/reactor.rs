@@ -122,7 +122,7 @@ impl Reactor {
             return Ok(0);
         }
         let done = match plan {
-            Ok((metadata, reactions)) => self.do_reactions(work, reactions, metadata, part).await,
+            Ok((metadata, reactions)) => do_reactions(work, reactions, metadata, &mut part.carried_out).await,
             Err(reason) => Err(Trouble::Park(reason.clone())),
         };
         match done {
@@ -140,20 +140,14 @@ impl Reactor {
         }
     }
 
-    async fn do_reactions(
-        &self,
-        work: &mut UnitOfWork,
-        reactions: &[Reaction],
-        metadata: &Metadata,
-        part: &mut Part,
-    ) -> Result<usize, Trouble> {
-        let mut events = 0;
-        for reaction in reactions {
-            let made = carry_out(work, reaction, metadata).await?;
-            part.carried_out.push((reaction.command(), if made == 0 { "nothing" } else { "events" }));
-            events += made;
-        }
-        Ok(events)
+    /// What a parked record sets off, now that it is tried again: how many events were noted in the unit.
+    pub(crate) async fn react_again(&self, work: &mut UnitOfWork, record: &Record) -> Result<usize, Trouble> {
+        let (metadata, reactions) = self.plan(record, &self.terms()).map_err(Trouble::Park)?;
+        do_reactions(work, &reactions, &metadata, &mut Vec::new()).await
+    }
+
+    fn terms(&self) -> Terms {
+        Terms { now: Utc::now(), payment_deadline: self.payment_deadline }
     }
 
     fn count(&self, part: &Part) {
@@ -162,6 +156,21 @@ impl Reactor {
             metrics::counter!("tradewind_reactions_total", &labels).increment(1);
         }
     }
+}
+
+async fn do_reactions(
+    work: &mut UnitOfWork,
+    reactions: &[Reaction],
+    metadata: &Metadata,
+    carried_out: &mut Vec<(&'static str, &'static str)>,
+) -> Result<usize, Trouble> {
+    let mut events = 0;
+    for reaction in reactions {
+        let made = carry_out(work, reaction, metadata).await?;
+        carried_out.push((reaction.command(), if made == 0 { "nothing" } else { "events" }));
+        events += made;
+    }
+    Ok(events)
 }
 
 /// The reactions that one append will hold, about: what more is loaded would be checked for its version in vain.
@@ -181,14 +190,15 @@ fn fitting(plans: &[Plan]) -> Vec<&Reaction> {
 #[async_trait]
 impl BatchHandler for Reactor {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
+        let checkpoints = fate::checkpoints(&self.store, &self.consumer).await?;
         self.parking.read().await?;
-        fate::checkpoints(&self.store, &self.consumer).await
+        Ok(checkpoints)
     }
 
     /// Where only some parts could be committed, the batch comes again, meets checkpoints that have moved on, and is
     /// read anew from there.
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
-        let terms = Terms { now: Utc::now(), payment_deadline: self.payment_deadline };
+        let terms = self.terms();
         let plans: Vec<Plan> = batch.records.iter().map(|record| self.plan(record, &terms)).collect();
         let mut parked = self.parking.streams().await?;
         let mut progress = Progress::at_the_start_of(batch);

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::order_fulfilment::{DOORS, RESTS, STORY, StoryError, check, topics_of};
-use crate::parking::Parking;
+use crate::parking::{self, Parking};
 use crate::payments::{
     Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider,
 };
@@ -25,7 +25,7 @@ use crate::reactor::Reactor;
 const REACTOR_BATCH_MAX: usize = 500;
 /// Payments asked about for one append at most: the slowest of them holds up the rest.
 const GATEWAY_BATCH_MAX: usize = 128;
-const GATEWAY: &str = "sagas.payment-gateway";
+pub(crate) const GATEWAY: &str = "sagas.payment-gateway";
 /// With something to do and nothing done for this long, a consumer is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
@@ -100,8 +100,15 @@ impl Running {
         Ok(store)
     }
 
-    fn parking(&self, store: &EventStore, consumer: &str) -> Parking {
-        Parking::new(store.clone(), consumer, self.health.check(format!("{consumer} parked")))
+    fn parking(&mut self, store: &EventStore, consumer: &str) -> Parking {
+        let check = self.health.check(format!("{consumer} parked"));
+        let (store, stop) = (store.clone(), self.stop.clone());
+        let watch = parking::watch(store.clone(), consumer.to_owned(), check);
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled_owned(watch).await;
+            Ok(())
+        });
+        Parking::new(store, consumer)
     }
 
     fn start_reactor(&mut self, store: &EventStore) {

@@ -49,6 +49,8 @@ enum Task {
     Replay(tools::replay::Args),
     /// Tool: show the log itself
     Events(tools::events::Args),
+    /// Tool: what consumers could not handle: list, show, retry, discard
+    Parked(tools::parked::Args),
 
     /// Create or bring up to date the schemas, roles and tables
     Migrate(migrate::Options),
@@ -93,6 +95,7 @@ async fn main() -> ExitCode {
         Task::Load(args) => tools::load::run(args).await,
         Task::Replay(args) => tools::replay::run(args).await,
         Task::Events(args) => tools::events::run(args).await,
+        Task::Parked(args) => tools::parked::run(args).await,
         Task::Migrate(options) => migrate::run(options).await,
         Task::Topics(options) => topics::run(options).await,
         Task::Engines(options) => engines::run::run(options).await,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use events::{CodecError, Context, Envelope, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
+use events::Context;
 use futures::FutureExt;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -117,18 +117,13 @@ impl Group {
     fn record(&self, message: &BorrowedMessage<'_>) -> Record {
         let (context, topic) =
             self.topics.get(message.topic()).expect("only topics that were subscribed to are assigned");
-        let payload = message.payload().unwrap_or_default();
-        let (position, event) = decode(*context, message.partition(), payload);
-        Record {
-            context: *context,
-            topic: Arc::clone(topic),
-            partition: message.partition(),
-            offset: message.offset(),
-            key: message.key().unwrap_or_default().to_vec(),
-            payload: payload.to_vec(),
-            position,
-            event,
-        }
+        Record::read(
+            *context,
+            Arc::clone(topic),
+            (message.partition(), message.offset()),
+            message.key().unwrap_or_default().to_vec(),
+            message.payload().unwrap_or_default().to_vec(),
+        )
     }
 
     /// Waits for a rebalance. May be dropped at any time.
@@ -226,25 +221,6 @@ impl Drop for Group {
     fn drop(&mut self) {
         drop(self.leave());
     }
-}
-
-/// The event, or why there is none. A record on a partition that is not its stream's was not put there by a relay:
-/// its position says nothing about this partition.
-fn decode(
-    context: Context,
-    partition: i32,
-    payload: &[u8],
-) -> (Option<Position>, Result<Envelope, CodecError>) {
-    let raw = match cloud_event::decode_raw(context, payload) {
-        Ok(raw) => raw,
-        Err(error) => return (None, Err(error)),
-    };
-    let home = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
-    if home != partition {
-        let cause = format!("{} belongs on partition {home}, not on {partition}", raw.stream);
-        return (None, Err(CodecError::CloudEvent { cause }));
-    }
-    (Some(raw.position), raw.decode(context))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

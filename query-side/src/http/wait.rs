@@ -1,7 +1,7 @@
 //! How a request sees its own write, and how it waits for an outcome: it looks, and looks again when its row changes.
 //!
 //! `?after=orders:1234` holds when the projection has applied that position of the entity's own stream: the stream's
-//! name gives its partition, whose checkpoint says how far the projection is. Never: an older answer in silence, a wait
+//! name gives its partition, whose checkpoint says how far the projection is; and the stream must not be parked before. Never: an older answer in silence, a wait
 //! without an end. Read next: [`crate::arrivals`].
 
 use std::future::Future;
@@ -10,7 +10,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use event_bus::BusConfig;
 use events::{Context, PositionToken, StreamId, TOPIC_PARTITIONS, partition_of};
 use runtime::Problem;
 use tokio::time::Instant;
@@ -66,8 +65,22 @@ impl ReadYourWrite {
     /// # Errors
     /// [`ReadError`].
     pub async fn is_applied(&self, app: &App) -> Result<bool, ReadError> {
-        let applied = last_position(app, self.projection, &self.stream, &app.bus).await?;
-        Ok(applied >= self.token.position)
+        let Self { projection, token, stream } = self;
+        let client = connection(&app.pool).await?;
+        let statement = client
+            .prepare_cached(
+                "SELECT c.last_position >= $4
+                        AND NOT EXISTS (SELECT FROM parked_events p
+                                         WHERE p.consumer = $1 AND p.stream = $5 AND p.position <= $4)
+                   FROM checkpoints c WHERE c.consumer = $1 AND c.topic = $2 AND c.partition = $3",
+            )
+            .await?;
+        let (consumer, topic) = (consumer_name(projection), app.bus.topic(token.context));
+        let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
+        let row = client
+            .query_opt(&statement, &[&consumer, &topic, &partition, &token.position, &stream.as_str()])
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(token.position == 0))
     }
 
     pub fn not_yet(&self) -> Problem {
@@ -75,25 +88,6 @@ impl ReadYourWrite {
             .detail(format!("{} of {} is not applied yet", self.token, self.stream))
             .with("after", self.token.to_string())
     }
-}
-
-async fn last_position(
-    app: &App,
-    projection: &str,
-    stream: &StreamId,
-    bus: &BusConfig,
-) -> Result<i64, ReadError> {
-    let Some(context) = stream.context() else { return Ok(0) };
-    let client = connection(&app.pool).await?;
-    let statement = client
-        .prepare_cached(
-            "SELECT last_position FROM checkpoints WHERE consumer = $1 AND topic = $2 AND partition = $3",
-        )
-        .await?;
-    let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
-    let row =
-        client.query_opt(&statement, &[&consumer_name(projection), &bus.topic(context), &partition]).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or(0))
 }
 
 /// Looks until it finds, at most `timeout` long; then what was found instead is the answer. A time-out of none looks

@@ -7,6 +7,7 @@ mod given;
 mod handler;
 mod kafka;
 mod openapi;
+mod parked;
 mod processes;
 mod projections;
 mod routes;

@@ -25,7 +25,7 @@ pub const WAITERS_MAX: usize = 8;
 
 /// An empty read model, and who may write it.
 pub struct ReadModel {
-    _database: TestDatabase,
+    database: TestDatabase,
     pub url: Secret,
     pub pool: Pool,
 }
@@ -38,10 +38,14 @@ pub async fn read_model() -> ReadModel {
     query_side::migrate(&mut admin).await.expect("the migrations run");
     let url = postgres::owner_url(&admin_url, READ_MODEL);
     let pool = postgres::pool(&url, 8).expect("a good url");
-    ReadModel { _database: database, url, pool }
+    ReadModel { database, url, pool }
 }
 
 impl ReadModel {
+    pub fn admin_url(&self) -> &str {
+        &self.database.url
+    }
+
     pub fn handler(&self, projection: &str, arrivals: Arrivals) -> ProjectionHandler {
         let projector = projections::named(projection).expect("a projection");
         ProjectionHandler::new(projector, self.pool.clone(), arrivals)

@@ -129,8 +129,9 @@ impl Gateway {
 #[async_trait]
 impl BatchHandler for Gateway {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
+        let checkpoints = fate::checkpoints(&self.store, &self.consumer).await?;
         self.parking.read().await?;
-        fate::checkpoints(&self.store, &self.consumer).await
+        Ok(checkpoints)
     }
 
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {

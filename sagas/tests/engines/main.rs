@@ -8,6 +8,7 @@ mod stage;
 use std::collections::BTreeMap;
 
 use domain::order::OrderStatus;
+use event_bus::parked::{discard, records};
 use events::{Context, StreamId};
 use serde_json::json;
 use stage::{Stage, until};
@@ -184,9 +185,44 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     let healthy = stage.place(&["TEA"], 500).await;
     stage.dispatch_and_deliver(healthy).await;
     stage.until_status(healthy, OrderStatus::Delivered).await;
-    let failing = playing.health.readiness().expect_err("readiness names what is parked");
-    let named = failing.iter().find(|failing| failing.check == "sagas.shipping parked").expect("it is named");
+    let named = until("readiness names what is parked", async || {
+        let degraded = playing.health.degraded();
+        degraded.into_iter().find(|degraded| degraded.check == "sagas.shipping parked")
+    })
+    .await;
     assert!(named.reason.contains(poisoned.as_str()), "{}", named.reason);
+    playing.until_ready().await;
+
+    let (consumer, shipping) = ("sagas.shipping", stage.store(Context::Shipping));
+    let deadline = chrono::TimeDelta::seconds(900);
+    let retry = async |dry_run| {
+        let retried = sagas::retry_parked(shipping, consumer, poisoned.as_str(), deadline, dry_run).await;
+        retried.expect("it can be finished")
+    };
+    let again = retry(false).await;
+    assert_eq!((again.handled, again.stopped.is_some()), (0, true), "it is poison still");
+    assert_eq!(stage.parked(consumer, &poisoned).await.len(), 2);
+    let client = shipping.pool().get().await.expect("a connection");
+    let first =
+        records(&client, consumer, poisoned.as_str(), None, 1).await.expect("a readable table").remove(0);
+    discard(&client, &first, "ada", "it is no event").await.expect("the first may be given up");
+    drop(client);
+    let rehearsed = retry(true).await;
+    assert_eq!((rehearsed.handled, rehearsed.stopped), (1, None));
+    assert_eq!(
+        stage.history(Context::Shipping, &shipped).await,
+        ["ShipmentPrepared"],
+        "a dry run does nothing"
+    );
+    assert_eq!(retry(false).await.handled, 1);
+    assert_eq!(stage.history(Context::Shipping, &shipped).await, ["ShipmentPrepared", "ShipmentCancelled"]);
+    stage.until_status(order_id, OrderStatus::Cancelled).await;
+    // The others that read the orders have their own record of it parked still.
+    until("it is not degraded any more", async || {
+        let degraded = playing.health.degraded();
+        degraded.iter().all(|degraded| degraded.check != "sagas.shipping parked").then_some(())
+    })
+    .await;
     playing.end().await;
 }
 

@@ -5,6 +5,7 @@
 
 pub mod events;
 pub mod load;
+pub mod parked;
 mod place;
 pub mod relay;
 pub mod replay;

@@ -78,18 +78,28 @@ pub struct Databases {
 }
 
 impl Databases {
-    /// The store of one context's log.
-    ///
-    /// # Errors
-    /// When its database does not answer.
-    pub async fn store(&self, context: Context) -> anyhow::Result<EventStore> {
+    /// The database that serves whoever has none of his own.
+    pub fn base(&self) -> &Secret {
+        &self.database_url
+    }
+
+    /// One context's database, as its role.
+    pub fn url(&self, context: Context) -> Secret {
         let own = match context {
             Context::Orders => &self.orders_database_url,
             Context::Inventory => &self.inventory_database_url,
             Context::Payments => &self.payments_database_url,
             Context::Shipping => &self.shipping_database_url,
         };
-        let url = own.clone().unwrap_or_else(|| owner_url(&self.database_url, context.name()));
+        own.clone().unwrap_or_else(|| owner_url(&self.database_url, context.name()))
+    }
+
+    /// The store of one context's log.
+    ///
+    /// # Errors
+    /// When its database does not answer.
+    pub async fn store(&self, context: Context) -> anyhow::Result<EventStore> {
+        let url = self.url(context);
         let store = EventStore::new(context, pool(&url, CONNECTIONS_MAX)?, StoreOptions::default()).await;
         store.with_context(|| format!("opening the log of {context}"))
     }

@@ -1,0 +1,189 @@
+//! The table `parked_events`, for people: what is parked, and the way out of it, in the order of each stream.
+//!
+//! Every schema that holds checkpoints has the table, in one form; it must be on the connection's search path. What is
+//! parked is written by the consumers, with their effects; what leaves it leaves by the SQL functions `unpark` (in the
+//! transaction of its effect) and `discard_parked` (which writes down who and why), the first of a stream first.
+//! Never: a record taken away without either. Read next: docs/decisions/0009.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use deadpool_postgres::{GenericClient, Transaction};
+use events::{Context, Position};
+use tokio_postgres::{Error, Row};
+
+use crate::Record;
+
+/// A stream of which a consumer has put records aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedStream {
+    pub consumer: String,
+    pub stream: String,
+    /// Records parked.
+    pub records: i64,
+    /// The first of them, on which it all depends.
+    pub first: Place,
+    /// The first's position in the context's log; none when it cannot be read.
+    pub position: Option<Position>,
+    pub reason: String,
+    pub since: DateTime<Utc>,
+}
+
+/// Where a record lay in Kafka when it was parked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// A record that is parked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedRecord {
+    pub consumer: String,
+    pub stream: String,
+    pub place: Place,
+    pub position: Option<Position>,
+    pub key: Vec<u8>,
+    pub payload: Vec<u8>,
+    pub reason: String,
+    pub parked_at: DateTime<Utc>,
+}
+
+/// What became of a stream that was tried again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Retried {
+    /// Records handled, in order, and no longer parked.
+    pub handled: u64,
+    /// The one that failed again; it and all behind it are parked as before.
+    pub stopped: Option<Stopped>,
+}
+
+/// The record at which a retry stopped, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    pub place: Place,
+    pub position: Option<Position>,
+    pub reason: String,
+}
+
+impl ParkedRecord {
+    /// The record as the consumer would be given it; none when its topic is no context's.
+    pub fn record(&self) -> Option<Record> {
+        // The topic's name may have a prefix.
+        let context = Context::ALL.into_iter().find(|context| self.place.topic.ends_with(context.topic()))?;
+        let Place { topic, partition, offset } = &self.place;
+        let place = (*partition, *offset);
+        Some(Record::read(context, Arc::from(topic.as_str()), place, self.key.clone(), self.payload.clone()))
+    }
+
+    pub fn stopped(&self, reason: impl Into<String>) -> Stopped {
+        Stopped { place: self.place.clone(), position: self.position, reason: reason.into() }
+    }
+}
+
+/// The streams that are parked, of one consumer or of all whose table this is.
+///
+/// # Errors
+/// The database's.
+pub async fn streams(
+    client: &impl GenericClient,
+    consumer: Option<&str>,
+) -> Result<Vec<ParkedStream>, Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT DISTINCT ON (consumer, stream) consumer, stream, topic, partition, record_offset, position, reason,
+                    parked_at, count(*) OVER (PARTITION BY consumer, stream) AS records
+               FROM parked_events
+              WHERE $1::text IS NULL OR consumer = $1
+              ORDER BY consumer, stream, topic, partition, record_offset",
+        )
+        .await?;
+    let rows = client.query(&statement, &[&consumer]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ParkedStream {
+                consumer: row.try_get("consumer")?,
+                stream: row.try_get("stream")?,
+                records: row.try_get("records")?,
+                first: place(row)?,
+                position: row.try_get("position")?,
+                reason: row.try_get("reason")?,
+                since: row.try_get("parked_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The next parked records of a stream behind `after`, in order.
+///
+/// # Errors
+/// The database's.
+pub async fn records(
+    client: &impl GenericClient,
+    consumer: &str,
+    stream: &str,
+    after: Option<&Place>,
+    limit: i64,
+) -> Result<Vec<ParkedRecord>, Error> {
+    let statement = client
+        .prepare_cached(
+            "SELECT consumer, stream, topic, partition, record_offset, position, key, payload, reason, parked_at
+               FROM parked_events
+              WHERE consumer = $1 AND stream = $2 AND (topic, partition, record_offset) > ($3, $4, $5)
+              ORDER BY topic, partition, record_offset LIMIT $6",
+        )
+        .await?;
+    let (topic, partition, offset) =
+        after.map_or(("", -1, -1), |after| (after.topic.as_str(), after.partition, after.offset));
+    let rows = client.query(&statement, &[&consumer, &stream, &topic, &partition, &offset, &limit]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(ParkedRecord {
+                consumer: row.try_get("consumer")?,
+                stream: row.try_get("stream")?,
+                place: place(row)?,
+                position: row.try_get("position")?,
+                key: row.try_get("key")?,
+                payload: row.try_get("payload")?,
+                reason: row.try_get("reason")?,
+                parked_at: row.try_get("parked_at")?,
+            })
+        })
+        .collect()
+}
+
+fn place(row: &Row) -> Result<Place, Error> {
+    Ok(Place {
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        offset: row.try_get("record_offset")?,
+    })
+}
+
+/// Takes the record away, in the transaction of its effect.
+///
+/// # Errors
+/// The database's; also when it is not the first of its stream: roll back.
+pub async fn unpark(transaction: &Transaction<'_>, record: &ParkedRecord) -> Result<(), Error> {
+    let statement = transaction.prepare_cached("SELECT unpark($1, $2, $3, $4)").await?;
+    let Place { topic, partition, offset } = &record.place;
+    transaction.execute(&statement, &[&record.consumer, topic, partition, offset]).await?;
+    Ok(())
+}
+
+/// Gives the record up, and writes down by whom and why.
+///
+/// # Errors
+/// The database's; also when it is not the first of its stream: roll back.
+pub async fn discard(
+    client: &impl GenericClient,
+    record: &ParkedRecord,
+    by: &str,
+    because: &str,
+) -> Result<(), Error> {
+    let statement = client.prepare_cached("SELECT discard_parked($1, $2, $3, $4, $5, $6)").await?;
+    let Place { topic, partition, offset } = &record.place;
+    client.execute(&statement, &[&record.consumer, topic, partition, offset, &by, &because]).await?;
+    Ok(())
+}
