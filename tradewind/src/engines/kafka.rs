@@ -1,5 +1,5 @@
 //! A private Apache Kafka: one node that is broker and controller (KRaft), from its own jars, or from its
-//! own image where there is a docker engine and no Java.
+//! own image where there is a docker engine and no Java. `tradewind engines serve` runs three of them as a cluster.
 //!
 //! Never: reachable from another machine; a topic made by a typing error; a record dropped for its age.
 //! Read next: `kafka_home.rs`.
@@ -22,6 +22,55 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 const METADATA_LIMIT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const HEAP: [&str; 2] = ["-Xms256m", "-Xmx768m"];
+/// Of one node of several: they share the machine.
+const HEAP_OF_SEVERAL: [&str; 2] = ["-Xms96m", "-Xmx320m"];
+
+/// One of the cluster's nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// 1, 2, 3, …
+    pub number: u16,
+    /// How many the cluster has.
+    pub of: u16,
+}
+
+impl Node {
+    pub const ALONE: Self = Self { number: 1, of: 1 };
+
+    /// Also the name of its folder, its log and its pid file.
+    pub fn name(self) -> String {
+        match self {
+            Self::ALONE => "kafka".to_owned(),
+            Self { number, .. } => format!("kafka-{number}"),
+        }
+    }
+
+    fn controller(self) -> String {
+        match self {
+            Self::ALONE => "kafka_controller".to_owned(),
+            Self { number, .. } => format!("kafka_controller-{number}"),
+        }
+    }
+
+    pub fn all(of: u16) -> impl Iterator<Item = Self> {
+        (1..=of).map(move |number| Self { number, of })
+    }
+
+    /// The addresses of all nodes, for clients.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn brokers(self, state: &StateDir) -> Result<String, EngineError> {
+        let address = |node: Self| Ok(format!("127.0.0.1:{}", state.own_port(&node.name())?));
+        Ok(Self::all(self.of).map(address).collect::<Result<Vec<_>, EngineError>>()?.join(","))
+    }
+
+    fn voters(self, state: &StateDir) -> Result<String, EngineError> {
+        let voter =
+            |node: Self| Ok(format!("{}@127.0.0.1:{}", node.number, state.own_port(&node.controller())?));
+        Ok(Self::all(self.of).map(voter).collect::<Result<Vec<_>, EngineError>>()?.join(","))
+    }
+}
 
 #[derive(Debug)]
 pub struct Kafka {
@@ -38,7 +87,11 @@ impl Kafka {
     /// When there is no way to have Kafka here (each is named), or it does not come up.
     pub async fn start(state: &StateDir, jars: &Path) -> Result<Self, EngineError> {
         let jars_refusal = match kafka_home::ensure(jars).await? {
-            Ok(()) => return Self::start_from_jars(state, jars).await,
+            Ok(()) => {
+                let ports = (state.port("kafka")?, state.port("kafka_controller")?);
+                debug_assert_ne!(ports.0, ports.1, "a port has one purpose");
+                return Self::start_node(state, jars, Node::ALONE).await;
+            }
             Err(refusal) => refusal,
         };
         match run_to_end("docker version", &argv([&"docker", &"version"]), &[]).await {
@@ -49,13 +102,29 @@ impl Kafka {
         }
     }
 
-    async fn start_from_jars(state: &StateDir, jars: &Path) -> Result<Self, EngineError> {
-        let folder = state.path("kafka");
+    /// Starts one node, on the ports that the state folder holds for it, and returns when it answers: for that, most
+    /// of its cluster must be there.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start_node(state: &StateDir, jars: &Path, node: Node) -> Result<Self, EngineError> {
+        let folder = state.path(&node.name());
         let data = folder.join("data");
         fs::create_dir_all(&data).map_err(|source| EngineError::io("create", &data, source))?;
-        let port = state.port("kafka")?;
-        let mut settings = settings(port, state.port("kafka_controller")?);
+        let port = state.own_port(&node.name())?;
+        let mut settings = settings(port, state.own_port(&node.controller())?);
         settings.insert("log.dirs", data.display().to_string());
+        settings.insert("node.id", node.number.to_string());
+        settings.insert("controller.quorum.voters", node.voters(state)?);
+        if node.of > 1 {
+            let replication = node.of.to_string();
+            for copies in REPLICATION_FACTORS {
+                settings.insert(copies, replication.clone());
+            }
+            for in_sync in IN_SYNC_MINIMA {
+                settings.insert(in_sync, "2".to_owned());
+            }
+        }
         let properties = folder.join("server.properties");
         let text: String = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
         fs::write(&properties, text).map_err(|source| EngineError::io("write", &properties, source))?;
@@ -63,15 +132,16 @@ impl Kafka {
         let classpath = format!("{}/libs/*", jars.display());
         if !data.join("meta.properties").exists() {
             // A name for the cluster; Kafka wants the 22 characters of a base64 uuid, hex will do.
-            let cluster = &state.secret("kafka/cluster_id")?[..22];
+            let cluster = &state.secret("kafka-cluster-id")?[..22];
             let mut format = argv([&"java", &"-cp", &classpath, &"kafka.tools.StorageTool", &"format"]);
             format.extend(argv([&"-t", &cluster, &"-c", &properties, &"--ignore-formatted"]));
             run_to_end("formatting Kafka's storage", &format, &[]).await?;
         }
         let logging = format!("-Dlog4j2.configurationFile={}/log4j2-server.properties", jars.display());
-        let mut words = argv([&"java", &HEAP[0], &HEAP[1], &logging, &"-Djava.awt.headless=true"]);
+        let heap = if node.of > 1 { HEAP_OF_SEVERAL } else { HEAP };
+        let mut words = argv([&"java", &heap[0], &heap[1], &logging, &"-Djava.awt.headless=true"]);
         words.extend(argv([&"-cp", &classpath, &"kafka.Kafka", &properties]));
-        Self::await_ready(state, words, port, None).await
+        Self::await_ready(state, words, &node.name(), port, None).await
     }
 
     /// Not exercised by the tests of this repository: they run where Java is.
@@ -92,17 +162,18 @@ impl Kafka {
             words.extend(argv([&"--env", &format!("KAFKA_{variable}={value}")]));
         }
         words.extend(argv([&IMAGE]));
-        Self::await_ready(state, words, port, Some(name)).await
+        Self::await_ready(state, words, "kafka", port, Some(name)).await
     }
 
     async fn await_ready(
         state: &StateDir,
         words: Vec<std::ffi::OsString>,
+        name: &str,
         port: u16,
         container: Option<String>,
     ) -> Result<Self, EngineError> {
         let program = Program {
-            name: "kafka".to_owned(),
+            name: name.to_owned(),
             wrapper: Vec::new(),
             argv: words,
             env: Vec::new(),
@@ -132,6 +203,11 @@ impl Kafka {
         self.process.pid()
     }
 
+    /// Returns when it has ended by itself; says how.
+    pub async fn ended(&mut self) -> String {
+        self.process.ended().await
+    }
+
     pub async fn stop(self) {
         self.process.stop().await;
     }
@@ -144,6 +220,17 @@ impl Kafka {
         }
     }
 }
+
+/// How many copies there are of what is replicated.
+const REPLICATION_FACTORS: [&str; 4] = [
+    "default.replication.factor",
+    "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+    "share.coordinator.state.topic.replication.factor",
+];
+/// How many of them must have a record before it is acknowledged.
+const IN_SYNC_MINIMA: [&str; 3] =
+    ["min.insync.replicas", "transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr"];
 
 fn settings(port: u16, controller_port: u16) -> BTreeMap<&'static str, String> {
     let owned = |(key, value): (&'static str, &str)| (key, value.to_owned());

@@ -2,7 +2,8 @@
 //! what the machine has, unless `DATABASE_URL` or `KAFKA_BROKERS` names one that runs already.
 //!
 //! Never: a process left running when ours has ended, or a file outside the state folder.
-//! Read next: `postgres.rs` and `kafka.rs` (one engine each), `run.rs` (`tradewind engines run`).
+//! Read next: `postgres.rs` and `kafka.rs` (one engine each), `run.rs` and
+//! `serve.rs` (`tradewind engines`).
 
 pub mod error;
 pub mod kafka;
@@ -10,6 +11,7 @@ pub mod kafka_home;
 pub mod postgres;
 pub mod process;
 pub mod run;
+pub mod serve;
 pub mod state_dir;
 
 use std::path::{Path, PathBuf};
@@ -54,7 +56,11 @@ impl Engines {
         }
         let postgres = match std::env::var("DATABASE_URL") {
             Ok(_) => None,
-            Err(_) => Some(Postgres::start(state, durability).await?),
+            Err(_) => {
+                // Another port when the one of last time was taken by somebody else since.
+                state.port("postgres")?;
+                Some(Postgres::start(state, durability).await?)
+            }
         };
         let kafka = match std::env::var("KAFKA_BROKERS") {
             Ok(_) => Ok(None),

@@ -59,7 +59,7 @@ impl Postgres {
         let data = folder.join("data");
         let binaries = choose_binaries(&data).await?;
         let password = state.secret("postgres/password")?;
-        let port = state.port("postgres")?;
+        let port = state.own_port("postgres")?;
         let wrapper = other_user(&folder).await?;
         if !data.join("PG_VERSION").exists() {
             initialise(&binaries, &wrapper, &folder, &password, durability).await?;
@@ -90,6 +90,11 @@ impl Postgres {
 
     pub fn pid(&self) -> i32 {
         self.process.pid()
+    }
+
+    /// Returns when it has ended by itself; says how.
+    pub async fn ended(&mut self) -> String {
+        self.process.ended().await
     }
 
     pub async fn stop(self) {

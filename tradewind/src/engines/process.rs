@@ -148,6 +148,11 @@ impl Process {
         self.child.wait().await
     }
 
+    /// Returns when the child has ended by itself; says how.
+    pub async fn ended(&mut self) -> String {
+        self.child.wait().await.map_or_else(|lost| lost.to_string(), |status| status.to_string())
+    }
+
     /// Asks the child to stop and waits; kills it when it does not within the limit.
     pub async fn stop(mut self) {
         // ESRCH: it has ended by itself, which is what we want.

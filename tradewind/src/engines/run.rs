@@ -35,10 +35,15 @@ enum Action {
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
     },
+    /// Run one private engine in the foreground, its data kept; prints where it is, once it answers
+    Serve(super::serve::Options),
 }
 
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let Action::Run { state_dir, command } = options.action;
+    let (state_dir, command) = match options.action {
+        Action::Run { state_dir, command } => (state_dir, command),
+        Action::Serve(options) => return super::serve::run(options).await,
+    };
     let home = StateDir::open(&state_dir)?;
     remove_abandoned_runs(&home).await?;
     let state = StateDir::open(&home.path(RUNS).join(std::process::id().to_string()))?;

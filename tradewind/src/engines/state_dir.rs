@@ -148,6 +148,18 @@ impl StateDir {
         Ok(port)
     }
 
+    /// A loopback port for `purpose`: the same one as ever, also while whoever has it runs.
+    ///
+    /// # Errors
+    /// As [`Self::port`].
+    pub fn own_port(&self, purpose: &str) -> Result<u16, EngineError> {
+        let kept: BTreeMap<String, u16> = fs::read(self.path("ports.json"))
+            .ok()
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_default();
+        kept.get(purpose).map_or_else(|| self.port(purpose), |port| Ok(*port))
+    }
+
     /// A random secret that is made once and then kept, readable by its owner alone.
     ///
     /// # Errors
