@@ -4,7 +4,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 DEV := $(TARGET)/debug/tradewind
 
-.PHONY: help setup build demo test up engines fmt lint
+.PHONY: help setup build demo test chaos up engines fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,14 @@ test: setup ## unit, property, integration and end-to-end tests on private engin
 	cargo test --workspace --locked --no-run
 	cargo test --package fault --test release --release --locked
 	TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
+
+SEED ?= 1
+MINUTES ?= 10
+chaos: setup ## break a platform under load and check that no promise breaks; SEED=n MINUTES=m
+	cargo build --locked --package tradewind --package e2e --bins
+	@mkdir -p .tradewind/kafka-home
+	TRADEWIND_BIN=$(DEV) TRADEWIND_KAFKA_HOME=$(CURDIR)/.tradewind/kafka-home \
+		$(TARGET)/debug/chaos --seed $(SEED) --minutes $(MINUTES) --out $(TARGET)/chaos
 
 up: build ## start everything; Ctrl-C stops it
 	bin/tradewind up

@@ -3,11 +3,15 @@
 //! Never: a look into a crate of the platform. What users cannot see, these tests cannot see.
 //! Read next: `e2e/tests/story.rs`.
 
+pub mod chaos;
+mod engines;
+pub mod kafka;
 mod platform;
 mod shop;
 mod topic;
 
-pub use platform::Platform;
+pub use engines::{PrivateKafka, PrivatePostgres};
+pub use platform::{Beside, Ground, Platform, signal};
 pub use shop::{Answer, Shop, line};
 pub use topic::first_occurrences_are_in_order;
 

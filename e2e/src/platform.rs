@@ -15,7 +15,25 @@ use crate::{PATIENCE, Shop};
 pub struct Platform {
     up: Child,
     state_dir: PathBuf,
-    topic_prefix: String,
+    /// The engines and settings that `up` and every process beside it are given.
+    env: Vec<(String, String)>,
+}
+
+/// Where a platform is to run, and what it is told besides.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    pub database_url: String,
+    pub kafka_brokers: String,
+    /// Further variables for `up` and its roles.
+    pub env: Vec<(String, String)>,
+}
+
+impl Ground {
+    /// The engines of `make test`, with a database of its own.
+    pub async fn of_make_test(name: &str) -> Self {
+        let database_url = testkit::fresh_database(name).await.url;
+        Self { database_url, kafka_brokers: testkit::kafka_brokers(), env: Vec::new() }
+    }
 }
 
 impl Platform {
@@ -24,26 +42,35 @@ impl Platform {
     /// # Panics
     /// When it is not ready in time; shows its log.
     pub async fn start(name: &str, extra: &[&str]) -> Self {
-        let database = testkit::fresh_database(name).await;
-        let topic_prefix = format!("{}.", testkit::unique(name));
+        Self::start_on(name, Ground::of_make_test(name).await, extra).await
+    }
+
+    /// Starts a platform on these engines, with topics of its own.
+    ///
+    /// # Panics
+    /// When it is not ready in time; shows its log.
+    pub async fn start_on(name: &str, ground: Ground, extra: &[&str]) -> Self {
+        let mut env = ground.env;
+        env.push(("DATABASE_URL".to_owned(), ground.database_url));
+        env.push(("KAFKA_BROKERS".to_owned(), ground.kafka_brokers));
+        env.push(("TOPIC_PREFIX".to_owned(), format!("{}.", testkit::unique(name))));
         let state_dir = std::env::temp_dir().join(testkit::unique(&format!("tradewind-{name}")));
         std::fs::create_dir_all(&state_dir).expect("the temporary folder can be written");
+        let control = faults(&state_dir).path().to_str().expect("our own folder's name is UTF-8").to_owned();
+        env.push((fault::CONTROL_VARIABLE.to_owned(), control));
         let log = std::fs::File::create(state_dir.join("up.log")).expect("the state folder can be written");
         let up = Command::new(binary())
             .args(["up", "--separate", "--command-port", "0", "--query-port", "0"])
             .arg("--state-dir")
             .arg(&state_dir)
             .args(extra)
-            .env("DATABASE_URL", &database.url)
-            .env("KAFKA_BROKERS", testkit::kafka_brokers())
-            .env("TOPIC_PREFIX", &topic_prefix)
-            .env(fault::CONTROL_VARIABLE, faults(&state_dir).path())
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file handle can be copied"))
             .stderr(log)
             .spawn()
             .expect("TRADEWIND_BIN is the tradewind binary");
-        let mut platform = Self { up, state_dir, topic_prefix };
+        let mut platform = Self { up, state_dir, env };
         platform.wait_until_ready().await;
         platform
     }
@@ -89,16 +116,25 @@ impl Platform {
     }
 
     pub fn topic(&self, context: events::Context) -> String {
-        format!("{}{}", self.topic_prefix, context.topic())
+        format!("{}{}", self.variable("TOPIC_PREFIX"), context.topic())
+    }
+
+    pub fn kafka_brokers(&self) -> &str {
+        self.variable("KAFKA_BROKERS")
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        let given = self.env.iter().find(|(given, _)| given == name);
+        given.map(|(_, value)| value.as_str()).expect("start_on sets it")
+    }
+
+    /// The process of a role; none while `up` waits to start it again.
+    pub fn pid_if_running(&self, role: &str) -> Option<u32> {
+        self.endpoints()["pids"][role].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
 
     pub fn pid(&self, role: &str) -> u32 {
         self.pid_if_running(role).unwrap_or_else(|| panic!("no pid of {role}"))
-    }
-
-    /// None while the role is dead and not yet started again.
-    pub fn pid_if_running(&self, role: &str) -> Option<u32> {
-        self.endpoints()["pids"][role].as_u64().and_then(|pid| u32::try_from(pid).ok())
     }
 
     /// Where crash points and planted bugs of all its processes are armed.
@@ -108,21 +144,39 @@ impl Platform {
 
     /// SIGKILL to one role. `up` starts it again.
     pub async fn kill(&self, role: &str) {
-        let pid = self.pid(role).to_string();
-        let killed = Command::new("kill").args(["-9", &pid]).status().await.expect("there is a kill command");
-        assert!(killed.success(), "kill -9 {pid} ({role})");
+        let pid = self.pid(role);
+        assert!(signal(pid, "KILL").await, "kill -KILL {pid} ({role})");
+    }
+
+    /// One more process of a role, beside that of `up`. It listens on a port of its own.
+    pub fn one_more(&self, role: &str) -> Beside {
+        let env = std::fs::read_to_string(self.state_dir.join("env")).expect("`up` writes env");
+        let exported = env.lines().filter_map(|line| {
+            let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
+            Some((name, value.trim_matches('\'')))
+        });
+        let log_file = self.state_dir.join(format!("{}.log", testkit::unique(role)));
+        let log = std::fs::File::create(&log_file).expect("the state folder can be written");
+        let child = Command::new(binary())
+            .arg(role)
+            .envs(exported)
+            .env(fault::CONTROL_VARIABLE, self.faults().path())
+            .envs(LISTENS.map(|listens| (listens, "127.0.0.1:0")))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file handle can be copied"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("TRADEWIND_BIN is the tradewind binary");
+        Beside { child, log_file }
     }
 
     /// Runs `tradewind <args>` against this platform and returns (exit code, stdout and stderr).
     pub async fn tradewind(&self, args: &[&str]) -> (i32, String) {
-        let database_url = self.endpoint("database_url");
         let output = Command::new(binary())
             .args(args)
             .current_dir(&self.state_dir)
-            .env("DATABASE_URL", database_url)
-            .env("KAFKA_BROKERS", testkit::kafka_brokers())
-            .env("TOPIC_PREFIX", &self.topic_prefix)
-            .env(fault::CONTROL_VARIABLE, self.faults().path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .await
@@ -134,10 +188,8 @@ impl Platform {
 
     /// SIGTERM, and the exit code of `up`.
     pub async fn stop(mut self) -> i32 {
-        let pid = self.up.id().expect("up is running").to_string();
-        let told =
-            Command::new("kill").args(["-TERM", &pid]).status().await.expect("there is a kill command");
-        assert!(told.success());
+        let pid = self.up.id().expect("up is running");
+        assert!(signal(pid, "TERM").await, "kill -TERM {pid} (up)");
         let ended = tokio::time::timeout(PATIENCE, self.up.wait()).await;
         ended.expect("up stops on SIGTERM").expect("the exit code can be read").code().unwrap_or(-1)
     }
@@ -168,7 +220,48 @@ fn faults(state_dir: &Path) -> fault::Control {
     fault::Control::new(state_dir.join("faults"))
 }
 
-fn binary() -> PathBuf {
+/// Where a further process must not listen on the port of the first.
+const LISTENS: [&str; 3] = ["QUERY_SIDE_LISTEN", "SAGAS_LISTEN", "RELAY_LISTEN"];
+
+/// A process beside those of `up`. It ends when it is dropped.
+pub struct Beside {
+    child: Child,
+    log_file: PathBuf,
+}
+
+impl Beside {
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log_file).unwrap_or_default()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it was not waited for yet")
+    }
+
+    /// SIGTERM, and the exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub async fn leave(mut self) -> i32 {
+        let pid = self.pid();
+        assert!(signal(pid, "TERM").await, "kill -TERM {pid}");
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        ended.expect("a role stops on SIGTERM").expect("the exit code can be read").code().unwrap_or(-1)
+    }
+}
+
+/// Sends a signal; false when there is no such process any more.
+pub async fn signal(pid: u32, name: &str) -> bool {
+    let told = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .expect("there is a kill command");
+    told.success()
+}
+
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("TRADEWIND_BIN").map(PathBuf::from).expect(
         "TRADEWIND_BIN is not set: run the tests by `make test`, which builds the binary and names it",
     )
