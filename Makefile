@@ -4,7 +4,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 DEV := $(TARGET)/debug/tradewind
 
-.PHONY: help setup build demo test chaos up engines fmt lint
+.PHONY: help setup build demo test chaos planted up engines fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,12 @@ chaos: setup ## break a platform under load and check that no promise breaks; SE
 	@mkdir -p .tradewind/kafka-home
 	TRADEWIND_BIN=$(DEV) TRADEWIND_KAFKA_HOME=$(CURDIR)/.tradewind/kafka-home \
 		$(TARGET)/debug/chaos --seed $(SEED) --minutes $(MINUTES) --out $(TARGET)/chaos
+
+planted: setup ## plant each known bug, and print what found it and when
+	cargo build --locked --package tradewind
+	rm -f $(TARGET)/planted.tsv
+	TRADEWIND_PLANTED_REPORT=$(TARGET)/planted.tsv $(DEV) engines run -- cargo test --workspace --test planted --locked
+	@sort $(TARGET)/planted.tsv | awk -F '\t' '{ printf "| `%s` | %s | %.1f s |\n", $$1, $$2, $$3 / 1000 }'
 
 up: build ## start everything; Ctrl-C stops it
 	bin/tradewind up

@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use fault::crash_point;
+use fault::{crash_point, planted_bug};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -70,6 +70,7 @@ impl OrderedPublisher {
     /// # Errors
     /// [`PublishError::Configuration`]: the user must correct the properties.
     pub fn new(config: &BusConfig, topic: String) -> Result<Self, PublishError> {
+        let gapless = if planted_bug!("publisher::next_after_an_error") { "false" } else { "true" };
         let client = config.client(
             &[
                 ("linger.ms", "1"),
@@ -80,7 +81,7 @@ impl OrderedPublisher {
             &[
                 ("acks", "all"),
                 ("enable.idempotence", "true"),
-                ("enable.gapless.guarantee", "true"),
+                ("enable.gapless.guarantee", gapless),
                 ("message.timeout.ms", "0"),
                 ("partitioner", "murmur2_random"),
             ],
@@ -231,8 +232,8 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<InFlight>) {
         match result {
             // A failed record stays outstanding: its receipt resolves by the failure alone.
-            Err((cause, _)) => self.shared.fail(cause),
-            Ok(_) => {
+            Err((cause, _)) if !planted_bug!("publisher::next_after_an_error") => self.shared.fail(cause),
+            Ok(_) | Err(_) => {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
                     batch.none_left.notify_one();
                 }

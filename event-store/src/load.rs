@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use domain::Aggregate;
 use events::{Event, StreamId, Version};
+use fault::planted_bug;
 use futures::TryStreamExt;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
@@ -148,6 +149,12 @@ impl<A: Aggregate> Folding<A> {
     fn fold(&mut self, store: &EventStore, stream: &StreamId, row: &Row) -> Result<(), StoreError> {
         let version: Version = row.get("version");
         assert_eq!(version, self.version + 1, "{stream} is read in the order of its versions");
+        if planted_bug!("compensation::release_forgotten")
+            && row.get::<_, &str>("type") == "ReservationReleased"
+        {
+            self.version = version;
+            return Ok(());
+        }
         let Json(payload): Json<&RawValue> = row.get("payload");
         let schema_version: i16 = row.get("schema_version");
         let schema_version = u16::try_from(schema_version).expect("events_schema_version_from_1");

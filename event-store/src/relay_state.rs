@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::Position;
+use fault::planted_bug;
 use tokio_postgres::Row;
 
 use crate::{EventStore, StoreError};
@@ -93,9 +94,12 @@ impl EventStore {
         from: Position,
         to: Position,
     ) -> Result<bool, StoreError> {
-        let query = "UPDATE relay SET cursor = $3
+        let mut query = "UPDATE relay SET cursor = $3
                       WHERE lease_epoch = $1 AND cursor = $2 AND $3 >= $2
                   RETURNING cursor";
+        if planted_bug!("relay::cursor_without_its_lease") {
+            query = "UPDATE relay SET cursor = $3 WHERE $1::bigint > 0 AND cursor = $2 AND $3 >= $2 RETURNING cursor";
+        }
         let rows = self.query("advance the cursor", query, &[&lease.epoch, &from, &to]).await?;
         Ok(!rows.is_empty())
     }

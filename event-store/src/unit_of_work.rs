@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use events::{Event, Metadata, StreamId, Version};
+use fault::planted_bug;
 use serde_json::Value;
 
 use crate::append::{self, Prepared};
@@ -171,8 +172,15 @@ impl UnitOfWork {
     /// # Errors
     /// [`AppendError`]; on a conflict begin a new unit ([`retry_conflicts`](crate::retry_conflicts)).
     pub async fn commit(mut self) -> Result<Committed, AppendError> {
+        let claimed_apart = match planted_bug!("unit_of_work::key_claimed_apart") {
+            true => self.append.claim.take(),
+            false => None,
+        };
         let prepared = self.prepare()?;
         let outcome = self.store.submit(prepared)?.await;
+        if let (Some(claim), Ok(_)) = (claimed_apart, &outcome) {
+            self.store.append(Append { claim: Some(claim), ..Append::default() }).await?;
+        }
         self.settle(outcome)
     }
 

@@ -8,7 +8,7 @@ use fault::{CRASH_POINTS, PLANTED_BUGS};
 
 /// Every place where `opening`, followed by a name in quotes, stands in the crates' own code (`src`) or their tests.
 fn uses(opening: &str, folder: &str) -> BTreeMap<String, Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
+    let root = root();
     let mut found = BTreeMap::<String, Vec<PathBuf>>::new();
     let crates =
         fs::read_dir(root).expect("the workspace can be read").map(|entry| entry.expect("an entry").path());
@@ -27,6 +27,10 @@ fn uses(opening: &str, folder: &str) -> BTreeMap<String, Vec<PathBuf>> {
         }
     }
     found
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
 }
 
 fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -55,16 +59,26 @@ fn every_crash_point_stands_at_one_place_in_the_code_and_in_the_list() {
 }
 
 #[test]
-fn every_planted_bug_has_one_switch_in_the_code_and_one_trial_that_finds_it() {
-    let (switches, trials) = (uses("planted_bug!(", "src"), uses("finds(", "tests"));
+fn every_planted_bug_has_a_switch_and_one_trial_that_finds_it() {
+    let (in_code, in_tests) = (uses("planted_bug!(", "src"), uses("planted_bug!(", "tests"));
+    let trials = uses("finds(", "tests");
     for bug in PLANTED_BUGS {
         assert_eq!(trials.get(bug.name).map(Vec::len), Some(1), "the trials of {}", bug.name);
-        assert!(switches.contains_key(bug.name) || trials.contains_key(bug.name), "no code has {}", bug.name);
+        let has_switch = in_code.contains_key(bug.name) || in_tests.contains_key(bug.name);
+        assert!(has_switch, "nothing is done where {} is planted", bug.name);
     }
-    for name in switches.keys().chain(trials.keys()) {
+    for name in in_code.keys().chain(in_tests.keys()).chain(trials.keys()) {
         assert!(
             PLANTED_BUGS.iter().any(|bug| bug.name == name),
             "{name} does not stand in fault/src/bugs.rs"
         );
     }
+}
+
+#[test]
+fn the_page_on_reliability_names_every_crash_point_and_every_planted_bug() {
+    let page = fs::read_to_string(root().join("docs/reliability.md")).expect("the page is there");
+    let names = CRASH_POINTS.iter().map(|point| point.name).chain(PLANTED_BUGS.iter().map(|bug| bug.name));
+    let unnamed: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert_eq!(unnamed, Vec::<&str>::new());
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::{Batch, BatchHandler, Checkpoint, CheckpointError, HandlerError, Record, checkpoint};
 use events::Envelope;
-use fault::crash_point;
+use fault::{crash_point, planted_bug};
 
 use crate::arrivals::Arrivals;
 use crate::engine::{Projector, consumer_name, is_refusal};
@@ -79,10 +79,17 @@ impl ProjectionHandler {
 
     async fn commit_by(&self, batch: &Batch, way: Way) -> Result<Vec<String>, ApplyError> {
         let mut client = self.pool.get().await?;
+        if planted_bug!("projector::checkpoint_before_effect") {
+            let apart = client.transaction().await?;
+            checkpoint::move_all(&apart, &batch.moves).await?;
+            apart.commit().await?;
+        }
         let mut transaction = client.transaction().await?;
         // The checkpoints first: whoever lost the partition finds out before anything is read or written, and
         // whoever holds these rows (a rebuild that swaps tables) stops us here.
-        checkpoint::move_all(&transaction, &batch.moves).await?;
+        if !planted_bug!("projector::checkpoint_before_effect") {
+            checkpoint::move_all(&transaction, &batch.moves).await?;
+        }
         let mut sorted = self.sort(&transaction, &batch.records).await?;
         let keys = match way {
             Way::Together => apply_together(&*self.projector, &transaction, &sorted).await?,
@@ -114,6 +121,7 @@ impl ProjectionHandler {
                 Ok(_) => {
                     sorted.parkings.push(Parking { record, reason: AFTER_PARKED.to_owned() });
                 }
+                Err(_) if planted_bug!("projector::poison_skipped") => {}
                 Err(error) => {
                     sorted.parkings.push(Parking { record, reason: error.to_string() });
                     parked.insert(stream);

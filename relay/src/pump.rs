@@ -11,7 +11,7 @@ use std::time::Duration;
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
 use event_store::{EventStore, StoreError};
 use events::{Context, Position, RawEvent, cloud_event};
-use fault::crash_point;
+use fault::{crash_point, planted_bug};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -191,10 +191,10 @@ async fn follow(
 ) -> Result<(), PumpError> {
     let mut not_before = Instant::now();
     while let Some((mut to, receipt)) = receipts.recv().await {
-        receipt.acknowledged().await?;
+        acknowledged(receipt).await?;
         tokio::time::sleep_until(not_before).await;
         while let Ok((later, receipt)) = receipts.try_recv() {
-            receipt.acknowledged().await?;
+            acknowledged(receipt).await?;
             to = later;
         }
         crash_point!("relay::acknowledged_before_cursor");
@@ -206,6 +206,13 @@ async fn follow(
         not_before = Instant::now() + CURSOR_PAUSE;
     }
     Ok(())
+}
+
+async fn acknowledged(receipt: Receipt) -> Result<(), PublishError> {
+    if planted_bug!("relay::cursor_before_acknowledgement") {
+        return Ok(());
+    }
+    receipt.acknowledged().await
 }
 
 #[cfg(test)]

@@ -7,10 +7,9 @@ use std::time::Instant;
 
 use event_bus::{OrderedPublisher, Outgoing};
 use events::{Context, cloud_event};
-use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use relay::Error;
 use runtime::Health;
-use support::{CONTEXT, World, admin, start, until, world, world_with_topic};
+use support::{CONTEXT, World, set_max_message_bytes, start, until, world, world_with_topic};
 use tokio_util::sync::CancellationToken;
 
 /// Short, for tests in which a lease must run out; still longer than a busy disk takes for a commit.
@@ -188,14 +187,6 @@ async fn the_status_tells_head_cursor_lag_and_lease() {
     assert_eq!((after.cursor, after.lag(), after.lease_is_held), (30, 0, true));
     assert!(after.holder.starts_with("relay-"), "{}", after.holder);
     running.stop().await;
-}
-
-async fn set_max_message_bytes(world: &World, bytes: &str) {
-    let topic = world.config.bus.topic(CONTEXT);
-    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", bytes);
-    let admin = admin(&world.config.bus);
-    let outcome = admin.alter_configs([&change], &AdminOptions::new()).await.expect("answered");
-    outcome.into_iter().for_each(|one| drop(one.expect("altered")));
 }
 
 /// A relay on a thread of its own, which can be held still as a stopped process is; only librdkafka goes on.

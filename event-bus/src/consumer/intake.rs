@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use events::Position;
+use fault::planted_bug;
 
 use crate::{Batch, Checkpoint, CheckpointMove, Record};
 
@@ -128,7 +129,11 @@ impl Intake {
             });
             step.to_offset = record.offset + 1;
             match record.position {
-                Some(position) if position <= step.last_position => duplicates += 1,
+                Some(position)
+                    if position <= step.last_position && !planted_bug!("consumer::duplicates_handed_on") =>
+                {
+                    duplicates += 1;
+                }
                 Some(position) => {
                     step.last_position = position;
                     batch.records.push(record);

@@ -1,6 +1,7 @@
 //! A query side of a test's own: its database, migrated; its projections, fed by hand; its routes, on a free port.
 //!
 //! Never: Kafka (see `kafka.rs`). Read next: `handler.rs`.
+#![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,12 @@ impl ReadModel {
     pub fn handler(&self, projection: &str, arrivals: Arrivals) -> ProjectionHandler {
         let projector = projections::named(projection).expect("a projection");
         ProjectionHandler::new(projector, self.pool.clone(), arrivals)
+    }
+
+    /// What only the owner of the database may do to it.
+    pub async fn as_owner(&self, sql: &str) {
+        let owner = postgres::connect(&Secret::from(self.database.url.as_str())).await.expect("it answers");
+        owner.batch_execute(sql).await.expect(sql);
     }
 
     pub async fn number(&self, sql: &str) -> i64 {

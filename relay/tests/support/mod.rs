@@ -15,7 +15,7 @@ use events::{
     partition_of,
 };
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use relay::{Config, Error};
 use runtime::{Health, Secret};
@@ -83,7 +83,16 @@ async fn make_topic(bus: &BusConfig, settings: &[(&str, &str)]) {
     assert_eq!(made, [Ok(topic.clone())]);
 }
 
-pub fn admin(bus: &BusConfig) -> AdminClient<DefaultClientContext> {
+/// Of the context's topic; it takes Kafka a moment to go by it.
+pub async fn set_max_message_bytes(world: &World, bytes: &str) {
+    let topic = world.config.bus.topic(CONTEXT);
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", bytes);
+    let admin = admin(&world.config.bus);
+    let outcome = admin.alter_configs([&change], &AdminOptions::new()).await.expect("answered");
+    outcome.into_iter().for_each(|one| drop(one.expect("altered")));
+}
+
+fn admin(bus: &BusConfig) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", &bus.brokers).create().expect("an admin client")
 }
 

@@ -146,7 +146,18 @@ impl World {
     async fn project(&self, projector: &dyn Projector, partitions: &impl Fn(i32) -> bool) {
         let mut client = self.live.get().await.expect("a connection");
         let transaction = client.transaction().await.expect("a transaction");
-        let mut applied = checkpoints(&transaction, projector).await;
+        self.project_within(&transaction, projector, partitions).await;
+        transaction.commit().await.expect("the commit");
+    }
+
+    /// One batch of one projection, as far as its commit.
+    pub async fn project_within(
+        &self,
+        transaction: &Transaction<'_>,
+        projector: &dyn Projector,
+        partitions: &impl Fn(i32) -> bool,
+    ) {
+        let mut applied = checkpoints(transaction, projector).await;
         let mut events: Vec<Envelope> = Vec::new();
         for context in projector.contexts() {
             for raw in self.stores[context].scan(0, EVERYTHING).await.expect("the log is read") {
@@ -159,11 +170,10 @@ impl World {
             }
         }
         for ((topic, partition), last_position) in &applied {
-            move_checkpoint(&transaction, projector, topic, *partition, *last_position).await;
+            move_checkpoint(transaction, projector, topic, *partition, *last_position).await;
         }
         let events: Vec<&Envelope> = events.iter().collect();
-        projector.apply(&transaction, &events).await.expect("the events are applied");
-        transaction.commit().await.expect("the commit");
+        projector.apply(transaction, &events).await.expect("the events are applied");
     }
 
     pub fn options(&self, projections: &[&str]) -> Options {

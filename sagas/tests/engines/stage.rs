@@ -2,6 +2,7 @@
 //! every record twice.
 //!
 //! Never: a sleep; what is waited for is looked at until a limit. Read next: `main.rs`.
+#![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -71,6 +72,12 @@ impl Stage {
             tokio::spawn(relay(store.clone(), stage.bus.clone(), stage.stop.clone()));
         }
         stage
+    }
+
+    /// What only the owner of the database may do to it.
+    pub async fn as_owner(&self, sql: &str) {
+        let owner = postgres::connect(&self.database_url).await.expect("it answers");
+        owner.batch_execute(sql).await.expect(sql);
     }
 
     pub fn store(&self, context: Context) -> &EventStore {

@@ -1,0 +1,143 @@
+//! Guards of the projections taken away, one at a time: each is missed by a scenario that finds nothing while it stands.
+//!
+//! Read next: `fault/src/trial.rs`, `docs/reliability.md`.
+
+#[path = "suite/given.rs"]
+#[allow(dead_code)] // the suite uses the rest
+mod given;
+#[path = "suite/service.rs"]
+mod service;
+
+use event_bus::{BatchHandler, HandlerError};
+use events::inventory::{StockReceived, StockReleased, StockReserved};
+use events::{CodecError, Envelope, StockEvent, StreamId};
+use fault::trial::{Verdict, check, finds};
+use query_side::arrivals::Arrivals;
+
+use given::Happening::{Confirmed, Placed, Shipped};
+use given::{Logs, SKU, order_id, pieces, sku};
+use service::{ReadModel, Topics, read_model, record};
+
+const STOCK: &str = "SELECT concat_ws(' ', received, available, reserved, shipped) FROM stock";
+
+async fn status(read_model: &ReadModel, number: u128) -> String {
+    let id = order_id(number);
+    read_model
+        .text(&format!("SELECT coalesce((SELECT status FROM orders WHERE order_id = '{id}'), 'no row')"))
+        .await
+}
+
+/// Ten pieces come in, three of them are reserved and released again.
+fn reserved_and_released(logs: &mut Logs) -> Vec<Envelope> {
+    let (sku, order_id) = (sku(SKU), order_id(1));
+    let received = StockReceived { sku: sku.clone(), quantity: pieces(10), reference: None };
+    let reserved = StockReserved { sku: sku.clone(), order_id, quantity: pieces(3) };
+    let released = StockReleased { sku: sku.clone(), order_id, quantity: pieces(3) };
+    let story: [StockEvent; 3] = [received.into(), reserved.into(), released.into()];
+    story.map(|event| logs.happens(&StreamId::stock(&sku), event)).to_vec()
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_committed_before_its_effect_is_found() {
+    finds("projector::checkpoint_before_effect", the_effect_fails).await;
+}
+
+/// The table is away for a moment, and the process is started again: it reads on from its checkpoint.
+async fn the_effect_fails() -> Verdict {
+    let read_model = read_model().await;
+    let handler = read_model.handler("orders", Arrivals::new(1));
+    let events = Logs::default().story(order_id(1), &[Placed, Confirmed]);
+    let batch = Topics::default().batch("orders", &events);
+    read_model.as_owner("ALTER TABLE readmodel.orders RENAME TO orders_away").await;
+    let failed = handler.handle(&batch).await;
+    assert!(matches!(failed, Err(HandlerError::Retry(_))), "{failed:?}");
+    read_model.as_owner("ALTER TABLE readmodel.orders_away RENAME TO orders").await;
+    let checkpoints = handler.checkpoints().await.expect("the database answers");
+    let reads_on_at = checkpoints.first().map_or(0, |checkpoint| checkpoint.next_offset);
+    if reads_on_at == 0 {
+        assert_eq!(handler.handle(&batch).await, Ok(()));
+    }
+    let status = status(&read_model, 1).await;
+    check("the read model is the fold of the log", status == "confirmed", || {
+        format!("the order is confirmed; the read model, at offset {reads_on_at}, has {status}")
+    })
+}
+
+#[tokio::test]
+async fn a_projection_that_does_not_look_at_versions_is_found() {
+    finds("projector::version_not_checked", the_checkpoints_are_lost).await;
+}
+
+/// Somebody sets a projection back to the beginning of its topics: everything comes again.
+async fn the_checkpoints_are_lost() -> Verdict {
+    let read_model = read_model().await;
+    let handler = read_model.handler("stock", Arrivals::new(1));
+    let events = reserved_and_released(&mut Logs::default());
+    assert_eq!(handler.handle(&Topics::default().batch("stock", &events)).await, Ok(()));
+    read_model.as_owner("DELETE FROM readmodel.checkpoints").await;
+    assert_eq!(handler.handle(&Topics::default().batch("stock", &events)).await, Ok(()));
+    let stock = read_model.text(STOCK).await;
+    check("the read model is the fold of the log", stock == "10 10 0 0", || {
+        format!("received, available, reserved, shipped are 10 10 0 0; the read model has {stock}")
+    })
+}
+
+#[tokio::test]
+async fn a_release_that_is_counted_in_the_wrong_column_is_found() {
+    finds("projector::release_in_the_wrong_column", pieces_are_released).await;
+}
+
+/// The law of stock holds in the row all the same; only the log can tell.
+async fn pieces_are_released() -> Verdict {
+    let read_model = read_model().await;
+    let handler = read_model.handler("stock", Arrivals::new(1));
+    let events = reserved_and_released(&mut Logs::default());
+    assert_eq!(handler.handle(&Topics::default().batch("stock", &events)).await, Ok(()));
+    let stock = read_model.text(STOCK).await;
+    check("the read model is the fold of the log", stock == "10 10 0 0", || {
+        format!("received, available, reserved, shipped are 10 10 0 0; the read model has {stock}")
+    })
+}
+
+#[tokio::test]
+async fn a_projection_that_skips_a_poison_event_is_found() {
+    finds("projector::poison_skipped", a_record_cannot_be_read).await;
+}
+
+async fn a_record_cannot_be_read() -> Verdict {
+    let read_model = read_model().await;
+    let handler = read_model.handler("orders", Arrivals::new(1));
+    let events = Logs::default().story(order_id(1), &[Placed, Confirmed, Shipped]);
+    let mut records: Vec<_> = events.iter().map(record).collect();
+    records[1].event = Err(CodecError::CloudEvent { cause: "from a later build".to_owned() });
+    assert_eq!(handler.handle(&Topics::default().batch_of("orders", records)).await, Ok(()));
+    let version = read_model.number("SELECT coalesce(max(version), 0)::bigint FROM orders").await;
+    let parked = read_model.number("SELECT count(*) FROM parked_events").await;
+    let parked_and_applied = (parked, version);
+    check("every record is applied in order, or parked", parked_and_applied == (2, 1), || {
+        format!(
+            "of 3 events the second cannot be read; {parked} are parked and the row is at version {version}"
+        )
+    })
+}
+
+#[tokio::test]
+async fn a_consumer_that_does_not_compare_its_checkpoint_is_found() {
+    finds("consumer::checkpoint_not_compared", a_zombie_commits).await;
+}
+
+/// A process that was taken for dead commits the batch that it had in hand.
+async fn a_zombie_commits() -> Verdict {
+    let read_model = read_model().await;
+    let owner = read_model.handler("orders", Arrivals::new(1));
+    let zombie = read_model.handler("orders", Arrivals::new(1));
+    let events = Logs::default().story(order_id(1), &[Placed, Confirmed, Shipped]);
+    let in_hand = Topics::default().batch("orders", &events[..1]);
+    let mut topics = Topics::default();
+    assert_eq!(owner.handle(&topics.batch("orders", &events[..1])).await, Ok(()));
+    assert_eq!(owner.handle(&topics.batch("orders", &events[1..])).await, Ok(()));
+    let outcome = zombie.handle(&in_hand).await;
+    assert!(matches!(outcome, Ok(()) | Err(HandlerError::CheckpointLost { .. })), "{outcome:?}");
+    let at = owner.checkpoints().await.expect("the database answers")[0].next_offset;
+    check("a checkpoint never goes back", at == 3, || format!("it went from 3 to {at}"))
+}
