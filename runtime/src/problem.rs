@@ -114,8 +114,10 @@ impl Problem {
         })
     }
 
+    /// Where nothing was said in detail yet, the first field is.
     #[must_use]
     pub fn field_error(mut self, error: FieldError) -> Self {
+        self.0.detail.get_or_insert_with(|| format!("{}: {}", error.field, error.detail));
         self.0.errors.push(error);
         self
     }

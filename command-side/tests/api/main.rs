@@ -2,6 +2,7 @@
 
 mod ask;
 mod contention;
+mod hostile;
 mod idempotency;
 mod malformed;
 mod openapi;

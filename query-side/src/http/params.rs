@@ -9,7 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chrono::{Datelike, NaiveDate};
-use events::{OrderId, PositionToken, Sku};
+use events::{CustomerId, OrderId, PositionToken, Sku};
 use runtime::Problem;
 use serde::Deserialize;
 
@@ -36,6 +36,21 @@ impl<const MIN: i64, const MAX: i64> TryFrom<String> for Bounded<MIN, MAX> {
             Ok(number) if (MIN..=MAX).contains(&number) => Ok(Self(number)),
             _ => Err(format!("is {:?}, expected a whole number from {MIN} to {MAX}", shortened(&text))),
         }
+    }
+}
+
+/// A customer's id in the query.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Customer(pub CustomerId);
+
+impl TryFrom<String> for Customer {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error| {
+            let max = CustomerId::MAX_CHARS;
+            format!("{error}, expected 1 to {max} characters, none of them a control character")
+        })
     }
 }
 

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use events::{CustomerId, OrderId, StreamId};
+use events::{OrderId, StreamId};
 use runtime::Problem;
 use runtime::http::{Path, Query};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,9 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::http::cursor::{Cursor, Moment, SortKey, page};
-use crate::http::params::{After, AfterHeader, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, WaitFor, order_id};
+use crate::http::params::{
+    After, AfterHeader, Customer, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, WaitFor, order_id,
+};
 use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
 use crate::http::{App, failure, reply, schema};
 use crate::projection::Projection;
@@ -95,7 +97,7 @@ fn not_settled(row: &Row) -> Problem {
 pub struct ListQuery {
     /// Orders of this customer alone.
     #[param(value_type = Option<String>, min_length = 1, max_length = 64)]
-    customer_id: Option<CustomerId>,
+    customer_id: Option<Customer>,
     /// Orders of this status alone.
     status: Option<OrderStatus>,
     /// Orders on one page.
@@ -163,7 +165,7 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = query.limit.unwrap_or(PAGE_LIMIT_DEFAULT).0;
-    let customer = query.customer_id.as_ref().map(CustomerId::as_str);
+    let customer = query.customer_id.as_ref().map(|customer| customer.0.as_str());
     let status = query.status.map(OrderStatus::name);
     let (placed_at, order_id) = match query.cursor {
         Some(Cursor(key)) => (Some(key.placed_at.0), Some(key.order_id.to_string())),

@@ -5,6 +5,7 @@
 mod engine;
 mod given;
 mod handler;
+mod hostile;
 mod kafka;
 mod openapi;
 mod parked;

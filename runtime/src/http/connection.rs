@@ -1,7 +1,8 @@
 //! A socket that cannot be held for ever by a client that does not read, and that is closed so that the client sees
 //! the last answer.
 //!
-//! Never: a look at the bytes. Read next: `guard.rs`.
+//! Never: a look at what a client sends, or a change to what our routes answer. Read next: `unreadable.rs` (the answers
+//! that are not theirs), `guard.rs`.
 
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::{Limits, unreadable};
+
 /// For how long what a client still sends is read and thrown away after the last answer. Closing a socket with unread
 /// input resets the connection, and the client may then lose the answer (a 413, say) before it has read it.
 const LINGER_MAX: Duration = Duration::from_secs(2);
@@ -21,7 +24,9 @@ const REFUSAL_BODY: &str = r#"{"type":"/problems/overloaded","title":"The server
 
 pub(super) struct GuardedStream {
     stream: TcpStream,
-    write_stall_max: Duration,
+    limits: Limits,
+    /// What is written in the place of an answer that hyper gave by itself, and how much of it is out.
+    instead: Option<(Vec<u8>, usize)>,
     /// Armed while a write waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
     /// Armed once our side is closed.
@@ -29,8 +34,26 @@ pub(super) struct GuardedStream {
 }
 
 impl GuardedStream {
-    pub(super) fn new(stream: TcpStream, write_stall_max: Duration) -> Self {
-        Self { stream, write_stall_max, stalled: None, lingering: None }
+    pub(super) fn new(stream: TcpStream, limits: Limits) -> Self {
+        Self { stream, limits, instead: None, stalled: None, lingering: None }
+    }
+
+    /// Writes `bytes`, or what stands in their place; tells how many of `bytes` that was.
+    fn write_or_explain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            self.instead = unreadable::explained(bytes, &self.limits).map(|answer| (answer, 0));
+        }
+        let Some((answer, out)) = &mut self.instead else {
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        };
+        while *out < answer.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &answer[*out..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => *out += written,
+            }
+        }
+        self.instead = None;
+        Poll::Ready(Ok(bytes.len()))
     }
 
     /// Passes on what a write came to, and gives up when none has moved a byte for too long.
@@ -39,7 +62,7 @@ impl GuardedStream {
             self.stalled = None;
             return outcome;
         }
-        let max = self.write_stall_max;
+        let max = self.limits.write_stall_max;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(max)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
@@ -58,7 +81,7 @@ impl AsyncRead for GuardedStream {
 
 impl AsyncWrite for GuardedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let outcome = self.write_or_explain(cx, bytes);
         self.watch(cx, outcome)
     }
 
@@ -67,7 +90,10 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let outcome = match slices {
+            [only] => self.write_or_explain(cx, only),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        };
         self.watch(cx, outcome)
     }
 

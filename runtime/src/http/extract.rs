@@ -7,6 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, OriginalUri, RawPathParams};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::json::field_error;
@@ -48,7 +49,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let pairs = form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes());
+        let query = parts.uri.query().unwrap_or("");
+        check_utf_8(query)?;
+        let pairs = form_urlencoded::parse(query.as_bytes());
         serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Self).map_err(
             |error| {
                 let wrong = field_error(&error.path().to_string(), &error.inner().to_string());
@@ -57,6 +60,17 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
             },
         )
     }
+}
+
+/// What is not UTF-8 would be mended in silence, and something else be looked for than was asked.
+fn check_utf_8(query: &str) -> Result<(), Problem> {
+    let broken = query.split('&').find(|pair| percent_decode_str(pair).decode_utf8().is_err());
+    let Some(pair) = broken else { return Ok(()) };
+    let name = pair.split('=').next().unwrap_or_default();
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    let problem =
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", "The query is not what is asked for");
+    Err(problem.field(name, "is not UTF-8", "percent-encoded UTF-8"))
 }
 
 pub(super) async fn not_found(OriginalUri(uri): OriginalUri) -> Problem {
@@ -84,7 +98,9 @@ fn path_error(kind: ErrorKind) -> FieldError {
             field_error(&key, &format!("not of the type, expected {expected_type}"))
         }
         ErrorKind::DeserializeError { key, message, .. } => field_error(&key, &message),
-        ErrorKind::InvalidUtf8InPathParam { key } => field_error(&key, "not UTF-8"),
+        ErrorKind::InvalidUtf8InPathParam { key } => {
+            field_error(&key, "not UTF-8, expected percent-encoded UTF-8")
+        }
         ErrorKind::ParseError { expected_type, .. } | ErrorKind::ParseErrorAtIndex { expected_type, .. } => {
             field_error(UNNAMED, &format!("not of the type, expected {expected_type}"))
         }

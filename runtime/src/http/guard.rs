@@ -16,9 +16,11 @@ use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use super::context::{CORRELATION_ID, RequestContext};
-use super::{Limits, body, extract};
+use super::seats::Seat;
+use super::{Limits, body, extract, hang_up};
 use crate::Problem;
 
 /// Answered also when there is too much to do: an orchestrator that hears nothing restarts the process.
@@ -44,7 +46,7 @@ async fn observe(State(guards): State<Arc<Guards>>, mut request: Request, next: 
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let (context, mut response) = match RequestContext::of(request.headers()) {
+    let (correlation_id, mut response) = match RequestContext::of(request.headers()) {
         Ok(context) => {
             request.extensions_mut().insert(context);
             let span = tracing::info_span!(
@@ -53,27 +55,32 @@ async fn observe(State(guards): State<Arc<Guards>>, mut request: Request, next: 
             );
             let response = admit(&guards, request, next).instrument(span.clone()).await;
             span.in_scope(|| log(&path, response.status(), started));
-            (Some(context), response)
+            (context.correlation_id, response)
         }
-        Err(problem) => (None, problem.into_response()),
+        // Its own could not be read; the answer carries one all the same.
+        Err(problem) => (Uuid::now_v7(), problem.into_response()),
     };
     measure(&method, route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status(), started);
-    if let Some(context) = context {
-        let id = HeaderValue::try_from(context.correlation_id.to_string()).expect("a UUID is ASCII");
-        response.headers_mut().insert(CORRELATION_ID, id);
-    }
+    let id = HeaderValue::try_from(correlation_id.to_string()).expect("a UUID is ASCII");
+    response.headers_mut().insert(CORRELATION_ID, id);
     response
 }
 
-async fn admit(guards: &Guards, request: Request, next: Next) -> Response {
+async fn admit(guards: &Guards, mut request: Request, next: Next) -> Response {
+    // Taken out: a command that goes on without its client holds no seat.
+    let seat = request.extensions_mut().remove::<Arc<Seat>>();
+    let keeps_its_seat = || seat.as_ref().is_none_or(|seat| seat.occupy());
     if OPS.contains(&request.uri().path()) {
-        return next.run(request).await;
+        return if keeps_its_seat() { next.run(request).await } else { hang_up() };
     }
     // First the body: a client that sends slowly takes up a connection, not a place among those who are served.
     let request = match body::buffered(request, &guards.limits).await {
         Ok(request) => request,
         Err(problem) => return problem.into_response(),
     };
+    if !keeps_its_seat() {
+        return hang_up();
+    }
     let Ok(slot) = guards.in_flight.clone().try_acquire_owned() else {
         return Problem::unavailable("overloaded", "The server has too much to do", RETRY_AFTER)
             .detail("too many requests are being worked on; nothing was done")

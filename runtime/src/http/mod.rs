@@ -2,8 +2,8 @@
 //! gets an answer or is cut off, and the others are served.
 //!
 //! Never: a wait, a queue or a size without a limit; a request that changes something dropped half-way because its
-//! client hung up. Read next: `guard.rs` (what surrounds each request), `connection.rs` (what guards each socket),
-//! `json.rs` (how a body is read).
+//! client hung up. Read next: `guard.rs` (what surrounds each request), `seats.rs` (who may be connected),
+//! `connection.rs` (what guards each socket), `json.rs` (how a body is read).
 
 mod body;
 mod connection;
@@ -13,7 +13,9 @@ mod guard;
 mod json;
 mod json_shape;
 mod open_files;
+mod seats;
 mod strict;
+mod unreadable;
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -30,7 +32,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -41,12 +43,14 @@ pub use json::{Json, JsonBytes};
 
 use connection::GuardedStream;
 use guard::Guards;
+use seats::{Seat, Seats};
 
 /// What one listener allows.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections; one more is told 503 and closed. Never more than the process may have files open. A body is
-    /// taken in before its request counts as in flight, so at worst as many bodies are in memory.
+    /// Open connections. One more takes the seat of the client that has kept us waiting longest, or is told 503 when
+    /// all of them are being served. Never more than the process may have files open. A body is taken in before its
+    /// request counts as in flight, so at worst as many bodies are in memory.
     pub connections_max: usize,
     /// Requests being worked on; one more is told 503. `/livez`, `/readyz` and `/metrics` are always answered.
     pub requests_in_flight_max: usize,
@@ -133,9 +137,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match server.slots.clone().try_acquire_owned() {
-                Ok(slot) => server.converse(stream, slot),
-                Err(_) => refuse(stream, &refusals),
+            Ok((stream, _)) => match server.seats.take() {
+                Some(seat) => server.converse(stream, seat),
+                None => refuse(stream, &refusals),
             },
             // The client gave up before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -152,7 +156,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 struct Server {
     router: Router,
     guards: Arc<Guards>,
-    slots: Arc<Semaphore>,
+    seats: Arc<Seats>,
     graceful: GracefulShutdown,
     /// Cancelled when draining took too long.
     abandon: CancellationToken,
@@ -169,24 +173,28 @@ impl Server {
         Self {
             router: guard::protect(router, guards.clone()),
             guards,
-            slots: Arc::new(Semaphore::new(open_files::connections_allowed(limits.connections_max))),
+            seats: Seats::new(open_files::connections_allowed(limits.connections_max)),
             graceful: GracefulShutdown::new(),
             abandon: CancellationToken::new(),
             limits,
         }
     }
 
-    /// One task per connection; `slot` is free again when it ends.
-    fn converse(&self, stream: TcpStream, slot: OwnedSemaphorePermit) {
+    /// One task per connection; the seat is free again when it ends.
+    fn converse(&self, stream: TcpStream, seat: Arc<Seat>) {
         // Answers are small and whole: waiting to fill a packet only adds latency.
         let _ = stream.set_nodelay(true);
-        let router = self.router.clone();
-        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-            let router = router.clone();
+        let (router, served) = (self.router.clone(), seat.clone());
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            let (router, seat) = (router.clone(), served.clone());
             async move {
+                request.extensions_mut().insert(seat.clone());
                 let answer: Result<Response, Infallible> = router.oneshot(request.map(Body::new)).await;
                 let Ok(response) = answer;
-                if response.extensions().get::<HangUp>().is_some() { Err(HungUp) } else { Ok(response) }
+                if response.extensions().get::<HangUp>().is_some() {
+                    return Err(HungUp);
+                }
+                Ok(response.map(|body| seats::seated(body, seat)))
             }
         });
         let mut http = http1::Builder::new();
@@ -195,7 +203,7 @@ impl Server {
             .max_headers(self.limits.headers_max)
             .max_header_size(self.limits.head_bytes_max)
             .max_buf_size(self.limits.head_bytes_max.max(CONNECTION_BUFFER_BYTES_MIN));
-        let stream = GuardedStream::new(stream, self.limits.write_stall_max);
+        let stream = GuardedStream::new(stream, self.limits.clone());
         let connection = self.graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         let abandon = self.abandon.clone();
         tokio::spawn(async move {
@@ -203,12 +211,12 @@ impl Server {
             open.increment(1);
             tokio::select! {
                 () = abandon.cancelled() => {}
+                () = seat.lost() => tracing::debug!("an idle connection made room for another"),
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "connection ended early");
                 },
             }
             open.decrement(1);
-            drop(slot);
         });
     }
 
