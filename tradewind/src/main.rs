@@ -47,6 +47,8 @@ enum Task {
     Load(tools::load::Args),
     /// Tool: rebuild projections from the logs, compare them with the live ones, swap
     Replay(tools::replay::Args),
+    /// Tool: prove that logs, topics, checkpoints, read models, stock and money agree; exit code 0, 1, or 2: not checked
+    Verify(tools::verify::Args),
     /// Tool: show the log itself
     Events(tools::events::Args),
     /// Tool: what consumers could not handle: list, show, retry, discard
@@ -94,6 +96,7 @@ async fn main() -> ExitCode {
         }
         Task::Load(args) => tools::load::run(args).await,
         Task::Replay(args) => tools::replay::run(args).await,
+        Task::Verify(args) => tools::verify::run(args).await,
         Task::Events(args) => tools::events::run(args).await,
         Task::Parked(args) => tools::parked::run(args).await,
         Task::Migrate(options) => migrate::run(options).await,

@@ -9,3 +9,4 @@ pub mod parked;
 mod place;
 pub mod relay;
 pub mod replay;
+pub mod verify;

@@ -30,7 +30,8 @@ pub struct BesideUp<T>(pub T);
 
 impl<T: clap::Args> clap::Args for BesideUp<T> {
     fn augment_args(command: Command) -> Command {
-        with_default_database(T::augment_args(command), endpoint("database_url"))
+        let command = with_default(T::augment_args(command), "database_url", endpoint("database_url"));
+        with_default(command, "brokers", endpoint("kafka_brokers"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -48,12 +49,15 @@ impl<T: FromArgMatches> FromArgMatches for BesideUp<T> {
     }
 }
 
-fn with_default_database(command: Command, url: Option<String>) -> Command {
-    match url {
-        // Hidden: it has a password.
-        Some(url) => command
-            .mut_arg("database_url", |arg| arg.required(false).default_value(url).hide_default_value(true)),
-        None => command,
+/// The option `id` gets a default, where the tool has that option and the Tradewind that is up here says it.
+fn with_default(command: Command, id: &'static str, said: Option<String>) -> Command {
+    let has_it = command.get_arguments().any(|arg| arg.get_id() == id);
+    match said {
+        // Hidden: a URL has a password.
+        Some(said) if has_it => {
+            command.mut_arg(id, |arg| arg.required(false).default_value(said).hide_default_value(true))
+        }
+        _ => command,
     }
 }
 
@@ -115,7 +119,7 @@ mod tests {
         let command = Databases::augment_args(Command::new("events").no_binary_name(true))
             // The machine that runs the test may have a DATABASE_URL.
             .mut_arg("database_url", |arg| arg.env(None::<&str>));
-        let command = with_default_database(command, up.map(str::to_owned));
+        let command = with_default(command, "database_url", up.map(str::to_owned));
         let matches = command.try_get_matches_from(words).ok()?;
         let databases = Databases::from_arg_matches(&matches).ok()?;
         Some(databases.database_url.expose().to_owned())

@@ -1,0 +1,220 @@
+//! `tradewind verify`: proves that everything agrees, once or all the time.
+//!
+//! Never: exit code 0 when something was not checked. It reads as the role of each schema, in transactions that the
+//! server holds to reading. Read next: `verify/src/lib.rs`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::builder::PossibleValuesParser;
+use event_bus::BusConfig;
+use events::Context;
+use futures::FutureExt;
+use runtime::http::{Limits, bind, serve};
+use runtime::postgres::{connect, owner_url};
+use runtime::{Check, Health, Secret, ops_router};
+use tokio_util::sync::CancellationToken;
+use verify::{Engines, Property, Report};
+
+use super::place::{BesideUp, Databases};
+use crate::up::stop_signal;
+
+/// Something could not be checked: neither "all agree" nor "they differ".
+const NOT_CHECKED: u8 = 2;
+
+pub type Args = BesideUp<Options>;
+
+#[derive(clap::Args, Clone, Debug)]
+pub struct Options {
+    /// Only these properties (repeat for several) [default: all]
+    #[arg(long, value_parser = names())]
+    only: Vec<String>,
+    /// All but these properties (repeat for several)
+    #[arg(long, value_parser = names(), conflicts_with = "only")]
+    except: Vec<String>,
+    /// One JSON object for each run
+    #[arg(long)]
+    json: bool,
+    /// Again and again until Ctrl-C: one line for each run, metrics at --listen
+    #[arg(long)]
+    watch: bool,
+    /// Between two runs of --watch
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    interval_seconds: u64,
+    /// Where --watch has /livez, /readyz and /metrics: host:port
+    #[arg(long, env = "VERIFY_LISTEN", default_value = "127.0.0.1:8085")]
+    listen: String,
+    #[command(flatten)]
+    databases: Databases,
+    /// The database of the read models, where it is another one
+    #[arg(long, env = "READMODEL_DATABASE_URL", hide_env_values = true)]
+    readmodel_database_url: Option<Secret>,
+    /// The database of the payment provider's ledger, where it is another one
+    #[arg(long, env = "PROVIDER_DATABASE_URL", hide_env_values = true)]
+    provider_database_url: Option<Secret>,
+    #[command(flatten)]
+    bus: BusConfig,
+}
+
+fn names() -> PossibleValuesParser {
+    Property::ALL.map(Property::name).into()
+}
+
+impl Options {
+    fn wants(&self, property: Property) -> bool {
+        let is_named = |names: &[String]| names.iter().any(|name| name == property.name());
+        if self.only.is_empty() { !is_named(&self.except) } else { is_named(&self.only) }
+    }
+
+    fn url(&self, owner: &'static str) -> Secret {
+        let own = match owner {
+            verify::READ_MODEL => self.readmodel_database_url.clone(),
+            verify::PROVIDER => self.provider_database_url.clone(),
+            context => context.parse::<Context>().ok().map(|context| self.databases.url(context)),
+        };
+        own.unwrap_or_else(|| owner_url(self.databases.base(), owner))
+    }
+
+    fn engines(&self) -> Engines {
+        let options = self.clone();
+        let mut kafka: Vec<(String, String)> = self
+            .bus
+            .properties
+            .iter()
+            .map(|property| (property.key.clone(), property.value.clone()))
+            .collect();
+        kafka.push(("bootstrap.servers".to_owned(), self.bus.brokers.clone()));
+        Engines {
+            connect: Arc::new(move |owner| {
+                let url = options.url(owner);
+                async move { connect(&url).await.map_err(|error| format!("{:#}", anyhow::Error::from(error))) }
+                    .boxed()
+            }),
+            kafka,
+            topic_prefix: self.bus.topic_prefix.clone(),
+        }
+    }
+
+    async fn report(&self, engines: &Engines) -> Result<Report, verify::Error> {
+        let mut report = verify::run(engines).await?;
+        report.keep(|property| self.wants(property));
+        Ok(report)
+    }
+}
+
+/// # Errors
+/// None that is no exit code: what could not be checked is 2.
+pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
+    let engines = options.engines();
+    if options.watch {
+        return watch(&options, &engines).await;
+    }
+    Ok(match options.report(&engines).await {
+        Ok(report) => {
+            if options.json {
+                println!("{}", as_json(&report));
+            } else {
+                print!("{report}");
+            }
+            if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("tradewind verify: not checked: {}", in_full(error));
+            ExitCode::from(NOT_CHECKED)
+        }
+    })
+}
+
+fn in_full(error: verify::Error) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+fn as_json(report: &Report) -> serde_json::Value {
+    serde_json::json!({"holds": report.holds(), "properties": report.lines})
+}
+
+/// Runs until told to stop. What was found last is in the metrics and in /readyz.
+async fn watch(options: &Options, engines: &Engines) -> anyhow::Result<ExitCode> {
+    runtime::telemetry::init("verify", false);
+    let stop = stop_signal();
+    let health = Health::new();
+    let check = health.check("verify");
+    let listener = bind(&options.listen, "--listen").await?;
+    let ended = CancellationToken::new();
+    let ops = serve(listener, ops_router(health), Limits::default(), ended.clone());
+    let rounds = async {
+        let mut last = NOT_CHECKED;
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                code = round(options, engines, &check) => last = code,
+            }
+            let _ =
+                tokio::time::timeout(Duration::from_secs(options.interval_seconds), stop.cancelled()).await;
+        }
+        ended.cancel();
+        last
+    };
+    let (last, ()) = tokio::join!(rounds, ops);
+    Ok(ExitCode::from(last))
+}
+
+/// One run of a watch: its exit code.
+async fn round(options: &Options, engines: &Engines, check: &Check) -> u8 {
+    let started = Instant::now();
+    let outcome = options.report(engines).await;
+    metrics::histogram!("tradewind_verify_duration_seconds").record(started.elapsed());
+    let (name, code) = match &outcome {
+        Ok(report) if report.holds() => ("holds", 0),
+        Ok(_) => ("fails", 1),
+        Err(_) => ("not checked", NOT_CHECKED),
+    };
+    metrics::counter!("tradewind_verify_runs_total", "outcome" => name).increment(1);
+    match outcome {
+        Ok(report) => {
+            tell(&report, check);
+            if options.json {
+                println!("{}", as_json(&report));
+            } else {
+                println!("{} {}", chrono::Utc::now().format("%FT%TZ"), status(&report, started.elapsed()));
+            }
+        }
+        Err(error) => {
+            let error = in_full(error);
+            check.failing(format!("not checked: {error}"));
+            println!("{} not checked: {error}", chrono::Utc::now().format("%FT%TZ"));
+        }
+    }
+    code
+}
+
+fn tell(report: &Report, check: &Check) {
+    for (property, line) in &report.lines {
+        let holds = u8::from(line.violations == 0);
+        metrics::gauge!("tradewind_verify_holds", "property" => property.name()).set(f64::from(holds));
+        let violations = u32::try_from(line.violations).unwrap_or(u32::MAX);
+        metrics::gauge!("tradewind_verify_violations", "property" => property.name())
+            .set(f64::from(violations));
+    }
+    if report.holds() { check.ok() } else { check.failing(failures(report)) }
+}
+
+fn failures(report: &Report) -> String {
+    let failed = report.lines.iter().filter_map(|(property, line)| {
+        line.first.as_ref().map(|first| format!("{}: {first}", property.name()))
+    });
+    failed.collect::<Vec<_>>().join(" | ")
+}
+
+fn status(report: &Report, took: Duration) -> String {
+    let (all, events) =
+        (report.lines.len(), report.lines.get(&Property::Log).and_then(|line| line.counts.get("events")));
+    let events = events.map_or_else(String::new, |events| format!(", {events} events"));
+    if report.holds() {
+        format!("ok: {all} of {all} properties hold{events}, {took:.1?}")
+    } else {
+        let failed = report.lines.values().filter(|line| line.violations > 0).count();
+        format!("FAIL: {failed} of {all} properties fail{events}, {took:.1?} | {}", failures(report))
+    }
+}

@@ -1,0 +1,81 @@
+//! The table `stock`, and the law that it has to keep: received = available + reserved + shipped, none below 0.
+//!
+//! Read next: `stock.rs` (who holds the one against the other).
+
+use events::StockEvent;
+
+use super::{Row, Table, set};
+use crate::report::Property;
+
+pub const TABLE: Table =
+    Table { property: Property::ReadModelStock, name: "stock", consumer: "query-side.stock", key: "sku" };
+
+/// The pieces of one SKU. Wide enough that no sum of 64-bit numbers leaves it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pieces {
+    pub received: i128,
+    pub adjusted: i128,
+    pub available: i128,
+    pub reserved: i128,
+    pub shipped: i128,
+}
+
+impl Pieces {
+    pub fn fold(&mut self, event: &StockEvent) {
+        match event {
+            StockEvent::SkuRegistered(_) => {}
+            StockEvent::StockReceived(event) => {
+                let pieces = i128::from(event.quantity.get());
+                self.received += pieces;
+                self.available += pieces;
+            }
+            StockEvent::StockAdjusted(event) => {
+                let pieces = i128::from(event.delta);
+                self.received += pieces;
+                self.adjusted += pieces;
+                self.available += pieces;
+            }
+            StockEvent::StockReserved(event) => self.hold(event.quantity.get()),
+            StockEvent::StockReleased(event) => self.hold(-event.quantity.get()),
+            StockEvent::StockShipped(event) => {
+                let pieces = i128::from(event.quantity.get());
+                self.reserved -= pieces;
+                self.shipped += pieces;
+            }
+        }
+    }
+
+    fn hold(&mut self, pieces: i64) {
+        self.available -= i128::from(pieces);
+        self.reserved += i128::from(pieces);
+    }
+
+    /// What breaks the law, if anything does.
+    pub fn unlawful(&self) -> Option<String> {
+        let Self { received, available, reserved, shipped, .. } = self;
+        let is_lawful = *received == available + reserved + shipped
+            && [available, reserved, shipped].into_iter().all(|pieces| *pieces >= 0);
+        (!is_lawful).then(|| {
+            format!("received {received}, available {available}, reserved {reserved}, shipped {shipped}")
+        })
+    }
+
+    pub fn row(&self, sku: &str, version: i32, position: i64) -> Row {
+        let mut row = Row::new();
+        let number = |pieces: i128| serde_json::Value::from(i64::try_from(pieces).unwrap_or(i64::MAX));
+        set(
+            &mut row,
+            [
+                ("sku", sku.into()),
+                ("received", number(self.received)),
+                ("adjusted", number(self.adjusted)),
+                ("available", number(self.available)),
+                ("reserved", number(self.reserved)),
+                ("shipped", number(self.shipped)),
+                ("version", version.into()),
+                ("position", position.into()),
+            ],
+        );
+        row
+    }
+}

@@ -1,0 +1,152 @@
+//! Verify: proves that the logs, the topics, the checkpoints, the read models, the stock and the money agree, on a
+//! running system or a resting one, and names the first record that does not.
+//!
+//! It shares nothing with what it checks but the types of the events: its SQL, its folds, its story and its reader of
+//! Kafka are its own. Never: a write, a lock, a consumer group; a map over all streams; the code of a projection, the
+//! relay or a saga. Read next: `travel.rs` (logs and topics), `orders.rs` and `fold/` (read models), `stock.rs`.
+
+use events::Context;
+use rdkafka::error::KafkaError;
+
+mod compare;
+mod database;
+mod engines;
+mod fold;
+mod holding;
+mod log;
+mod orders;
+mod reach;
+mod report;
+mod stock;
+mod story;
+mod streams;
+mod topic;
+mod travel;
+
+pub use engines::{Connect, Engines, PROVIDER, READ_MODEL};
+pub use report::{Line, Offence, Property, Report};
+
+use database::Snapshot;
+use orders::Cases;
+use reach::{Claim, Reach};
+use stock::{Sum, hold_reservations, hold_stock};
+use topic::Topic;
+use travel::Journey;
+
+/// Why something could not be checked. It says nothing about what would have been found.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the database of {owner} is not to be reached: {cause}")]
+    Unreachable { owner: &'static str, cause: String },
+    #[error("the database of {owner} fails: {cause}")]
+    Database { owner: &'static str, cause: tokio_postgres::Error },
+    #[error("Kafka fails for topic {topic}: {cause}")]
+    Kafka { topic: String, cause: KafkaError },
+    #[error("Kafka gives nothing of topic {topic} from offset {offset} on")]
+    Silent { topic: String, offset: i64 },
+    #[error("the verification itself broke: {cause}")]
+    Broken { cause: String },
+}
+
+impl Error {
+    fn database(owner: &'static str, cause: tokio_postgres::Error) -> Self {
+        Self::Database { owner, cause }
+    }
+
+    fn kafka(topic: &str, cause: KafkaError) -> Self {
+        Self::Kafka { topic: topic.to_owned(), cause }
+    }
+}
+
+/// What was read in the order that makes a running system consistent.
+struct Standing {
+    topics: Vec<Topic>,
+    cursors: Vec<i64>,
+    claims: Vec<Claim>,
+    read_model: Snapshot,
+    projections: Reach,
+    logs: Vec<Snapshot>,
+}
+
+/// Checks everything once.
+///
+/// # Errors
+/// [`Error`] when something could not be checked.
+pub async fn run(engines: &Engines) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for property in Property::ALL {
+        report.line(property);
+    }
+    let Standing { topics, cursors, claims, read_model, projections, logs } =
+        stand(engines, &mut report).await?;
+    for (((context, topic), cursor), log) in Context::ALL.into_iter().zip(topics).zip(cursors).zip(&logs) {
+        let claims = claims.iter().filter(|claim| claim.context == context).cloned().collect();
+        let beside = log.beside(engines).await?;
+        report.add(Journey { context, topic, cursor, claims }.compare(log, &beside).await?);
+        hold_event_ids(log, context, &mut report).await?;
+    }
+    let items = hold_stock(&logs[1], &read_model, &projections, &mut report).await?;
+    let reservations = hold_orders(engines, &logs, &read_model, &projections, &mut report).await?;
+    hold_reservations(&logs[1], items, reservations, &mut report).await?;
+    Ok(report)
+}
+
+/// First what others count and claim, then where the topics end, then the logs: so each holds what came before it.
+async fn stand(engines: &Engines, report: &mut Report) -> Result<Standing, Error> {
+    let (mut cursors, mut claims) = (Vec::new(), Vec::new());
+    for context in Context::ALL {
+        let snapshot = Snapshot::open(engines, context.name()).await?;
+        let cursor = snapshot.query(&format!("SELECT cursor FROM {context}.relay"), &[]).await?;
+        cursors.push(cursor.first().map_or(0, |row| row.get(0)));
+        claims.extend(Reach::read(engines, &snapshot, report).await?.claims);
+    }
+    let read_model = Snapshot::open(engines, READ_MODEL).await?;
+    let projections = Reach::read(engines, &read_model, report).await?;
+    claims.extend(projections.claims.iter().cloned());
+    let asking = engines.clone();
+    let open = move || Context::ALL.into_iter().map(|context| Topic::open(&asking, context)).collect();
+    let topics: Result<Vec<Topic>, Error> = tokio::task::spawn_blocking(open)
+        .await
+        .map_err(|panic| Error::Broken { cause: panic.to_string() })?;
+    let topics = topics?;
+    let mut logs = Vec::new();
+    for context in Context::ALL {
+        logs.push(Snapshot::open(engines, context.name()).await?);
+    }
+    Ok(Standing { topics, cursors, claims, read_model, projections, logs })
+}
+
+async fn hold_event_ids(log: &Snapshot, context: Context, report: &mut Report) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT event_id::text, min(position), max(position) FROM {context}.events
+          GROUP BY event_id HAVING count(*) > 1 ORDER BY 2"
+    );
+    for row in log.query(&sql, &[]).await? {
+        let (event_id, first, again): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let offence =
+            Offence::new("an event id that is there twice").in_context(context).at("event_id", event_id);
+        report.line(Property::Log).offend(offence.at("position", again).at("first position", first));
+    }
+    Ok(())
+}
+
+/// Returns what the reservations say about stock.
+async fn hold_orders(
+    engines: &Engines,
+    logs: &[Snapshot],
+    read_model: &Snapshot,
+    projections: &Reach,
+    report: &mut Report,
+) -> Result<Sum, Error> {
+    let mut tables = Vec::new();
+    for _ in 0..5 {
+        tables.push(read_model.beside(engines).await?);
+    }
+    let mut cases = Cases::open(logs, &tables, projections).await?;
+    let mut reservations = Sum::default();
+    while let Some(case) = cases.next(report).await? {
+        cases.hold_tables(&case, report);
+        case.logs[1].iter().for_each(|told| reservations.add_reservation(told));
+    }
+    Ok(reservations)
+}

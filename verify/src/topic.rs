@@ -1,0 +1,180 @@
+//! A topic, read by its own reader: each partition by itself, from its first record to where it ended.
+//!
+//! Never: a consumer group joined, an offset committed, or a record after the end that was asked for before the log was
+//! read. Read next: `travel.rs`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use events::{Context, TOPIC_PARTITIONS};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::Deserialize;
+
+use crate::Error;
+use crate::engines::Engines;
+
+/// What a partition holds ready. There are twelve of them in each of the topics that are read at a time.
+const READ_AHEAD_RECORDS: &str = "2000";
+const READ_AHEAD_KIB: &str = "2048";
+/// A broker that gives nothing for so long is not there.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(200);
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// A topic of a context, and where each of its partitions began and ended when it was opened.
+pub struct Topic {
+    pub name: String,
+    consumer: Arc<BaseConsumer>,
+    pub bounds: Vec<Bounds>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    pub begin: i64,
+    pub end: i64,
+}
+
+/// A record, and the position that consumers read in it.
+#[derive(Debug)]
+pub struct Record {
+    pub offset: i64,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    /// None: not an event.
+    pub position: Option<i64>,
+}
+
+/// What a consumer looks at before it looks inside.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "a record without any of these is none")]
+struct Envelope {
+    specversion: String,
+    id: uuid::Uuid,
+    source: String,
+    #[serde(rename = "type")]
+    event_type: String,
+    subject: String,
+    time: chrono::DateTime<chrono::Utc>,
+    position: i64,
+    version: i32,
+    correlationid: uuid::Uuid,
+    actor: String,
+    data: serde::de::IgnoredAny,
+}
+
+impl Topic {
+    /// Asks for the ends; blocks. Whatever is appended later is not read.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`].
+    pub fn open(engines: &Engines, context: Context) -> Result<Self, Error> {
+        let name = engines.topic(context);
+        let failed = |cause| Error::kafka(&name, cause);
+        let group = format!("{}verify", engines.topic_prefix);
+        let client = engines.client(&[
+            ("group.id", &group), // librdkafka wants one for assign; nothing joins or commits
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            ("auto.offset.reset", "error"),
+            ("allow.auto.create.topics", "false"),
+            ("check.crcs", "true"),
+            ("queued.min.messages", READ_AHEAD_RECORDS),
+            ("queued.max.messages.kbytes", READ_AHEAD_KIB),
+            ("fetch.wait.max.ms", "50"),
+        ]);
+        let consumer: Arc<BaseConsumer> = Arc::new(client.create().map_err(failed)?);
+        let mut bounds = Vec::new();
+        for partition in 0..TOPIC_PARTITIONS {
+            let (begin, end) = consumer.fetch_watermarks(&name, partition, ANSWER_MAX).map_err(failed)?;
+            bounds.push(Bounds { begin, end });
+        }
+        Ok(Self { name, consumer, bounds })
+    }
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`].
+    pub fn partitions(&self) -> Result<Vec<Partition>, Error> {
+        let failed = |cause| Error::kafka(&self.name, cause);
+        let mut assignment = TopicPartitionList::new();
+        for (partition, bounds) in (0..).zip(&self.bounds) {
+            let begin = Offset::Offset(bounds.begin);
+            assignment.add_partition_offset(&self.name, partition, begin).map_err(failed)?;
+        }
+        let queues = (0..TOPIC_PARTITIONS).map(|partition| {
+            let queue = self.consumer.split_partition_queue(&self.name, partition);
+            queue.ok_or_else(|| failed(KafkaError::Canceled))
+        });
+        let queues = queues.collect::<Result<Vec<_>, Error>>()?;
+        self.consumer.assign(&assignment).map_err(failed)?;
+        let partition = |(queue, bounds): (_, &Bounds)| Partition {
+            topic: self.name.clone(),
+            consumer: Arc::clone(&self.consumer),
+            queue,
+            next: bounds.begin,
+            end: bounds.end,
+        };
+        Ok(queues.into_iter().zip(&self.bounds).map(partition).collect())
+    }
+}
+
+/// One partition's records.
+pub struct Partition {
+    topic: String,
+    consumer: Arc<BaseConsumer>,
+    queue: PartitionQueue<DefaultConsumerContext>,
+    next: i64,
+    end: i64,
+}
+
+impl Partition {
+    /// The next record; none at the end. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`].
+    pub fn read(&mut self) -> Result<Option<Record>, Error> {
+        let asked = Instant::now();
+        while self.next < self.end {
+            match self.queue.poll(POLL) {
+                Some(Ok(message)) => {
+                    if message.offset() >= self.end {
+                        self.next = self.end;
+                        return Ok(None);
+                    }
+                    self.next = message.offset() + 1;
+                    let value = message.payload().unwrap_or_default().to_vec();
+                    return Ok(Some(Record {
+                        offset: message.offset(),
+                        key: message.key().unwrap_or_default().to_vec(),
+                        position: position(&value),
+                        value,
+                    }));
+                }
+                // What lies between the last record and the end is nobody's record.
+                Some(Err(KafkaError::PartitionEOF(_))) => self.next = self.end,
+                Some(Err(cause)) if asked.elapsed() > SILENCE_MAX => {
+                    return Err(Error::kafka(&self.topic, cause));
+                }
+                None if asked.elapsed() > SILENCE_MAX => {
+                    return Err(Error::Silent { topic: self.topic.clone(), offset: self.next });
+                }
+                // librdkafka goes on by itself.
+                Some(Err(_)) | None => {}
+            }
+            // Nothing comes here but the client's own errors, which it also repairs.
+            let _ = self.consumer.poll(Duration::ZERO);
+        }
+        Ok(None)
+    }
+}
+
+fn position(value: &[u8]) -> Option<i64> {
+    let envelope: Envelope = serde_json::from_slice(value).ok()?;
+    (envelope.position >= 1 && envelope.version >= 1).then_some(envelope.position)
+}

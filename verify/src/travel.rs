@@ -1,0 +1,179 @@
+//! The logs by position, beside what the topics hold: nothing lost, nothing swapped, every byte right.
+//!
+//! The first occurrences in a partition come in the order of the log, so one pass over the log and twelve partitions,
+//! each looked at where it stands, compares everything. What stands at or before a position that was met in the
+//! partition is a repetition, and is held against the log by itself.
+//!
+//! The order of reading decides on a running system: the relay's cursor and the checkpoints first, then where the
+//! topics end, then the logs. So what the cursor counts is in the topics, and what the topics hold is in the logs.
+//! Never: a map of events. Read next: `holding.rs` (one partition).
+
+use events::{Context, StreamId};
+use futures::{StreamExt, TryStreamExt, pin_mut};
+use tokio::sync::mpsc;
+
+use crate::Error;
+use crate::database::Snapshot;
+use crate::holding::{Holding, Repeated};
+use crate::log::{COLUMNS, Event};
+use crate::reach::Claim;
+use crate::report::{Offence, Property, Report};
+use crate::topic::Topic;
+
+/// Events handed over at a time, and so many of these on the way.
+const CHUNK_EVENTS: usize = 256;
+const CHUNKS: usize = 8;
+/// Repeated records held against the log at a time.
+const REPEATED_MAX: usize = 256;
+
+/// What to compare.
+pub struct Journey {
+    pub context: Context,
+    pub topic: Topic,
+    /// What the relay had counted before the topic's ends were asked for.
+    pub cursor: i64,
+    /// The checkpoints of all consumers on this topic, read before its ends were asked for.
+    pub claims: Vec<Claim>,
+}
+
+impl Journey {
+    /// # Errors
+    /// [`Error`] when it could not be compared.
+    pub async fn compare(self, log: &Snapshot, beside: &Snapshot) -> Result<Report, Error> {
+        let (to_compare, chunks) = mpsc::channel(CHUNKS);
+        let (to_look_up, repeated) = mpsc::channel(CHUNKS);
+        let context = self.context;
+        let comparing = tokio::task::spawn_blocking(move || Comparing::new(self, to_look_up)?.run(chunks));
+        let (read, looked_up) =
+            tokio::join!(feed(log, context, to_compare), look_up(beside, context, repeated));
+        let compared = comparing.await.map_err(|panic| Error::Broken { cause: panic.to_string() })?;
+        // What stopped the comparison also stopped the others: it is told first.
+        let mut report = compared?;
+        read?;
+        report.add(looked_up?);
+        Ok(report)
+    }
+}
+
+async fn feed(log: &Snapshot, context: Context, to_compare: mpsc::Sender<Vec<Event>>) -> Result<(), Error> {
+    let sql = format!("SELECT {COLUMNS} FROM {context}.events ORDER BY position");
+    let rows = log.stream(&sql).await?.map_ok(|row| Event::read(&row)).try_chunks(CHUNK_EVENTS);
+    pin_mut!(rows);
+    while let Some(chunk) = rows.next().await {
+        let chunk = chunk.map_err(|cause| Error::database(context.name(), cause.1))?;
+        if to_compare.send(chunk).await.is_err() {
+            break; // the comparison stopped, and says why
+        }
+    }
+    Ok(())
+}
+
+/// Holds repeated records against the log.
+async fn look_up(
+    log: &Snapshot,
+    context: Context,
+    mut repeated: mpsc::Receiver<(String, Repeated)>,
+) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let mut batch = Vec::new();
+    while repeated.recv_many(&mut batch, REPEATED_MAX).await > 0 {
+        let positions: Vec<i64> = batch.iter().map(|(_, repeated)| repeated.position).collect();
+        let sql = format!("SELECT {COLUMNS} FROM {context}.events WHERE position = ANY($1)");
+        let rows = log.query(&sql, &[&positions]).await?;
+        let events: Vec<Event> = rows.iter().map(Event::read).collect();
+        for (topic, record) in batch.drain(..) {
+            let event = events.iter().find(|event| event.position == record.position);
+            if let Some(offence) = record.offence(context, event) {
+                report.line(Property::Topics).offend(offence.at("topic", topic));
+            }
+        }
+    }
+    Ok(report)
+}
+
+struct Comparing {
+    context: Context,
+    topic: String,
+    cursor: i64,
+    head: i64,
+    holdings: Vec<Holding>,
+    report: Report,
+}
+
+impl Comparing {
+    fn new(journey: Journey, to_look_up: mpsc::Sender<(String, Repeated)>) -> Result<Self, Error> {
+        let Journey { context, topic, cursor, claims } = journey;
+        let (mut holdings, mut report) = (Vec::new(), Report::default());
+        for (number, partition) in (0..).zip(topic.partitions()?) {
+            let claims: Vec<Claim> =
+                claims.iter().filter(|claim| claim.partition == number).cloned().collect();
+            let bounds = topic.bounds[holdings.len()];
+            let to_look_up = to_look_up.clone();
+            holdings.push(Holding::new(context, &topic.name, number, bounds, partition, claims, to_look_up));
+        }
+        report.line(Property::Log).count("logs", 1);
+        report.line(Property::Topics).count("topics", 1);
+        Ok(Self { context, topic: topic.name, cursor, head: 0, holdings, report })
+    }
+
+    fn run(mut self, mut chunks: mpsc::Receiver<Vec<Event>>) -> Result<Report, Error> {
+        while let Some(chunk) = chunks.blocking_recv() {
+            for event in &chunk {
+                self.check_place(event);
+                self.check_record(event)?;
+            }
+        }
+        if self.cursor > self.head {
+            let offence = Offence::new("the relay's cursor is beyond the log").in_context(self.context);
+            self.report
+                .line(Property::Topics)
+                .offend(offence.given(self.cursor).wanted(format!("at most {}", self.head)));
+        }
+        for mut holding in self.holdings {
+            holding.finish(self.head, &mut self.report)?;
+        }
+        Ok(self.report)
+    }
+
+    fn check_place(&mut self, event: &Event) {
+        let line = self.report.line(Property::Log);
+        line.count("events", 1);
+        let wanted = self.head + 1;
+        if event.position != wanted {
+            let offence = Offence::new("positions have a gap: this event does not follow the one before");
+            line.offend(event.accuse(self.context, offence).given(event.position).wanted(wanted));
+        }
+        self.head = event.position;
+        let stream = StreamId::from(event.stream.clone());
+        if stream.context() != Some(self.context) {
+            let offence = Offence::new("a stream that is not of this context");
+            line.offend(event.accuse(self.context, offence));
+        }
+    }
+
+    fn check_record(&mut self, event: &Event) -> Result<(), Error> {
+        let holding = &mut self.holdings[event.partition() as usize];
+        let is_counted = event.position <= self.cursor;
+        if holding.meet(event, &mut self.report)? {
+            return Ok(());
+        }
+        let line = self.report.line(Property::Topics);
+        match holding.head() {
+            // Nothing of the log after it is in the partition, so it may still be on its way.
+            None if !is_counted => line.count("not published yet", 1),
+            next => {
+                let what = match next {
+                    None => "the event is missing in the topic: the relay counted it as published",
+                    Some(_) => "the event is missing in the topic: a later one of its partition is there",
+                };
+                let offence = event.accuse(self.context, Offence::new(what)).at("topic", &self.topic);
+                let offence = offence.at("partition", event.partition());
+                line.offend(match next {
+                    None => offence,
+                    Some(next) => offence.at("before offset", next.offset),
+                });
+            }
+        }
+        Ok(())
+    }
+}
