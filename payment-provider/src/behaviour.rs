@@ -10,6 +10,7 @@ use crate::value::{Bounded, DeclineCode};
 
 pub type DelayMs = Bounded<60_000>;
 pub type Percent = Bounded<100>;
+pub type Copies = Bounded<10>;
 
 /// As flags of the process: what is done while nobody has said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
@@ -41,7 +42,24 @@ pub struct Behaviour {
     /// How many of 100 payments that would be approved are declined, by a hash of the payment id
     #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_RATE_PERCENT", default_value_t)]
     pub decline_rate_percent: Percent,
+
+    /// How many times each webhook is sent
+    #[arg(long, env = "PAYMENT_PROVIDER_WEBHOOK_COPIES", default_value_t = WEBHOOK_COPIES_DEFAULT)]
+    pub webhook_copies: Copies,
+
+    /// How late webhooks are, in milliseconds
+    #[arg(long, env = "PAYMENT_PROVIDER_WEBHOOK_DELAY_MS", default_value_t)]
+    pub webhook_delay_ms: DelayMs,
+
+    /// Send every other webhook of a payment after the one that follows it
+    #[arg(
+        long, env = "PAYMENT_PROVIDER_WEBHOOK_DISORDER", action = clap::ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true"
+    )]
+    pub webhook_disorder: bool,
 }
+
+pub const WEBHOOK_COPIES_DEFAULT: Copies = Copies::new(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -95,6 +113,9 @@ impl Default for Behaviour {
             fault: Fault::default(),
             capture_at_once: false,
             decline_rate_percent: Percent::default(),
+            webhook_copies: WEBHOOK_COPIES_DEFAULT,
+            webhook_delay_ms: DelayMs::default(),
+            webhook_disorder: false,
         }
     }
 }

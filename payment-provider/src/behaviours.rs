@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::behaviour::{Behaviour, DelayMs, Fault, Outcome, Percent};
+use crate::behaviour::{Behaviour, Copies, DelayMs, Fault, Outcome, Percent, WEBHOOK_COPIES_DEFAULT};
 use crate::value::{Customer, DeclineCode};
 
 #[derive(Clone)]
@@ -49,6 +49,11 @@ struct RuleFields {
     capture_at_once: bool,
     #[serde(default)]
     decline_rate_percent: Percent,
+    webhook_copies: Option<Copies>,
+    #[serde(default)]
+    webhook_delay_ms: DelayMs,
+    #[serde(default)]
+    webhook_disorder: bool,
 }
 
 impl From<RuleFields> for Rule {
@@ -60,6 +65,9 @@ impl From<RuleFields> for Rule {
             fault: fields.fault,
             capture_at_once: fields.capture_at_once,
             decline_rate_percent: fields.decline_rate_percent,
+            webhook_copies: fields.webhook_copies.unwrap_or(WEBHOOK_COPIES_DEFAULT),
+            webhook_delay_ms: fields.webhook_delay_ms,
+            webhook_disorder: fields.webhook_disorder,
         };
         Self { customer_id: fields.customer_id, behaviour }
     }
@@ -73,7 +81,8 @@ const OF_PAYMENT: &str = "SELECT * FROM behaviours
 const ALL: &str = "SELECT * FROM behaviours ORDER BY customer_id NULLS FIRST";
 const ADD: &str =
     "INSERT INTO behaviours (customer_id, outcome, decline_code, delay_ms, fault, capture_at_once,
-     decline_rate_percent) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+     decline_rate_percent, webhook_copies, webhook_delay_ms, webhook_disorder)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 impl Behaviours {
     pub fn new(pool: Pool, configured: Behaviour) -> Self {
@@ -122,8 +131,12 @@ impl Behaviours {
         let add = transaction.prepare(ADD).await?;
         let rules = told.rules.iter().map(|rule| (Some(rule.customer_id.as_str()), &rule.behaviour));
         for (customer, behaviour) in rules.chain([(None, &told.default)]) {
-            let delay_ms = i32::try_from(behaviour.delay_ms.get()).expect("a delay is bounded");
-            let rate = i32::try_from(behaviour.decline_rate_percent.get()).expect("a percentage is bounded");
+            let number =
+                |bounded: u32| i32::try_from(bounded).expect("every number of a behaviour is bounded");
+            let delay_ms = number(behaviour.delay_ms.get());
+            let rate = number(behaviour.decline_rate_percent.get());
+            let webhook_copies = number(behaviour.webhook_copies.get());
+            let webhook_delay_ms = number(behaviour.webhook_delay_ms.get());
             let (outcome, fault) = (outcome_name(behaviour.outcome), fault_name(behaviour.fault));
             let decline_code = behaviour.decline_code.as_str();
             transaction
@@ -137,6 +150,9 @@ impl Behaviours {
                         &fault,
                         &behaviour.capture_at_once,
                         &rate,
+                        &webhook_copies,
+                        &webhook_delay_ms,
+                        &behaviour.webhook_disorder,
                     ],
                 )
                 .await?;
@@ -163,6 +179,9 @@ fn behaviour(row: &Row) -> Behaviour {
             .expect(stored),
         capture_at_once: row.get("capture_at_once"),
         decline_rate_percent: number("decline_rate_percent").try_into().expect(stored),
+        webhook_copies: number("webhook_copies").try_into().expect(stored),
+        webhook_delay_ms: number("webhook_delay_ms").try_into().expect(stored),
+        webhook_disorder: row.get("webhook_disorder"),
     }
 }
 

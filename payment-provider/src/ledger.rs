@@ -11,10 +11,13 @@ use uuid::Uuid;
 
 use crate::behaviour::Decision;
 use crate::payment::{Payment, PaymentState, Request};
+use crate::webhooks::Announcer;
 
 #[derive(Clone)]
 pub struct Ledger {
     pool: Pool,
+    /// What is told of each entry; nothing where nobody listens.
+    announcer: Option<Announcer>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +66,8 @@ const TOTALS: &str = "SELECT currency, kind, count(*) AS entries, sum(amount_min
 const PAGE: &str = "SELECT * FROM payments WHERE payment_id > $1 ORDER BY payment_id LIMIT $2";
 
 impl Ledger {
-    pub fn new(pool: Pool) -> Self {
-        Self { pool }
+    pub fn new(pool: Pool, announcer: Option<Announcer>) -> Self {
+        Self { pool, announcer }
     }
 
     /// Carries out the decision once; a repeat gets the payment as it stands now.
@@ -74,12 +77,12 @@ impl Ledger {
     pub async fn authorise(&self, request: &Request, decision: &Decision) -> Result<Payment, LedgerError> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await.map_err(PoolError::from)?;
-        let payment = match insert(&transaction, request, decision).await? {
+        let payment = match self.insert(&transaction, request, decision).await? {
             Some(inserted) => inserted,
             None => {
                 let stored = lock(&transaction, request.payment_id).await?;
                 if stored.customer_id.is_none() {
-                    decline_voided(&transaction, request).await?
+                    self.decline_voided(&transaction, request).await?
                 } else if stored.is_for(request) {
                     stored
                 } else {
@@ -122,7 +125,7 @@ impl Ledger {
                 let stored = lock(&transaction, payment_id).await?;
                 match stored.state {
                     PaymentState::Authorised => {
-                        advance(&transaction, payment_id, PaymentState::Voided).await?
+                        self.advance(&transaction, payment_id, PaymentState::Voided).await?
                     }
                     PaymentState::Voided | PaymentState::Declined | PaymentState::Refunded => stored,
                     PaymentState::Captured => {
@@ -193,85 +196,102 @@ impl Ledger {
         if stored.state != from {
             return Err(LedgerError::WrongState { payment: stored, step, asks: from });
         }
-        let moved = advance(&transaction, payment_id, to).await?;
+        let moved = self.advance(&transaction, payment_id, to).await?;
         transaction.commit().await.map_err(PoolError::from)?;
         Ok(moved)
     }
 }
 
-async fn insert(
-    transaction: &Transaction<'_>,
-    request: &Request,
-    decision: &Decision,
-) -> Result<Option<Payment>, PoolError> {
-    let (state, decline_code, entries) = match decision {
-        Decision::Hold => (PaymentState::Authorised, None, vec![PaymentState::Authorised]),
-        Decision::Capture => {
-            (PaymentState::Captured, None, vec![PaymentState::Authorised, PaymentState::Captured])
+/// The steps within a transaction.
+impl Ledger {
+    async fn insert(
+        &self,
+        transaction: &Transaction<'_>,
+        request: &Request,
+        decision: &Decision,
+    ) -> Result<Option<Payment>, PoolError> {
+        let (state, decline_code, entries) = match decision {
+            Decision::Hold => (PaymentState::Authorised, None, vec![PaymentState::Authorised]),
+            Decision::Capture => {
+                (PaymentState::Captured, None, vec![PaymentState::Authorised, PaymentState::Captured])
+            }
+            Decision::Decline(code) => {
+                (PaymentState::Declined, Some(code.as_str()), vec![PaymentState::Declined])
+            }
+        };
+        let statement = transaction.prepare_cached(INSERT).await?;
+        let (customer, currency) = (request.customer.as_str(), request.currency.as_str());
+        let reference = request.reference();
+        let row = transaction
+            .query_opt(
+                &statement,
+                &[
+                    &request.payment_id,
+                    &state.name(),
+                    &customer,
+                    &request.amount.minor(),
+                    &currency,
+                    &reference,
+                    &decline_code,
+                ],
+            )
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        for entry in entries {
+            self.enter(transaction, request.payment_id, entry).await?;
         }
-        Decision::Decline(code) => {
-            (PaymentState::Declined, Some(code.as_str()), vec![PaymentState::Declined])
-        }
-    };
-    let statement = transaction.prepare_cached(INSERT).await?;
-    let (customer, currency) = (request.customer.as_str(), request.currency.as_str());
-    let reference = request.reference();
-    let row = transaction
-        .query_opt(
-            &statement,
-            &[
-                &request.payment_id,
-                &state.name(),
-                &customer,
-                &request.amount.minor(),
-                &currency,
-                &reference,
-                &decline_code,
-            ],
-        )
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    for entry in entries {
-        enter(transaction, request.payment_id, entry).await?;
+        Ok(Some(Payment::from(&row)))
     }
-    Ok(Some(Payment::from(&row)))
-}
 
-async fn decline_voided(transaction: &Transaction<'_>, request: &Request) -> Result<Payment, PoolError> {
-    let statement = transaction.prepare_cached(DECLINE_VOIDED).await?;
-    let (customer, currency) = (request.customer.as_str(), request.currency.as_str());
-    let reference = request.reference();
-    let row = transaction
-        .query_one(
-            &statement,
-            &[&request.payment_id, &customer, &request.amount.minor(), &currency, &reference],
-        )
-        .await?;
-    enter(transaction, request.payment_id, PaymentState::Declined).await?;
-    Ok(Payment::from(&row))
+    async fn decline_voided(
+        &self,
+        transaction: &Transaction<'_>,
+        request: &Request,
+    ) -> Result<Payment, PoolError> {
+        let statement = transaction.prepare_cached(DECLINE_VOIDED).await?;
+        let (customer, currency) = (request.customer.as_str(), request.currency.as_str());
+        let reference = request.reference();
+        let row = transaction
+            .query_one(
+                &statement,
+                &[&request.payment_id, &customer, &request.amount.minor(), &currency, &reference],
+            )
+            .await?;
+        self.enter(transaction, request.payment_id, PaymentState::Declined).await?;
+        Ok(Payment::from(&row))
+    }
+
+    /// Moves the payment and enters it in the books.
+    async fn advance(
+        &self,
+        transaction: &Transaction<'_>,
+        payment_id: Uuid,
+        to: PaymentState,
+    ) -> Result<Payment, PoolError> {
+        let statement = transaction.prepare_cached(MOVE).await?;
+        let row = transaction.query_one(&statement, &[&payment_id, &to.name()]).await?;
+        self.enter(transaction, payment_id, to).await?;
+        Ok(Payment::from(&row))
+    }
+
+    async fn enter(
+        &self,
+        transaction: &Transaction<'_>,
+        payment_id: Uuid,
+        kind: PaymentState,
+    ) -> Result<(), PoolError> {
+        let statement = transaction.prepare_cached(ENTER).await?;
+        transaction.execute(&statement, &[&payment_id, &kind.name()]).await?;
+        if let Some(announcer) = &self.announcer {
+            announcer.announce(transaction, payment_id, kind).await?;
+        }
+        metrics::counter!("payment_provider_ledger_entries_total", "kind" => kind.name()).increment(1);
+        Ok(())
+    }
 }
 
 async fn lock(transaction: &Transaction<'_>, payment_id: Uuid) -> Result<Payment, LedgerError> {
     let statement = transaction.prepare_cached(LOCK).await.map_err(PoolError::from)?;
     let row = transaction.query_opt(&statement, &[&payment_id]).await.map_err(PoolError::from)?;
     row.as_ref().map(Payment::from).ok_or(LedgerError::NotFound(payment_id))
-}
-
-/// Moves the payment and enters it in the books.
-async fn advance(
-    transaction: &Transaction<'_>,
-    payment_id: Uuid,
-    to: PaymentState,
-) -> Result<Payment, PoolError> {
-    let statement = transaction.prepare_cached(MOVE).await?;
-    let row = transaction.query_one(&statement, &[&payment_id, &to.name()]).await?;
-    enter(transaction, payment_id, to).await?;
-    Ok(Payment::from(&row))
-}
-
-async fn enter(transaction: &Transaction<'_>, payment_id: Uuid, kind: PaymentState) -> Result<(), PoolError> {
-    let statement = transaction.prepare_cached(ENTER).await?;
-    transaction.execute(&statement, &[&payment_id, &kind.name()]).await?;
-    metrics::counter!("payment_provider_ledger_entries_total", "kind" => kind.name()).increment(1);
-    Ok(())
 }

@@ -11,6 +11,7 @@ mod migrate;
 mod payment;
 mod routes;
 mod value;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -23,10 +24,12 @@ use tokio_util::sync::CancellationToken;
 pub use behaviour::{Behaviour, Fault, Outcome};
 pub use migrate::{MigrateError, migrate};
 pub use value::{Bounded, DeclineCode};
+pub use webhooks::Webhooks;
 
 use behaviours::Behaviours;
 use ledger::Ledger;
 use routes::Acquirer;
+use webhooks::{Announcer, Sender};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
@@ -58,6 +61,9 @@ pub struct Config {
     /// Until `PUT /v1/behaviour` says otherwise
     #[command(flatten)]
     pub behaviour: Behaviour,
+
+    #[command(flatten)]
+    pub webhooks: Webhooks,
 }
 
 pub type TimeOutMs = Bounded<600_000>;
@@ -76,6 +82,8 @@ pub enum Error {
     Postgres(#[from] PostgresError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("webhooks cannot be sent: {0}")]
+    Webhooks(#[from] reqwest::Error),
 }
 
 /// Serves until `shutdown`.
@@ -94,8 +102,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 
     let health = Health::new();
     let database = health.check("payment provider: database");
+    let sender = match (config.webhooks.url, config.webhooks.secret) {
+        (Some(url), Some(secret)) => Some(Sender::new(pool.clone(), url, secret)?),
+        _ => None,
+    };
+    let announcer = sender.is_some().then(|| Announcer::new(config.behaviour.clone()));
     let acquirer = Acquirer {
-        ledger: Ledger::new(pool.clone()),
+        ledger: Ledger::new(pool.clone(), announcer),
         behaviours: Behaviours::new(pool.clone(), config.behaviour),
         time_out: Duration::from_millis(config.time_out_ms.get().into()),
         shutdown: shutdown.clone(),
@@ -106,9 +119,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         ..Limits::default()
     };
     let router = routes::router(acquirer).merge(ops_router(health));
+    let tell = async {
+        if let Some(sender) = sender {
+            sender.run(shutdown.clone()).await;
+        }
+    };
     tokio::join!(
         runtime::http::serve(listener, router, limits, shutdown.clone()),
-        ping(pool, database, shutdown)
+        ping(pool, database, shutdown.clone()),
+        tell
     );
     Ok(())
 }

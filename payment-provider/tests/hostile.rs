@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use payment_provider::{Behaviour, Bounded, Config, migrate, run};
+use payment_provider::{Behaviour, Bounded, Config, Webhooks, migrate, run};
 use reqwest::{Method, RequestBuilder};
 use runtime::Secret;
 use runtime::postgres::{connect, prepare_owner};
@@ -35,6 +35,7 @@ impl Provider {
             database_connections_max: 4,
             time_out_ms: Bounded::new(50),
             behaviour: Behaviour::default(),
+            webhooks: Webhooks { url: None, secret: None },
         };
         let shutdown = CancellationToken::new();
         tokio::spawn(run(config, shutdown.clone()));

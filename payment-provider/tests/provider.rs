@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_provider::{Behaviour, Bounded, Config, migrate, run};
+use payment_provider::{Behaviour, Bounded, Config, Webhooks, migrate, run};
 use reqwest::Method;
 use runtime::Secret;
 use runtime::postgres::{connect, prepare_owner};
@@ -41,6 +41,7 @@ impl Provider {
             database_connections_max: 8,
             time_out_ms: Bounded::new(50),
             behaviour: Behaviour::default(),
+            webhooks: Webhooks { url: None, secret: None },
         };
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(run(config.clone(), shutdown.clone()));
@@ -381,7 +382,7 @@ async fn what_is_wrong_is_named_with_what_is_allowed() {
         (
             json!({"rules": [{"customer_id": "a", "colour": 1}]}),
             "rules[0].colour",
-            "one of `customer_id`, `outcome`, `decline_code`, `delay_ms`, `fault`, `capture_at_once`, `decline_rate_percent`",
+            "one of `customer_id`, `outcome`, `decline_code`, `delay_ms`, `fault`, `capture_at_once`, `decline_rate_percent`, `webhook_copies`, `webhook_delay_ms`, `webhook_disorder`",
         ),
     ] {
         let (status, problem) = provider.ask(Method::PUT, "/v1/behaviour", Some(body)).await;

@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod problem;
 pub mod secret;
 pub mod shutdown;
+pub mod signature;
 pub mod telemetry;
 pub mod trace;
 

@@ -56,6 +56,14 @@ pub struct Config {
     #[arg(long, env = "PAYMENT_PROVIDER_CALLS_MAX", default_value_t = 32, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub payment_provider_calls_max: usize,
 
+    /// What the payment provider signs its webhooks with; without it none are taken.
+    #[arg(long, env = "PAYMENT_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub payment_webhook_secret: Option<Secret>,
+
+    /// How far a webhook's time may be off.
+    #[arg(long, env = "PAYMENT_WEBHOOK_TOLERANCE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub payment_webhook_tolerance_seconds: u64,
+
     /// A payment without an outcome for this long is given up: the stock is released and the order rejected.
     #[arg(long, env = "PAYMENT_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub payment_deadline_seconds: u32,
@@ -78,6 +86,10 @@ impl Config {
 
     pub(crate) fn payment_provider_timeout(&self) -> Duration {
         Duration::from_millis(self.payment_provider_timeout_ms)
+    }
+
+    pub(crate) fn payment_webhook_tolerance(&self) -> Duration {
+        Duration::from_secs(self.payment_webhook_tolerance_seconds)
     }
 
     pub(crate) fn payment_deadline(&self) -> TimeDelta {

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use anyhow::Context as _;
+use axum::Router;
 use clap::{Args, Command};
 use runtime::http::{Limits, bind, serve};
 use runtime::{Health, ops_router};
+use sagas::payments::WebhookDoor;
 use tokio_util::sync::CancellationToken;
 
 /// Values for a role's options, by the environment variables that name them.
@@ -79,10 +81,10 @@ pub struct RelayOptions {
     role: relay::Config,
 }
 
-/// The sagas have no door; this is where they say how they are.
+/// Where the sagas say how they are, and take the payment provider's webhooks.
 #[derive(Args, Clone, Debug)]
 pub struct SagasOptions {
-    /// Where /livez, /readyz and /metrics are: host:port
+    /// Where /livez, /readyz, /metrics and /v1/webhooks/payments are: host:port
     #[arg(long = "listen", env = "SAGAS_LISTEN", default_value = "127.0.0.1:8084")]
     listen: String,
     #[command(flatten)]
@@ -101,20 +103,22 @@ pub async fn command_side(config: command_side::Config, shutdown: CancellationTo
 pub async fn relay(options: RelayOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
     let role = relay::run(options.role, health.clone(), shutdown);
-    with_ops(&options.listen, health, role).await
+    with_ops(&options.listen, Router::new(), health, role).await
 }
 
 /// # Errors
 /// When the address is taken, or the role cannot go on.
 pub async fn sagas(options: SagasOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
+    let door = WebhookDoor::open(&options.role).await?.map(WebhookDoor::router).unwrap_or_default();
     let role = sagas::run(options.role, health.clone(), shutdown);
-    with_ops(&options.listen, health, role).await
+    with_ops(&options.listen, door, health, role).await
 }
 
 /// Answers for a role as long as it runs, its draining included.
 async fn with_ops<E>(
     listen: &str,
+    door: Router,
     health: Health,
     role: impl Future<Output = Result<(), E>>,
 ) -> anyhow::Result<()>
@@ -123,7 +127,7 @@ where
 {
     let listener = bind(listen, "--listen").await?;
     let ended = CancellationToken::new();
-    let ops = serve(listener, ops_router(health), Limits::default(), ended.clone());
+    let ops = serve(listener, door.merge(ops_router(health)), Limits::default(), ended.clone());
     let role = async {
         let outcome = role.await;
         ended.cancel();

@@ -28,7 +28,7 @@ use world::World;
 const ORDER: OrderId = OrderId(Uuid::from_u128(1));
 const EVERY_WISH: [Wish; 3] = [Wish::Cancel(ORDER), Wish::Dispatch(ORDER), Wish::Deliver(ORDER)];
 const EVERY_BEHAVIOUR: [Behaviour; 3] = [Behaviour::Approve, Behaviour::Decline, Behaviour::CaptureAtOnce];
-const NO_FAULTS: Faults = Faults { lost: 0, unavailable: 0, crashes: 0, rewinds: 0 };
+const NO_FAULTS: Faults = Faults { lost: 0, unavailable: 0, crashes: 0, rewinds: 0, hints: 0 };
 
 fn sku(number: u32) -> Sku {
     format!("SKU-{number}").parse().expect("a SKU")
@@ -142,6 +142,56 @@ fn a_cancellation_against_a_dispatch_leaves_one_end_in_every_interleaving() {
     }
 }
 
+/// The same again with everything that can go wrong between us and the provider, with a second cancellation, and with
+/// webhooks, true or not, at any moment. The laws hold after every move; here it is said what the ends are.
+#[test]
+fn a_cancellation_against_a_dispatch_leaves_one_end_whatever_goes_wrong_meanwhile() {
+    let mishaps = [
+        Faults { lost: 1, ..NO_FAULTS },
+        Faults { unavailable: 1, ..NO_FAULTS },
+        Faults { crashes: 1, ..NO_FAULTS },
+        Faults { rewinds: 1, ..NO_FAULTS },
+        Faults { hints: 2, ..NO_FAULTS },
+        Faults { lost: 1, hints: 1, ..NO_FAULTS },
+    ];
+    for behaviour in EVERY_BEHAVIOUR {
+        for faults in mishaps {
+            let explored = every_interleaving(one_order(behaviour, &EVERY_WISH, faults));
+            let expected = match behaviour {
+                Behaviour::Decline => BTreeSet::from(["cancelled", "rejected"]),
+                Behaviour::Approve | Behaviour::CaptureAtOnce => {
+                    BTreeSet::from(["cancelled", "delivered", "rejected"])
+                }
+            };
+            assert_eq!(ends_of(&explored), expected, "{behaviour:?} {faults:?}");
+            for end in &explored.ends {
+                money_and_stock_agree(end);
+            }
+        }
+        let twice = [Wish::Cancel(ORDER), Wish::Cancel(ORDER), Wish::Dispatch(ORDER), Wish::Deliver(ORDER)];
+        for end in every_interleaving(one_order(behaviour, &twice, NO_FAULTS)).ends {
+            money_and_stock_agree(&end);
+        }
+    }
+}
+
+#[track_caller]
+fn money_and_stock_agree(end: &World) {
+    let item = &end.stock[&sku(1)];
+    let (available, reserved, shipped, owed) = match end.status(ORDER).name() {
+        "delivered" => (1, 0, 1, 500),
+        "cancelled" | "rejected" => (2, 0, 0, 0),
+        other => panic!("{other} is no end\n{}", end.trail()),
+    };
+    assert_eq!(
+        (item.available(), item.reserved(), item.shipped()),
+        (available, reserved, shipped),
+        "{}",
+        end.trail()
+    );
+    assert_eq!(end.provider.owns(ORDER), owed, "{}", end.trail());
+}
+
 #[test]
 fn money_that_was_taken_at_once_goes_back_when_the_order_is_cancelled() {
     let explored = every_interleaving(one_order(Behaviour::CaptureAtOnce, &[Wish::Cancel(ORDER)], NO_FAULTS));
@@ -175,7 +225,7 @@ fn an_answer_that_is_lost_is_asked_for_and_never_charged_again_in_any_interleavi
 
 #[test]
 fn lost_answers_refused_calls_and_crashes_together_leave_one_end_in_every_interleaving() {
-    let faults = Faults { lost: 1, unavailable: 1, crashes: 1, rewinds: 0 };
+    let faults = Faults { lost: 1, unavailable: 1, crashes: 1, rewinds: 0, hints: 0 };
     for behaviour in EVERY_BEHAVIOUR {
         let explored = every_interleaving(one_order(behaviour, &[Wish::Cancel(ORDER)], faults));
         assert!(explored.states > 1_000, "{behaviour:?}: {} states", explored.states);
@@ -214,8 +264,10 @@ fn some_behaviour() -> impl Strategy<Value = Behaviour> {
 }
 
 prop_compose! {
-    fn some_faults()(lost in 0..4_u8, unavailable in 0..4_u8, crashes in 0..3_u8, rewinds in 0..6_u8) -> Faults {
-        Faults { lost, unavailable, crashes, rewinds }
+    fn some_faults()(
+        lost in 0..4_u8, unavailable in 0..4_u8, crashes in 0..3_u8, rewinds in 0..6_u8, hints in 0..6_u8,
+    ) -> Faults {
+        Faults { lost, unavailable, crashes, rewinds, hints }
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Faults {
     pub crashes: u8,
     /// A reader goes back to the start of a stream.
     pub rewinds: u8,
+    /// Webhooks, at any moment, about whatever payment there is.
+    pub hints: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +81,8 @@ pub enum Move {
     Vanish(usize),
     AskAgain(OrderId),
     Expire(OrderId),
+    /// A webhook about the payment, true or not.
+    Hint(OrderId),
     Grant(usize),
 }
 
@@ -105,6 +109,9 @@ impl World {
         };
         moves.extend(self.ask_again.iter().filter(|id| !asking(id)).map(|id| Move::AskAgain(*id)));
         moves.extend(self.expire.iter().map(|id| Move::Expire(*id)));
+        if self.faults.hints > 0 {
+            moves.extend(self.payments.keys().map(|id| Move::Hint(*id)));
+        }
         let granted = |(index, wish): (usize, &Wish)| self.allows(*wish).then_some(Move::Grant(index));
         moves.extend(self.wishes.iter().enumerate().filter_map(granted));
         moves
@@ -178,6 +185,12 @@ impl World {
                 }
             }
             Move::Expire(order_id) => self.expire(order_id),
+            Move::Hint(order_id) => {
+                self.faults.hints -= 1;
+                if self.payments[&order_id].next_provider_call().is_some() {
+                    self.ask_again.insert(order_id);
+                }
+            }
             Move::Grant(index) => {
                 let wish = self.wishes.remove(index);
                 self.grant(wish);

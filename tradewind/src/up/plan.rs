@@ -83,7 +83,12 @@ impl Plan {
         if json_logs {
             settings.insert("TRADEWIND_JSON_LOGS".to_owned(), "true".to_owned());
         }
+        // Anew for each run: both ends learn it here, and nobody else has to.
+        let secret: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+        settings.insert("PAYMENT_WEBHOOK_SECRET".to_owned(), secret);
         let mut plan = Self { ports, settings };
+        let webhooks = format!("{}/v1/webhooks/payments", plan.url(Role::Sagas));
+        plan.settings.insert("PAYMENT_PROVIDER_WEBHOOK_URL".to_owned(), webhooks);
         plan.settings.insert("PAYMENT_PROVIDER_URL".to_owned(), plan.url(Role::PaymentProvider));
         plan
     }

@@ -1,0 +1,234 @@
+//! The door for webhooks, on a real Postgres: a hint moves the time of asking and nothing else; what is not signed is
+//! nothing.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chrono::{TimeDelta, Utc};
+use clap::{Args, Command, FromArgMatches};
+use domain::payment::{PaymentState, ProviderAnswer};
+use domain::{Payment, PaymentCommand};
+use event_store::{EventStore, StoreOptions};
+use events::{Context, Metadata, Money, OrderId, StreamId};
+use runtime::http::{Limits, bind, serve};
+use runtime::signature::{SIGNATURE, sign};
+use runtime::{Secret, postgres};
+use sagas::payments::WebhookDoor;
+use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+const SECRET: &str = "between the two of us";
+const PATH: &str = "/v1/webhooks/payments";
+
+struct Door {
+    store: EventStore,
+    url: String,
+    http: reqwest::Client,
+    _stop: DropGuard,
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn config(words: &[&str]) -> sagas::Config {
+    let command = sagas::Config::augment_args(Command::new("sagas").no_binary_name(true));
+    let matches = command.try_get_matches_from(words).expect("good options");
+    sagas::Config::from_arg_matches(&matches).expect("good options")
+}
+
+fn webhook(order_id: OrderId, state: &str) -> String {
+    json!({
+        "event_id": Uuid::now_v7(), "payment_id": order_id, "idempotency_key": order_id, "state": state,
+        "happened_at": Utc::now(),
+    })
+    .to_string()
+}
+
+impl Door {
+    async fn open() -> Self {
+        let database_url = Secret::from(testkit::fresh_database("webhooks").await.url);
+        let mut admin = postgres::connect(&database_url).await.expect("the database is there");
+        postgres::prepare_owner(&admin, "payments", None).await.expect("the admin may make owners");
+        event_store::migrate(&mut admin, Context::Payments).await.expect("the migrations apply");
+        let options = ["--database-url", database_url.expose(), "--kafka-brokers", "none:9092"];
+        let config = config(&[&options[..], &["--payment-webhook-secret", SECRET]].concat());
+        let door =
+            WebhookDoor::open(&config).await.expect("the database is there").expect("there is a secret");
+        let listener = bind("127.0.0.1:0", "--listen").await.expect("a free port");
+        let url = format!("http://{}{PATH}", listener.local_addr().expect("a bound port"));
+        let stop = CancellationToken::new();
+        tokio::spawn(serve(listener, door.router(), Limits::default(), stop.clone()));
+        let pool = postgres::pool(&postgres::owner_url(&database_url, "payments"), 4).expect("a good url");
+        let store = EventStore::new(Context::Payments, pool, StoreOptions::default()).await.expect("a store");
+        Self { store, url, http: reqwest::Client::new(), _stop: stop.drop_guard() }
+    }
+
+    async fn give(&self, order_id: OrderId, command: PaymentCommand) {
+        let metadata = Metadata {
+            correlation_id: Uuid::from_u128(7),
+            causation_id: None,
+            actor: "test".into(),
+            traceparent: None,
+            idempotency_key: None,
+        };
+        let mut work = self.store.unit_of_work();
+        let decided = work.decide::<Payment>(&StreamId::payment(order_id), &command, &metadata).await;
+        decided.expect("a readable log").expect("the payment takes it");
+        work.commit().await.expect("appended");
+    }
+
+    /// A payment whose authorisation has not been answered.
+    async fn open_payment(&self) -> OrderId {
+        let order_id = OrderId(Uuid::now_v7());
+        let command = PaymentCommand::RequestPayment {
+            order_id,
+            customer_id: "ada".parse().expect("a customer"),
+            amount: Money::new(500, "GBP".parse().expect("a currency")).expect("an amount"),
+            expires_at: Utc::now() + TimeDelta::minutes(15),
+        };
+        self.give(order_id, command).await;
+        order_id
+    }
+
+    async fn post(&self, signature: Option<&str>, body: &str) -> (u16, Value) {
+        let mut request = self.http.post(&self.url).header("content-type", "application/json");
+        if let Some(signature) = signature {
+            request = request.header(SIGNATURE, signature);
+        }
+        let response = request.body(body.to_owned()).send().await.expect("an answer");
+        (response.status().as_u16(), response.json().await.expect("JSON"))
+    }
+
+    async fn post_signed(&self, body: &str) -> (u16, Value) {
+        self.post(Some(&sign(&Secret::from(SECRET), now(), body.as_bytes())), body).await
+    }
+
+    /// The deadlines that are due, with what is to be done.
+    async fn due(&self) -> Vec<(String, Value)> {
+        let due = self.store.due_deadlines(100).await.expect("the log can be read");
+        due.into_iter().map(|deadline| (deadline.id, deadline.command)).collect()
+    }
+
+    async fn state(&self, order_id: OrderId) -> (PaymentState, i32) {
+        let stream = StreamId::payment(order_id);
+        self.store.evict(std::slice::from_ref(&stream));
+        let payment = self.store.load::<Payment>(&stream).await.expect("the log can be read");
+        (payment.state.state(), payment.version)
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_has_the_provider_asked_now_and_believes_nothing() {
+    let door = Door::open().await;
+    let order_id = door.open_payment().await;
+    let before = door.state(order_id).await;
+    assert_eq!(door.due().await, []);
+    for lie in ["captured", "refunded", "declined", "no such state"] {
+        assert_eq!(door.post_signed(&webhook(order_id, lie)).await, (202, json!({"asking": true})));
+        assert_eq!(door.state(order_id).await, before, "{lie}");
+    }
+    let due = door.due().await;
+    assert_eq!(due.len(), 1, "however many webhooks, one question: {due:?}");
+    let (id, wake) = &due[0];
+    assert_eq!(id, &format!("provider:{order_id}"));
+    assert_eq!((&wake["do"], &wake["cause"]["actor"]), (&json!("ask_provider"), &json!("provider-webhook")));
+    assert_eq!(wake["cause"]["correlation_id"], json!(Uuid::from_u128(7)), "the story goes on");
+}
+
+#[tokio::test]
+async fn thirty_webhooks_at_once_are_one_question() {
+    let door = Door::open().await;
+    let order_id = door.open_payment().await;
+    let body = webhook(order_id, "authorised");
+    for (status, _) in futures::future::join_all((0..30).map(|_| door.post_signed(&body))).await {
+        assert_eq!(status, 202);
+    }
+    assert_eq!(door.due().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_signed_by_the_provider_now_is_401_and_changes_nothing() {
+    let door = Door::open().await;
+    let order_id = door.open_payment().await;
+    let body = webhook(order_id, "authorised");
+    let secret = Secret::from(SECRET);
+    let of_another_body = sign(&secret, now(), webhook(order_id, "captured").as_bytes());
+    let with_another_secret = sign(&Secret::from("guessed"), now(), body.as_bytes());
+    let recorded_long_ago = sign(&secret, now() - 3_600, body.as_bytes());
+    let of_the_future = sign(&secret, now() + 3_600, body.as_bytes());
+    let cases = [
+        (None, "not a signature"),
+        (Some(""), "not a signature"),
+        (Some("t=1,v1=00"), "not a signature"),
+        (Some(of_another_body.as_str()), "not that of this body"),
+        (Some(&with_another_secret), "not that of this body"),
+        (Some(&recorded_long_ago), "off"),
+        (Some(&of_the_future), "off"),
+    ];
+    for (signature, detail) in cases {
+        let (status, problem) = door.post(signature, &body).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (401, &json!("invalid_signature")),
+            "{signature:?}: {problem}"
+        );
+        let error = &problem["errors"][0];
+        assert_eq!(error["field"], "Webhook-Signature", "{problem}");
+        assert!(
+            error["detail"].as_str().is_some_and(|text| text.contains(detail)),
+            "{signature:?}: {problem}"
+        );
+        assert!(error["allowed"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+    }
+    assert_eq!(door.due().await, []);
+}
+
+#[tokio::test]
+async fn a_webhook_about_a_payment_that_nobody_asked_for_is_404() {
+    let door = Door::open().await;
+    let (status, problem) = door.post_signed(&webhook(OrderId(Uuid::now_v7()), "captured")).await;
+    assert_eq!((status, &problem["code"]), (404, &json!("payment_not_found")), "{problem}");
+    assert_eq!(door.due().await, []);
+}
+
+#[tokio::test]
+async fn a_webhook_that_comes_after_the_end_is_acknowledged_and_asks_nothing() {
+    let door = Door::open().await;
+    let order_id = door.open_payment().await;
+    let answer = ProviderAnswer::Declined { decline_code: "card_declined".into() };
+    door.give(order_id, PaymentCommand::RecordAnswer { order_id, answer }).await;
+    let before = door.state(order_id).await;
+    assert_eq!(before.0, PaymentState::Declined);
+    for state in ["authorised", "declined", "captured"] {
+        assert_eq!(door.post_signed(&webhook(order_id, state)).await, (200, json!({"asking": false})));
+    }
+    assert_eq!((door.state(order_id).await, door.due().await), (before, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_signed_webhook_that_cannot_be_read_is_refused_by_its_field() {
+    let door = Door::open().await;
+    for (body, code) in [
+        ("{", "malformed_json"),
+        ("{}", "invalid_body"),
+        (r#"{"event_id":"7","payment_id":"8"}"#, "invalid_body"),
+        (r#"{"event_id":"7","event_id":"7"}"#, "malformed_json"),
+    ] {
+        let (status, problem) = door.post_signed(body).await;
+        assert_eq!((status, &problem["code"]), (400, &json!(code)), "{body}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_secret_or_the_payments_there_is_no_door() {
+    let base = ["--database-url", "postgres://nobody@127.0.0.1:1/none", "--kafka-brokers", "none:9092"];
+    let elsewhere = ["--payment-webhook-secret", SECRET, "--context", "orders"];
+    for more in [&[][..], &elsewhere[..]] {
+        let config = config(&[&base[..], more].concat());
+        let opened = WebhookDoor::open(&config);
+        let opened =
+            tokio::time::timeout(Duration::from_secs(60), opened).await.expect("no database is asked");
+        assert!(opened.expect("no database is asked").is_none());
+    }
+}
