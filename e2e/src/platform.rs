@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::{PATIENCE, Shop};
+use crate::{PATIENCE, Shop, eventually};
 
 /// A platform with each role in its own process. It stops when it is dropped.
 pub struct Platform {
@@ -259,6 +259,41 @@ pub async fn signal(pid: u32, name: &str) -> bool {
         .await
         .expect("there is a kill command");
     told.success()
+}
+
+/// A command side beside those of the platform. It is killed when it is dropped.
+pub struct AnotherDoor {
+    pub url: String,
+    _process: Child,
+}
+
+impl Platform {
+    /// Starts one more command side on the platform's database.
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    pub async fn another_command_side(&self) -> AnotherDoor {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("a bound listener").to_string();
+        drop(free);
+        let process = Command::new(binary())
+            .args(["command-side", "--listen", &address])
+            .current_dir(&self.state_dir)
+            .envs(self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("TRADEWIND_BIN is the tradewind binary");
+        let url = format!("http://{address}");
+        eventually("another command side is ready", || async {
+            let answer = reqwest::get(format!("{url}/readyz")).await.map_err(|error| error.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
+        })
+        .await;
+        AnotherDoor { url, _process: process }
+    }
 }
 
 pub(crate) fn binary() -> PathBuf {

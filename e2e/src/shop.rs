@@ -56,6 +56,13 @@ impl Shop {
         Self { http: reqwest::Client::new(), command_url, query_url, provider_url }
     }
 
+    /// The same shop at another door.
+    #[must_use]
+    pub fn with_command_url(mut self, command_url: &str) -> Self {
+        command_url.clone_into(&mut self.command_url);
+        self
+    }
+
     async fn send(&self, method: Method, url: String, body: Option<Value>) -> Result<Answer, String> {
         let mut request = self.http.request(method, &url);
         if let Some(body) = body {
@@ -75,6 +82,18 @@ impl Shop {
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         let url = format!("{}{path}", self.command_url);
         self.send(Method::POST, url, Some(body)).await.expect("the command side answers")
+    }
+
+    /// POST under an `Idempotency-Key`.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn post_under_key(&self, key: &str, path: &str, body: Value) -> Answer {
+        let url = format!("{}{path}", self.command_url);
+        let request = self.http.post(&url).header("Idempotency-Key", key).json(&body);
+        let response = request.send().await.expect("the command side answers");
+        let status = response.status();
+        Answer { status, body: response.json().await.expect("an answer is JSON") }
     }
 
     /// POST that outlives the death of a role: repeats itself until somebody answers with anything but a 503.
@@ -204,6 +223,40 @@ impl Shop {
             if seen == wanted { Ok(()) } else { Err(body.to_string()) }
         })
         .await;
+    }
+
+    /// How many orders have this status.
+    pub async fn count_orders(&self, status: &str) -> usize {
+        let mut count = 0;
+        let first = format!("/v1/orders?status={status}&limit=500");
+        let mut path = first.clone();
+        loop {
+            let page = self.get(&path).await.accepted();
+            count += page["items"].as_array().map_or(0, Vec::len);
+            let Some(cursor) = page["next_cursor"].as_str() else { return count };
+            path = format!("{first}&cursor={cursor}");
+        }
+    }
+
+    /// Waits until the order waits for nothing but its dispatch.
+    pub async fn shipment_is_prepared(&self, order_id: Uuid) {
+        let path = format!("/v1/orders/{order_id}/process");
+        eventually(&format!("{path} to wait for the dispatch"), || async {
+            let process = self.try_get(&path).await?.body;
+            if process["waiting_for"]["step"] == "dispatch" { Ok(()) } else { Err(process.to_string()) }
+        })
+        .await;
+    }
+
+    /// What is at a URL, whatever it is.
+    pub async fn text_at(&self, url: &str) -> String {
+        self.http.get(url).send().await.expect("an answer").text().await.expect("text")
+    }
+
+    /// The payment provider's own sums.
+    pub async fn provider_books(&self) -> Value {
+        let url = format!("{}/v1/ledger", self.provider_url);
+        self.send(Method::GET, url, None).await.expect("the provider answers").accepted()
     }
 
     /// Sets how the payment provider treats one customer; everybody else is approved.

@@ -8,7 +8,8 @@ use std::fs;
 use std::path::Path;
 
 use events::{CodecError, Context, Event};
-use serde_json::Value;
+use proptest::prelude::*;
+use serde_json::{Value, json};
 
 #[test]
 fn every_version_of_every_event_has_a_fixture() {
@@ -100,6 +101,71 @@ fn history_that_breaks_a_values_limit_does_not_decode() {
         error.to_string(),
         "the payload of StockReserved v1 does not parse: must be 1 to 1000000000, is 0 at line 1 column 76"
     );
+}
+
+/// What an enemy, or a bug, puts in the place of a value.
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+        prop::sample::select(vec!["", "\0", "GBP", "1970-01-01T00:00:00Z", "+262143-12-31T23:59:59Z"])
+            .prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([[[[{}]]]])),
+        any::<String>().prop_map(|text| json!({ "code": text })),
+    ]
+}
+
+/// The places in a tree, as JSON pointers.
+fn places(tree: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match tree {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| places(field, &format!("{at}/{name}"), found))
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), found));
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// An event that is changed anywhere is refused, or is an event: then it is written as it is read.
+    #[test]
+    fn whatever_decodes_is_encoded_to_what_decodes_to_the_same(
+        which in any::<prop::sample::Index>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any_value()), 0..4),
+    ) {
+        let fixtures = fixtures();
+        let fixture = &fixtures[which.index(fixtures.len())];
+        let mut tree = parse(&fixture.json);
+        for (place, value) in changes {
+            let mut found = Vec::new();
+            places(&tree, "", &mut found);
+            *tree.pointer_mut(&found[place.index(found.len())]).expect("the place was found") = value;
+        }
+        if let Ok(event) = Event::decode(fixture.context, &fixture.event_type, fixture.version, &tree.to_string()) {
+            let again = Event::decode(event.context(), event.event_type(), event.schema_version(), event.payload().get());
+            prop_assert_eq!(again.expect("what we write, we read"), event);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_decoder_panic(which in any::<prop::sample::Index>(), version in any::<u16>(), text in any::<String>()) {
+        let catalogue = Event::catalogue();
+        let (context, name, current) = catalogue[which.index(catalogue.len())];
+        prop_assert!(Event::decode(context, name, current, &text).is_err() || serde_json::from_str::<Value>(&text).is_ok());
+        let unknown = Event::decode(context, &text, version, "{}");
+        prop_assert!(unknown.is_err(), "no event is called {:?}", text);
+    }
 }
 
 struct Fixture {

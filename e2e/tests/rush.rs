@@ -1,0 +1,130 @@
+//! Everybody at once: thousands for a few pieces, many under one key, a cancellation against a dispatch.
+
+use std::collections::HashMap;
+
+use e2e::{Platform, Shop, eventually, line};
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const BUYERS: usize = 5_000;
+const PIECES: i64 = 100;
+/// Requests under way at a time, over both doors: fewer than the doors admit, so that none is told to come again.
+const AT_ONCE: usize = 600;
+
+#[tokio::test]
+async fn five_thousand_buyers_of_a_hundred_pieces_over_two_command_sides_buy_a_hundred() {
+    let platform = Platform::start("rush", &[]).await;
+    let second = platform.another_command_side().await;
+    let doors = [platform.shop(), platform.shop().with_command_url(&second.url)];
+    doors[0].receives_stock("GOLD", PIECES).await;
+    let buying = (0..BUYERS).map(|n| {
+        let shop = &doors[n % doors.len()];
+        async move { shop.places_order("kim", &[line("GOLD", 1, 700)]).await }
+    });
+    let orders: Vec<Uuid> = stream::iter(buying).buffer_unordered(AT_ONCE).collect().await;
+    assert_eq!(orders.len(), BUYERS);
+
+    let shop = &doors[0];
+    eventually("every order has an outcome", || async {
+        let placed = shop.count_orders("placed").await;
+        let rejected = shop.count_orders("rejected").await;
+        let confirmed = shop.count_orders("confirmed").await;
+        let counts = format!("{placed} placed, {confirmed} confirmed, {rejected} rejected");
+        if placed == 0 && confirmed + rejected == BUYERS { Ok(()) } else { Err(counts) }
+    })
+    .await;
+    assert_eq!(shop.count_orders("confirmed").await, PIECES as usize, "as many as there were pieces");
+    shop.sees_stock("GOLD", PIECES, 0, PIECES, 0).await;
+    let books = shop.provider_books().await;
+    assert_eq!(books["counts"], json!({"authorised": PIECES}), "money is held for each piece, once");
+    assert_eq!(books["currencies"]["GBP"]["held_minor"], PIECES * 700);
+}
+
+#[tokio::test]
+async fn fifty_requests_under_one_key_over_two_command_sides_are_one_order_and_one_charge() {
+    let platform = Platform::start("onekey", &[]).await;
+    let second = platform.another_command_side().await;
+    let doors = [platform.shop(), platform.shop().with_command_url(&second.url)];
+    doors[0].receives_stock("GOLD", 50).await;
+    let mut order = Shop::order(Uuid::nil(), "kim", &[line("GOLD", 1, 700)]);
+    order.as_object_mut().expect("an object").remove("order_id");
+    let posting =
+        (0..50).map(|n| doors[n % doors.len()].post_under_key("basket-7", "/v1/orders", order.clone()));
+    let answers: Vec<Value> = join_all(posting).await.into_iter().map(|answer| answer.accepted()).collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+
+    let order_id: Uuid = answers[0]["order_id"].as_str().and_then(|id| id.parse().ok()).expect("an order id");
+    let shop = &doors[0];
+    assert_eq!(shop.waits_for_outcome(order_id).await["status"], "confirmed");
+    shop.sees_stock("GOLD", 50, 49, 1, 0).await;
+    assert_eq!(shop.count_orders("confirmed").await, 1);
+    assert_eq!(shop.provider_books().await["counts"], json!({"authorised": 1}));
+}
+
+#[tokio::test]
+async fn a_cancellation_and_a_dispatch_at_once_leave_one_end_and_books_that_agree() {
+    const ORDERS: usize = 30;
+    let platform = Platform::start("against", &[]).await;
+    let shop = platform.shop();
+    shop.receives_stock("GOLD", ORDERS as i64).await;
+    let lines = [line("GOLD", 1, 700)];
+    let orders = join_all((0..ORDERS).map(|_| shop.places_order("kim", &lines))).await;
+    for id in &orders {
+        assert_eq!(shop.waits_for_outcome(*id).await["status"], "confirmed");
+        shop.shipment_is_prepared(*id).await;
+    }
+    join_all(orders.iter().map(|id| async { tokio::join!(shop.cancels(*id), shop.dispatches(*id)) })).await;
+
+    let mut ends = HashMap::<String, i64>::new();
+    for id in &orders {
+        let end = eventually("shipped or cancelled", || async {
+            let order = shop.get(&format!("/v1/orders/{id}")).await.body;
+            let status = order["status"].as_str().unwrap_or("?").to_owned();
+            if ["shipped", "cancelled"].contains(&status.as_str()) {
+                Ok(status)
+            } else {
+                Err(order.to_string())
+            }
+        })
+        .await;
+        let money = if end == "shipped" { "captured" } else { "voided" };
+        shop.sees_payment(*id, money).await;
+        assert_eq!(shop.provider_payment(*id).await.body["state"], money);
+        *ends.entry(end).or_default() += 1;
+    }
+    let shipped = ends.get("shipped").copied().unwrap_or_default();
+    let cancelled = ends.get("cancelled").copied().unwrap_or_default();
+    assert_eq!(shipped + cancelled, ORDERS as i64);
+    shop.sees_stock("GOLD", ORDERS as i64, cancelled, 0, shipped).await;
+}
+
+#[tokio::test]
+async fn webhooks_in_triplicate_late_and_out_of_order_change_nothing() {
+    let platform = Platform::start("webhooks", &[]).await;
+    let shop = platform.shop();
+    shop.receives_stock("GOLD", 20).await;
+    let noisy = json!({"webhook_copies": 3, "webhook_delay_ms": 50, "webhook_disorder": true});
+    let mut lossy = noisy.clone();
+    lossy["fault"] = json!("time_out_after_acceptance");
+    shop.provider_treats("kim", noisy).await;
+    shop.provider_treats("tim", lossy).await;
+    let lines = [line("GOLD", 1, 700)];
+    let placing = (0..20).map(|n| shop.places_order(if n % 2 == 0 { "kim" } else { "tim" }, &lines));
+    let orders = join_all(placing).await;
+    for id in &orders {
+        assert_eq!(shop.waits_for_outcome(*id).await["status"], "confirmed");
+        shop.dispatches(*id).await.accepted();
+        shop.sees_order(*id, "shipped").await;
+        shop.sees_payment(*id, "captured").await;
+    }
+    assert_eq!(shop.provider_books().await["counts"], json!({"authorised": 20, "captured": 20}));
+    shop.sees_stock("GOLD", 20, 0, 0, 20).await;
+    let metrics = platform.endpoints()["ops_urls"]["sagas"].as_str().expect("a URL").to_owned();
+    eventually("webhooks are taken", || async {
+        let text = shop.text_at(&format!("{metrics}/metrics")).await;
+        if text.contains("tradewind_webhooks_total{outcome=") { Ok(()) } else { Err("none yet".to_owned()) }
+    })
+    .await;
+}
