@@ -4,7 +4,7 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 DEV := $(TARGET)/debug/tradewind
 
-.PHONY: help setup build demo test chaos planted up engines fmt lint
+.PHONY: help setup build demo test fuzz chaos planted up engines fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,10 @@ test: setup ## unit, property, integration and end-to-end tests on private engin
 	cargo test --workspace --locked --no-run
 	cargo test --package fault --test release --release --locked
 	TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
+
+fuzz: setup ## send both doors what their OpenAPI documents allow and forbid; SEED=n
+	cargo build --locked --package tradewind
+	SEED=$(SEED) TRADEWIND_BIN=$(DEV) scripts/fuzz-api
 
 SEED ?= 1
 MINUTES ?= 10
