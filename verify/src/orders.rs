@@ -55,12 +55,17 @@ impl Cases {
         Ok(cases)
     }
 
-    /// The next order, by id.
+    /// The next order, by id; `others` are the next ids of whatever else is read beside it.
     ///
     /// # Errors
     /// [`Error`] when a database fails.
-    pub async fn next(&mut self, report: &mut Report) -> Result<Option<Case>, Error> {
+    pub async fn next(
+        &mut self,
+        others: &[Option<&str>],
+        report: &mut Report,
+    ) -> Result<Option<Case>, Error> {
         let keys = self.streams.iter().map(Streams::peek).chain(self.tables.iter().map(Keyed::peek));
+        let keys = keys.chain(others.iter().copied());
         let Some(id) = keys.flatten().min().map(str::to_owned) else { return Ok(None) };
         let mut case = Case { logs: Default::default(), rows: Default::default(), id };
         for (streams, log) in self.streams.iter_mut().zip(&mut case.logs) {

@@ -4,4 +4,6 @@
 
 mod filled;
 mod tampered;
+mod untrue;
+mod watching;
 mod well;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use clap::builder::PossibleValuesParser;
 use event_bus::BusConfig;
 use events::Context;
@@ -15,7 +16,7 @@ use runtime::http::{Limits, bind, serve};
 use runtime::postgres::{connect, owner_url};
 use runtime::{Check, Health, Secret, ops_router};
 use tokio_util::sync::CancellationToken;
-use verify::{Engines, Property, Report};
+use verify::{Engines, Property, Report, Scope};
 
 use super::place::{BesideUp, Databases};
 use crate::up::stop_signal;
@@ -33,6 +34,9 @@ pub struct Options {
     /// All but these properties (repeat for several)
     #[arg(long, value_parser = names(), conflicts_with = "only")]
     except: Vec<String>,
+    /// How long after its deadline a process may still be on its way
+    #[arg(long, default_value_t = 300)]
+    grace_seconds: u32,
     /// One JSON object for each run
     #[arg(long)]
     json: bool,
@@ -96,10 +100,10 @@ impl Options {
         }
     }
 
-    async fn report(&self, engines: &Engines) -> Result<Report, verify::Error> {
-        let mut report = verify::run(engines).await?;
-        report.keep(|property| self.wants(property));
-        Ok(report)
+    fn scope(&self) -> Scope {
+        let options = self.clone();
+        let grace = TimeDelta::seconds(i64::from(self.grace_seconds));
+        Scope { wants: Box::new(move |property| options.wants(property)), grace }
     }
 }
 
@@ -110,20 +114,29 @@ pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
     if options.watch {
         return watch(&options, &engines).await;
     }
-    Ok(match options.report(&engines).await {
+    Ok(match verify::run(&engines, &options.scope()).await {
         Ok(report) => {
             if options.json {
                 println!("{}", as_json(&report));
             } else {
                 print!("{report}");
             }
-            if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            ExitCode::from(code(&report))
         }
         Err(error) => {
             eprintln!("tradewind verify: not checked: {}", in_full(error));
             ExitCode::from(NOT_CHECKED)
         }
     })
+}
+
+/// What was found weighs more than what was not checked.
+fn code(report: &Report) -> u8 {
+    match (report.fails(), report.holds()) {
+        (true, _) => 1,
+        (false, true) => 0,
+        (false, false) => NOT_CHECKED,
+    }
 }
 
 fn in_full(error: verify::Error) -> String {
@@ -163,12 +176,13 @@ async fn watch(options: &Options, engines: &Engines) -> anyhow::Result<ExitCode>
 /// One run of a watch: its exit code.
 async fn round(options: &Options, engines: &Engines, check: &Check) -> u8 {
     let started = Instant::now();
-    let outcome = options.report(engines).await;
+    let outcome = verify::run(engines, &options.scope()).await;
     metrics::histogram!("tradewind_verify_duration_seconds").record(started.elapsed());
-    let (name, code) = match &outcome {
-        Ok(report) if report.holds() => ("holds", 0),
-        Ok(_) => ("fails", 1),
-        Err(_) => ("not checked", NOT_CHECKED),
+    let code = outcome.as_ref().map_or(NOT_CHECKED, code);
+    let name = match code {
+        0 => "holds",
+        1 => "fails",
+        _ => "not checked",
     };
     metrics::counter!("tradewind_verify_runs_total", "outcome" => name).increment(1);
     match outcome {
@@ -191,7 +205,7 @@ async fn round(options: &Options, engines: &Engines, check: &Check) -> u8 {
 
 fn tell(report: &Report, check: &Check) {
     for (property, line) in &report.lines {
-        let holds = u8::from(line.violations == 0);
+        let holds = u8::from(line.violations == 0 && line.not_checked.is_none());
         metrics::gauge!("tradewind_verify_holds", "property" => property.name()).set(f64::from(holds));
         let violations = u32::try_from(line.violations).unwrap_or(u32::MAX);
         metrics::gauge!("tradewind_verify_violations", "property" => property.name())
@@ -202,7 +216,9 @@ fn tell(report: &Report, check: &Check) {
 
 fn failures(report: &Report) -> String {
     let failed = report.lines.iter().filter_map(|(property, line)| {
-        line.first.as_ref().map(|first| format!("{}: {first}", property.name()))
+        let why = line.first.as_ref().map(ToString::to_string);
+        let why = why.or_else(|| line.not_checked.as_ref().map(|why| format!("not checked: {why}")));
+        why.map(|why| format!("{}: {why}", property.name()))
     });
     failed.collect::<Vec<_>>().join(" | ")
 }
@@ -215,6 +231,7 @@ fn status(report: &Report, took: Duration) -> String {
         format!("ok: {all} of {all} properties hold{events}, {took:.1?}")
     } else {
         let failed = report.lines.values().filter(|line| line.violations > 0).count();
-        format!("FAIL: {failed} of {all} properties fail{events}, {took:.1?} | {}", failures(report))
+        let verdict = if failed > 0 { "FAIL" } else { "?" };
+        format!("{verdict}: {failed} of {all} properties fail{events}, {took:.1?} | {}", failures(report))
     }
 }
