@@ -17,6 +17,7 @@ pub struct Platform {
     state_dir: PathBuf,
     /// The engines and settings that `up` and every process beside it are given.
     env: Vec<(String, String)>,
+    extra: Vec<String>,
 }
 
 /// Where a platform is to run, and what it is told besides.
@@ -58,24 +59,38 @@ impl Platform {
         std::fs::create_dir_all(&state_dir).expect("the temporary folder can be written");
         let control = faults(&state_dir).path().to_str().expect("our own folder's name is UTF-8").to_owned();
         env.push((fault::CONTROL_VARIABLE.to_owned(), control));
-        let log = std::fs::File::create(state_dir.join("up.log")).expect("the state folder can be written");
-        let up = Command::new(binary())
-            .args(["up", "--separate", "--command-port", "0", "--query-port", "0"])
-            .arg("--state-dir")
-            .arg(&state_dir)
-            .args(extra)
-            .envs(env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file handle can be copied"))
-            .stderr(log)
-            .spawn()
-            .expect("TRADEWIND_BIN is the tradewind binary");
-        let mut platform = Self { up, state_dir, env };
+        let extra: Vec<String> = extra.iter().map(|word| (*word).to_owned()).collect();
+        let up = launch(&state_dir, &env, &extra);
+        let mut platform = Self { up, state_dir, env, extra };
         platform.wait_until_ready().await;
         platform
     }
 
-    async fn wait_until_ready(&mut self) {
+    pub fn database_url(&self) -> &str {
+        self.variable("DATABASE_URL")
+    }
+
+    /// SIGTERM to everything; state, database and topics stay.
+    ///
+    /// # Panics
+    /// When `up` does not stop.
+    pub async fn rest(&mut self) {
+        let pid = self.up.id().expect("up is running").to_string();
+        let told =
+            Command::new("kill").args(["-TERM", &pid]).status().await.expect("there is a kill command");
+        assert!(told.success());
+        let ended = tokio::time::timeout(PATIENCE, self.up.wait()).await;
+        ended.expect("up stops on SIGTERM").expect("the exit code can be read");
+    }
+
+    /// Starts `up` again after a [`rest`](Self::rest), and does not wait until it is ready: it may never be.
+    pub fn rise(&mut self) {
+        self.up = launch(&self.state_dir, &self.env, &self.extra);
+    }
+
+    /// # Panics
+    /// When it is not ready in time; shows its log.
+    pub async fn wait_until_ready(&mut self) {
         let started = Instant::now();
         while !self.state_dir.join("endpoints.json").exists() {
             let ended = self.up.try_wait().expect("the state of a child can be asked");
@@ -214,6 +229,25 @@ impl Drop for Platform {
             let _ = std::fs::remove_dir_all(&self.state_dir);
         }
     }
+}
+
+fn launch(state_dir: &Path, env: &[(String, String)], extra: &[String]) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(state_dir.join("up.log"))
+        .expect("the state folder can be written");
+    Command::new(binary())
+        .args(["up", "--separate", "--command-port", "0", "--query-port", "0"])
+        .arg("--state-dir")
+        .arg(state_dir)
+        .args(extra)
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file handle can be copied"))
+        .stderr(log)
+        .spawn()
+        .expect("TRADEWIND_BIN is the tradewind binary")
 }
 
 fn faults(state_dir: &Path) -> fault::Control {

@@ -112,6 +112,8 @@ pub struct Checkpoint {
     pub next_offset: i64,
     /// The highest position handled; 0 when there is none yet.
     pub last_position: Position,
+    /// The epoch of the log that positions are counted in: a record of another one is never handled.
+    pub epoch: i64,
 }
 
 /// Does the effect of records and moves the checkpoints, in one transaction.
@@ -140,6 +142,9 @@ pub enum HandlerError {
     /// dropped, its checkpoint is read again, and the other partitions' part of the batch comes again.
     #[error("the checkpoint of {topic}/{partition} was moved by another")]
     CheckpointLost { topic: String, partition: i32 },
+    /// The log was restored to an older state: the consumer stops with this reason, until `tradewind reconcile`.
+    #[error("{0}")]
+    Restored(String),
     /// Someone must act: the consumer stops with this reason.
     #[error("{0}")]
     Fatal(String),

@@ -1,7 +1,7 @@
 //! The table `checkpoints`: read on assignment, moved by compare-and-set in the transaction of the effect.
 //!
 //! Never: a checkpoint moved outside the effect's transaction. The table must be on the connection's search path
-//! with the columns consumer, topic, partition, next_offset, last_position and the first three as its key.
+//! with the columns consumer, topic, partition, next_offset, last_position, epoch and the first three as its key.
 //! Read next: [`crate::run_consumer`].
 
 use deadpool_postgres::{GenericClient, Transaction};
@@ -34,7 +34,7 @@ impl From<CheckpointError> for HandlerError {
 pub async fn load(client: &impl GenericClient, consumer: &str) -> Result<Vec<Checkpoint>, CheckpointError> {
     let statement = client
         .prepare_cached(
-            "SELECT topic, partition, next_offset, last_position FROM checkpoints WHERE consumer = $1",
+            "SELECT topic, partition, next_offset, last_position, epoch FROM checkpoints WHERE consumer = $1",
         )
         .await?;
     let rows = client.query(&statement, &[&consumer]).await?;
@@ -45,6 +45,7 @@ pub async fn load(client: &impl GenericClient, consumer: &str) -> Result<Vec<Che
             partition: row.get(1),
             next_offset: row.get(2),
             last_position: row.get(3),
+            epoch: row.get(4),
         })
         .collect())
 }

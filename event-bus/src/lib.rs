@@ -8,9 +8,11 @@
 mod batch;
 mod config;
 mod consumer;
+mod halt;
 mod publisher;
 mod tail;
 mod topics;
+mod whole;
 
 pub mod checkpoint;
 pub mod parked;
@@ -19,6 +21,11 @@ pub use batch::{Batch, BatchHandler, Checkpoint, CheckpointMove, HandlerError, R
 pub use checkpoint::CheckpointError;
 pub use config::{BusConfig, InvalidProperty, KafkaProperty};
 pub use consumer::{ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, run_consumer};
+pub use halt::{EPOCH_HEADER, HALT_HEADER, put_halt};
 pub use publisher::{OrderedPublisher, Outgoing, PublishError, Receipt};
 pub use tail::{PartitionTail, TailError, TailRecord, read_tail};
 pub use topics::{TopicError, ensure_topics};
+pub use whole::{
+    TopicSum, WholeTopicError, commit_offsets, group_members, read_whole, remove_topic, replication_of,
+    told_offsets,
+};

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::BusConfig;
 use crate::config::Logged;
+use crate::halt::{epoch_in, halt_in};
 
 /// So many records from the end of each partition are looked at: more than one, since what stands last may be
 /// a duplicate or not a record of ours at all.
@@ -26,6 +27,8 @@ pub struct PartitionTail {
     pub partition: i32,
     /// Whether there is no record at all.
     pub is_empty: bool,
+    /// Whether the relay has halted it, and why.
+    pub halted: Option<String>,
     /// The event with the highest position among the last records; none when none of them is an event of ours.
     pub last: Option<TailRecord>,
 }
@@ -36,6 +39,7 @@ pub struct TailRecord {
     pub offset: i64,
     pub position: Position,
     pub event_id: Uuid,
+    pub epoch: i64,
 }
 
 /// Why the end of a topic could not be read.
@@ -85,7 +89,7 @@ async fn read_to_ends(
     context: Context,
 ) -> Result<Vec<PartitionTail>, KafkaError> {
     let mut tails: Vec<PartitionTail> = (0..TOPIC_PARTITIONS)
-        .map(|partition| PartitionTail { partition, is_empty: true, last: None })
+        .map(|partition| PartitionTail { partition, is_empty: true, halted: None, last: None })
         .collect();
     let mut unread: BTreeSet<i32> = (0..TOPIC_PARTITIONS).collect();
     while !unread.is_empty() {
@@ -93,6 +97,7 @@ async fn read_to_ends(
             Ok(message) => {
                 let tail = &mut tails[message.partition() as usize];
                 tail.is_empty = false;
+                tail.halted = tail.halted.take().or(halt_in(&message));
                 if let Some(event) = event_of(context, &message)
                     && tail.last.is_none_or(|last| last.position < event.position)
                 {
@@ -100,6 +105,7 @@ async fn read_to_ends(
                         offset: message.offset(),
                         position: event.position,
                         event_id: event.event_id,
+                        epoch: epoch_in(&message),
                     });
                 }
             }

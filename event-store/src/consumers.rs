@@ -20,6 +20,8 @@ pub struct Checkpoint {
     /// The offset of the next record to read.
     pub next_offset: i64,
     pub last_position: Position,
+    /// The epoch of the log that the position belongs to.
+    pub epoch: i64,
 }
 
 impl EventStore {
@@ -28,7 +30,7 @@ impl EventStore {
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
     pub async fn checkpoints(&self, consumer: &str) -> Result<Vec<Checkpoint>, StoreError> {
-        let query = "SELECT topic, partition, next_offset, last_position FROM checkpoints
+        let query = "SELECT topic, partition, next_offset, last_position, epoch FROM checkpoints
                       WHERE consumer = $1 ORDER BY topic, partition";
         let rows = self.query("read checkpoints", query, &[&consumer]).await?;
         let checkpoint = |row: &Row| Checkpoint {
@@ -36,6 +38,7 @@ impl EventStore {
             partition: row.get("partition"),
             next_offset: row.get("next_offset"),
             last_position: row.get("last_position"),
+            epoch: row.get("epoch"),
         };
         Ok(rows.iter().map(checkpoint).collect())
     }

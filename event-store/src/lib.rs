@@ -33,5 +33,6 @@ pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
 pub use relay_state::{Lease, RelayStatus};
 pub use retry::{MayBeConflict, retry_conflicts};
+pub use scan::LogEpoch;
 pub use store::{EventStore, StoreOptions};
 pub use unit_of_work::{Committed, Decided, UnitOfWork};

@@ -29,6 +29,11 @@ pub async fn migrate(admin: &mut Client, context: Context) -> Result<(), Migrate
     let schema = |cause| MigrateError::Schema { context, cause };
     admin.batch_execute(&format!("SET search_path TO {context}")).await.map_err(schema)?;
     let applied = embedded::migrations::runner().run_async(admin).await;
+    // A dump of the database does not hold this, so a restored one has lost it (migrations/context/V1__event_log.sql).
+    let planner = format!(
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE tradewind_{context} IN DATABASE %I SET enable_seqscan = off', current_database()); END $$"
+    );
+    admin.batch_execute(&planner).await.map_err(schema)?;
     admin.batch_execute("RESET search_path").await.map_err(schema)?;
     applied.map(|_| ()).map_err(|cause| MigrateError::Migration { context, cause })
 }

@@ -55,9 +55,19 @@ impl EventStore {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
-    pub async fn epoch(&self) -> Result<i64, StoreError> {
-        Ok(self.query("read the epoch", "SELECT epoch FROM log_epoch", &[]).await?[0].get("epoch"))
+    pub async fn epoch(&self) -> Result<LogEpoch, StoreError> {
+        let query = "SELECT epoch, reconciling_to IS NOT NULL AS reconciling FROM log_epoch";
+        let rows = self.query("read the epoch", query, &[]).await?;
+        Ok(LogEpoch { number: rows[0].get("epoch"), is_reconciling: rows[0].get("reconciling") })
     }
+}
+
+/// Which log it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEpoch {
+    pub number: i64,
+    /// `tradewind reconcile` began and has not ended: the topic is not to be written to.
+    pub is_reconciling: bool,
 }
 
 fn raw_event(row: &Row) -> Result<RawEvent, tokio_postgres::Error> {

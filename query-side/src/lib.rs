@@ -108,11 +108,20 @@ async fn consume(
     check: Check,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumerError> {
+    let told = check.clone();
     let report: HealthReport = Arc::new(move |health: &ConsumerHealth| match trouble(health) {
-        None => check.ok(),
-        Some(why) => check.failing(why),
+        None => told.ok(),
+        Some(why) => told.failing(why),
     });
-    run_consumer(&bus, options, Arc::new(handler), report, shutdown).await
+    let ended = run_consumer(&bus, options, Arc::new(handler), report, shutdown.clone()).await;
+    if let Err(error) = &ended
+        && error.wants_reconciliation()
+    {
+        // What was applied is still answered; and whoever asks shall be told why nothing more is.
+        check.failing(error.to_string());
+        shutdown.cancelled().await;
+    }
+    ended
 }
 
 /// What is wrong with a consumer, from its progress; none when it is ready.

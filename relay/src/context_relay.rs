@@ -31,6 +31,11 @@ pub(crate) async fn run(
         ended = stand_by_and_relay(config, store, &holder, &trouble, stop) => {
             if let Err(error) = &ended {
                 check.failing(error.to_string());
+                if error.wants_reconciliation() {
+                    // Another attempt would end the same way, and whoever asks shall be told why nothing is relayed.
+                    tracing::error!(context = %store.context(), %error, "relaying stopped");
+                    stop.cancelled().await;
+                }
             }
             ended
         }

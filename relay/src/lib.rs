@@ -32,6 +32,7 @@ use runtime::postgres::PostgresError;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
+pub use pump::outgoing;
 
 /// Connections to each context's database: one for the lease, one to read ahead, one for the cursor, one for health.
 const CONNECTIONS_MAX: usize = 4;
@@ -62,8 +63,28 @@ pub enum Error {
          the topic was made anew; run `tradewind reconcile`"
     )]
     TopicLost { context: Context, topic: String, partition: i32, cursor: Position },
+    #[error(
+        "{topic}/{partition} holds records of epoch {found}, and the log of {context} is of epoch {epoch}: the log was \
+         restored to an older state; run `tradewind reconcile`"
+    )]
+    TopicOfAnotherEpoch { context: Context, topic: String, partition: i32, found: i64, epoch: i64 },
+    #[error("a reconciliation of {context} began and did not end; run `tradewind reconcile` again")]
+    Unreconciled { context: Context },
     #[error("the log of {context} has position {found} after {after}: it must have no gap")]
     GapInLog { context: Context, after: Position, found: Position },
+}
+
+impl Error {
+    /// Whether log and topic have come apart, so that nothing but `tradewind reconcile` helps.
+    fn wants_reconciliation(&self) -> bool {
+        matches!(
+            self,
+            Self::TopicAheadOfLog { .. }
+                | Self::TopicLost { .. }
+                | Self::TopicOfAnotherEpoch { .. }
+                | Self::Unreconciled { .. }
+        )
+    }
 }
 
 /// Relays the logs of `config.contexts` until `shutdown`; then waits for what is on its way, and gives the leases back.

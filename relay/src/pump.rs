@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
+use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
 use event_store::{EventStore, StoreError};
 use events::{Context, Position, RawEvent, cloud_event};
 use fault::{crash_point, planted_bug};
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     config: &Config,
     store: &EventStore,
     held: &Held,
-    cursor: Position,
+    (epoch, cursor): (i64, Position),
     already_there: AlreadyThere,
     stop: &CancellationToken,
 ) -> Result<(), PumpError> {
@@ -72,6 +72,7 @@ pub(crate) async fn run(
     // A task of its own: encoding and enqueueing then have a core each.
     let reader = Reader {
         store: store.clone(),
+        epoch,
         already_there,
         after: cursor,
         chunk_events_max: config.batch_max as usize,
@@ -88,6 +89,7 @@ pub(crate) async fn run(
 
 struct Reader {
     store: EventStore,
+    epoch: i64,
     already_there: AlreadyThere,
     after: Position,
     chunk_events_max: usize,
@@ -133,7 +135,7 @@ impl Reader {
                 metrics::counter!("relay_skipped_events_total", "context" => context.name()).increment(1);
                 continue;
             }
-            let record = outgoing(context, event);
+            let record = outgoing(context, self.epoch, event);
             chunk.bytes += record.value.len();
             chunk.records.push(record);
         }
@@ -153,9 +155,14 @@ fn next_limit(limit: usize, bytes: usize, max: usize) -> usize {
     next.max(CHUNK_EVENTS_MIN).min(max)
 }
 
-fn outgoing(context: Context, event: &RawEvent) -> Outgoing {
+/// The record of an event. The epoch of its log goes beside it, not into it: the value is the event, and stays the same.
+pub fn outgoing(context: Context, epoch: i64, event: &RawEvent) -> Outgoing {
     let type_name = cloud_event::type_name(context, &event.event_type, event.schema_version);
-    let mut headers = vec![("ce_type", type_name), ("ce_id", event.event_id.to_string())];
+    let mut headers = vec![
+        ("ce_type", type_name),
+        ("ce_id", event.event_id.to_string()),
+        (EPOCH_HEADER, epoch.to_string()),
+    ];
     headers.extend(event.metadata.traceparent.clone().map(|parent| ("traceparent", parent)));
     Outgoing { key: event.stream.as_str().to_owned(), headers, value: cloud_event::encode(context, event) }
 }

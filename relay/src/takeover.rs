@@ -5,8 +5,8 @@
 //!
 //! Never: an event skipped that the topic does not have. Read next: `pump.rs`.
 
-use event_bus::{BusConfig, PartitionTail, TailError, TailRecord, read_tail};
-use event_store::{EventStore, StoreError};
+use event_bus::{BusConfig, PartitionTail, TailError, TailRecord, put_halt, read_tail};
+use event_store::{EventStore, LogEpoch, StoreError};
 use events::{Position, RawEvent, TOPIC_PARTITIONS, partition_of};
 
 use crate::Error;
@@ -30,14 +30,52 @@ pub(crate) enum TakeoverError {
 
 impl AlreadyThere {
     /// Reads the end of the topic and compares it with the log.
-    pub async fn read(bus: &BusConfig, store: &EventStore, cursor: Position) -> Result<Self, TakeoverError> {
-        let tails = read_tail(bus, store.context()).await?;
-        check_not_lost(bus, store, cursor, &tails).await?;
+    pub async fn read(
+        bus: &BusConfig,
+        store: &EventStore,
+        cursor: Position,
+        epoch: LogEpoch,
+    ) -> Result<Self, TakeoverError> {
+        let context = store.context();
+        if epoch.is_reconciling {
+            return Err(TakeoverError::Fatal(Error::Unreconciled { context }));
+        }
+        let tails = read_tail(bus, context).await?;
+        let agreed = Self::agreed(bus, store, cursor, epoch.number, &tails).await;
+        if let Err(TakeoverError::Fatal(error)) = &agreed
+            && error.wants_reconciliation()
+        {
+            // Only we can see it: the consumers whose own databases were not restored are told so.
+            let untold: Vec<i32> =
+                tails.iter().filter(|tail| tail.halted.is_none()).map(|tail| tail.partition).collect();
+            put_halt(bus, &bus.topic(context), &untold, &error.to_string())
+                .await
+                .map_err(|cause| TailError::Kafka { topic: bus.topic(context), cause })?;
+        }
+        agreed
+    }
+
+    async fn agreed(
+        bus: &BusConfig,
+        store: &EventStore,
+        cursor: Position,
+        epoch: i64,
+        tails: &[PartitionTail],
+    ) -> Result<Self, TakeoverError> {
+        check_not_lost(bus, store, cursor, tails).await?;
         let mut last_positions = vec![cursor; tails.len()];
         for tail in tails {
-            if let Some(last) = tail.last
-                && last.position > cursor
-            {
+            let Some(last) = tail.last else { continue };
+            if last.epoch != epoch {
+                return Err(TakeoverError::Fatal(Error::TopicOfAnotherEpoch {
+                    context: store.context(),
+                    topic: bus.topic(store.context()),
+                    partition: tail.partition,
+                    found: last.epoch,
+                    epoch,
+                }));
+            }
+            if last.position > cursor {
                 check_in_log(bus, store, tail.partition, last).await?;
                 last_positions[tail.partition as usize] = last.position;
             }

@@ -75,10 +75,11 @@ async fn attempt(
     stop: &CancellationToken,
 ) -> Result<(), PumpError> {
     let cursor = store.relay_status().await?.cursor;
-    let already_there = AlreadyThere::read(&config.bus, store, cursor).await?;
+    let epoch = store.epoch().await?;
+    let already_there = AlreadyThere::read(&config.bus, store, cursor, epoch).await?;
     tracing::info!(context = %store.context(), cursor, lease_epoch = held.lease().epoch, "relaying");
     trouble.clear();
-    pump::run(config, store, held, cursor, already_there, stop).await
+    pump::run(config, store, held, (epoch.number, cursor), already_there, stop).await
 }
 
 impl From<TakeoverError> for PumpError {

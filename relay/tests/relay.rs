@@ -151,14 +151,59 @@ async fn a_topic_with_an_event_that_the_log_does_not_have_stops_the_relay() {
     };
     publisher.publish(&[record]).await.expect("acknowledged");
     let running = start(&world.config);
-    let health = running.health.clone();
-    let error = running.ended().await.expect_err("it must not go on");
+    running
+        .when_readiness("the reason is told", |reason| {
+            reason.is_some_and(|reason| reason.contains("reconcile"))
+        })
+        .await;
+    assert!(!world.status().await.lease_is_held, "the lease was given back");
+    running.shutdown.cancel();
+    let error = running.ended().await.expect_err("it did not go on");
     assert!(
         matches!(error, Error::TopicAheadOfLog { context: CONTEXT, position: 60, head: 50, .. }),
         "{error}"
     );
-    assert!(health.readiness().expect_err("not ready")[0].reason.contains("reconcile"));
-    assert!(!world.status().await.lease_is_held, "the lease was given back");
+    let tails = event_bus::read_tail(&world.config.bus, CONTEXT).await.expect("read");
+    assert!(tails.iter().all(|tail| tail.halted.is_some()), "the consumers are told: {tails:?}");
+
+    let records = testkit::read_topic(&world.config.bus.topic(CONTEXT)).await.len();
+    let again = start(&world.config);
+    again
+        .when_readiness("the reason is told", |reason| {
+            reason.is_some_and(|reason| reason.contains("reconcile"))
+        })
+        .await;
+    again.shutdown.cancel();
+    again.ended().await.expect_err("it did not go on");
+    assert_eq!(testkit::read_topic(&world.config.bus.topic(CONTEXT)).await.len(), records, "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_a_reconciliation_that_did_not_end() {
+    let mut world = world().await;
+    world.append(50).await;
+    world.execute("UPDATE log_epoch SET epoch = 3").await;
+    let running = start(&world.config);
+    world.when_cursor(50).await;
+    running.stop().await;
+    // As a backup from before the epoch has it.
+    world.execute("UPDATE log_epoch SET epoch = 2").await;
+    let running = start(&world.config);
+    running
+        .when_readiness("the epoch is told", |reason| reason.is_some_and(|reason| reason.contains("epoch 3")))
+        .await;
+    running.shutdown.cancel();
+    let error = running.ended().await.expect_err("it did not go on");
+    assert!(matches!(error, Error::TopicOfAnotherEpoch { found: 3, epoch: 2, .. }), "{error}");
+
+    world.execute("UPDATE log_epoch SET epoch = 3, reconciling_to = 4").await;
+    let running = start(&world.config);
+    running
+        .when_readiness("it is told", |reason| reason.is_some_and(|reason| reason.contains("did not end")))
+        .await;
+    running.shutdown.cancel();
+    let error = running.ended().await.expect_err("it did not go on");
+    assert!(matches!(error, Error::Unreconciled { context: CONTEXT }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +215,14 @@ async fn a_topic_made_anew_under_the_cursor_stops_the_relay() {
     running.stop().await;
     world.config.bus.topic_prefix = format!("{}-", testkit::unique("relay"));
     event_bus::ensure_topics(&world.config.bus, 1).await.expect("other topics");
-    let error = start(&world.config).ended().await.expect_err("it must not go on");
+    let running = start(&world.config);
+    running
+        .when_readiness("the reason is told", |reason| {
+            reason.is_some_and(|reason| reason.contains("reconcile"))
+        })
+        .await;
+    running.shutdown.cancel();
+    let error = running.ended().await.expect_err("it did not go on");
     assert!(matches!(error, Error::TopicLost { context: Context::Inventory, cursor: 50, .. }), "{error}");
 }
 

@@ -37,6 +37,7 @@ pub(crate) async fn checkpoints(store: &EventStore, consumer: &str) -> Result<Ve
         partition: stored.partition,
         next_offset: stored.next_offset,
         last_position: stored.last_position,
+        epoch: stored.epoch,
     });
     Ok(told.collect())
 }

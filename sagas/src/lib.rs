@@ -15,6 +15,7 @@ mod progress;
 mod reactor;
 mod retry;
 mod run;
+mod witness;
 
 pub use config::Config;
 pub use retry::{RetryError, consumers_of, retry_parked};

@@ -20,6 +20,7 @@ use crate::fate::{self, CONFLICTS_MAX};
 use crate::order_fulfilment::{Reaction, Terms, react};
 use crate::parking::Parking;
 use crate::progress::Progress;
+use crate::witness::Witness;
 
 /// One append holds about this many events at most: what one reaction makes is never split.
 const APPEND_EVENTS_MAX: usize = 2_000;
@@ -31,6 +32,8 @@ pub(crate) struct Reactor {
     actor: String,
     payment_deadline: TimeDelta,
     parking: Parking,
+    /// None for who reads no topic.
+    witness: Option<Witness>,
 }
 
 /// What is to be done about one record: reactions and what they carry, or the reason to park it.
@@ -63,9 +66,18 @@ impl Reactor {
         consumer: String,
         payment_deadline: TimeDelta,
         parking: Parking,
+        witness: Option<Witness>,
     ) -> Self {
         let context = store.context();
-        Self { context, store, consumer, actor: format!("saga:{context}"), payment_deadline, parking }
+        Self {
+            context,
+            store,
+            consumer,
+            actor: format!("saga:{context}"),
+            payment_deadline,
+            parking,
+            witness,
+        }
     }
 
     fn plan(&self, record: &Record, terms: &Terms) -> Plan {
@@ -190,6 +202,9 @@ fn fitting(plans: &[Plan]) -> Vec<&Reaction> {
 #[async_trait]
 impl BatchHandler for Reactor {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
+        if let Some(witness) = &self.witness {
+            witness.attest().await?;
+        }
         let checkpoints = fate::checkpoints(&self.store, &self.consumer).await?;
         self.parking.read().await?;
         Ok(checkpoints)

@@ -88,6 +88,7 @@ pub async fn retry_parked(
             consumer.to_owned(),
             payment_deadline,
             parking,
+            None,
         )))
     };
     let mut retried = Retried::default();

@@ -20,6 +20,7 @@ use crate::payments::{
     Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider,
 };
 use crate::reactor::Reactor;
+use crate::witness::Witness;
 
 /// Records in one batch of a reactor at most.
 const REACTOR_BATCH_MAX: usize = 500;
@@ -50,6 +51,8 @@ pub enum SagaError {
 struct Running {
     config: Config,
     health: Health,
+    /// From outside; `stop` is cancelled with it, or before it when something here cannot go on.
+    shutdown: CancellationToken,
     stop: CancellationToken,
     tasks: JoinSet<Result<(), SagaError>>,
     stores: Vec<EventStore>,
@@ -78,7 +81,7 @@ pub async fn run_with(
     tracing::info!(?config, "sagas start");
     let stop = shutdown.child_token();
     let mut running =
-        Running { config, health, stop: stop.clone(), tasks: JoinSet::new(), stores: Vec::new() };
+        Running { config, health, shutdown, stop: stop.clone(), tasks: JoinSet::new(), stores: Vec::new() };
     // Whatever is dropped unfinished is told to stop.
     let _guard = stop.clone().drop_guard();
     for context in running.config.contexts().to_vec() {
@@ -115,7 +118,9 @@ impl Running {
         let context = store.context();
         let consumer = format!("sagas.{context}");
         let parking = self.parking(store, &consumer);
-        let reactor = Reactor::new(store.clone(), consumer.clone(), self.config.payment_deadline(), parking);
+        let witness = Witness::new(self.config.bus.clone(), store.clone(), topics_of(context, STORY));
+        let deadline = self.config.payment_deadline();
+        let reactor = Reactor::new(store.clone(), consumer.clone(), deadline, parking, Some(witness));
         let mut options = ConsumerOptions::new(consumer, topics_of(context, STORY));
         options.batch_max = REACTOR_BATCH_MAX;
         self.start_consumer(options, Arc::new(reactor));
@@ -125,7 +130,8 @@ impl Running {
         let circuit = Circuit::new(provider, self.health.check("payment provider"));
         let desk = Desk::new(circuit, self.config.payment_provider_calls_max);
         let parking = self.parking(store, GATEWAY);
-        let gateway = Gateway::new(store.clone(), GATEWAY.to_owned(), desk.clone(), parking);
+        let witness = Witness::new(self.config.bus.clone(), store.clone(), [Context::Payments]);
+        let gateway = Gateway::new(store.clone(), GATEWAY.to_owned(), desk.clone(), parking, witness);
         let mut options = ConsumerOptions::new(GATEWAY, [Context::Payments]);
         options.batch_max = GATEWAY_BATCH_MAX;
         self.start_consumer(options, Arc::new(gateway));
@@ -137,11 +143,24 @@ impl Running {
         });
     }
 
-    fn start_consumer(&mut self, options: ConsumerOptions, handler: Arc<dyn BatchHandler>) {
+    fn start_consumer(&mut self, mut options: ConsumerOptions, handler: Arc<dyn BatchHandler>) {
+        options.never_back = true;
         let bus = self.config.bus.clone();
-        let report = report_to(self.health.check(options.name.clone()));
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { Ok(run_consumer(&bus, options, handler, report, stop).await?) });
+        let check = self.health.check(options.name.clone());
+        let report = report_to(check.clone());
+        let (stop, shutdown) = (self.stop.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            let ended = run_consumer(&bus, options, handler, report, stop.clone()).await;
+            if let Err(error) = &ended
+                && error.wants_reconciliation()
+            {
+                // Nothing here may act on a log that is another one now; and whoever asks shall be told why.
+                check.failing(error.to_string());
+                stop.cancel();
+                shutdown.cancelled().await;
+            }
+            Ok(ended?)
+        });
     }
 
     /// The first error stops everything.

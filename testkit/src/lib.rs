@@ -7,8 +7,14 @@ mod topic;
 
 pub use topic::{TopicRecord, read_topic};
 
+use std::time::{Duration, Instant};
+
 use tokio_postgres::NoTls;
+use tokio_postgres::error::SqlState;
 use uuid::Uuid;
+
+/// How long a database may stay in use before its copy is given up.
+const COPY_MAX: Duration = Duration::from_secs(60);
 
 /// An empty database of this test's own. It goes with the private cluster when the run ends.
 pub struct TestDatabase {
@@ -32,6 +38,35 @@ pub async fn fresh_database(name: &str) -> TestDatabase {
         .expect("the role of DATABASE_URL may create databases");
     let (server, _) = admin_url.rsplit_once('/').expect("DATABASE_URL ends in /<database>");
     TestDatabase { url: format!("{server}/{database}") }
+}
+
+/// Copies the database at `url` into one called `copy`, as a backup; one of that name is removed first. Nobody else may
+/// be connected to the original: it is waited for.
+///
+/// # Panics
+/// When the server refuses, or somebody stays connected.
+pub async fn copy_database(url: &str, copy: &str) -> TestDatabase {
+    let (server, original) = url.rsplit_once('/').expect("a database url ends in /<database>");
+    let (admin, connection) = tokio_postgres::connect(&engine("DATABASE_URL"), NoTls)
+        .await
+        .expect("DATABASE_URL leads to a running PostgreSQL");
+    tokio::spawn(connection);
+    let drop_copy = format!("DROP DATABASE IF EXISTS {copy} WITH (FORCE)");
+    admin.batch_execute(&drop_copy).await.expect("the role of DATABASE_URL may drop databases");
+    let started = Instant::now();
+    loop {
+        match admin.batch_execute(&format!("CREATE DATABASE {copy} TEMPLATE {original}")).await {
+            Ok(()) => return TestDatabase { url: format!("{server}/{copy}") },
+            Err(error) => {
+                let in_use = error.code() == Some(&SqlState::OBJECT_IN_USE);
+                assert!(
+                    in_use && started.elapsed() < COPY_MAX,
+                    "{original} is not copied to {copy}: {error:?}"
+                );
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
 }
 
 /// `host:port` of a running Kafka.

@@ -51,6 +51,8 @@ enum Task {
     Verify(tools::verify::Args),
     /// Tool: show the log itself
     Events(tools::events::Args),
+    /// Tool: after a restore, bring topics and read models to what the logs say
+    Reconcile(tools::reconcile::Args),
     /// Tool: what consumers could not handle: list, show, retry, discard
     Parked(tools::parked::Args),
 
@@ -98,6 +100,7 @@ async fn main() -> ExitCode {
         Task::Replay(args) => tools::replay::run(args).await,
         Task::Verify(args) => tools::verify::run(args).await,
         Task::Events(args) => tools::events::run(args).await,
+        Task::Reconcile(args) => tools::reconcile::run(args).await,
         Task::Parked(args) => tools::parked::run(args).await,
         Task::Migrate(options) => migrate::run(options).await,
         Task::Topics(options) => topics::run(options).await,

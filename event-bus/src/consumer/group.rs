@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::ConsumerOptions;
 use super::intake::Partition;
 use super::membership::{Membership, Rebalance, answer};
+use crate::halt::{epoch_in, halt_in};
 use crate::{BusConfig, Record};
 
 /// A seek or a query that takes longer is given up.
@@ -51,13 +52,21 @@ const GUARANTEES: &[(&str, &str)] = &[
 ];
 
 /// What a poll gave: a record, or something else.
-pub(super) type Received = Result<Record, Interruption>;
+pub(super) type Received = Result<Arrived, Interruption>;
+
+/// A record, and the epoch of the log that its position belongs to.
+pub(super) struct Arrived {
+    pub record: Record,
+    pub epoch: i64,
+}
 
 pub(super) enum Interruption {
     /// Some partition's offset is not in the topic; librdkafka does not say which.
     OffsetOutOfRange,
     /// librdkafka goes on by itself.
     Trouble(KafkaError),
+    /// The relay says that the topic holds what its log no longer has.
+    Halted { topic: String, reason: String },
     /// librdkafka can't go on.
     Broken(KafkaError),
 }
@@ -103,7 +112,10 @@ impl Group {
 
     fn received(&self, outcome: KafkaResult<BorrowedMessage<'_>>) -> Received {
         match outcome {
-            Ok(message) => Ok(self.record(&message)),
+            Ok(message) => match halt_in(&message) {
+                Some(reason) => Err(Interruption::Halted { topic: message.topic().to_owned(), reason }),
+                None => Ok(Arrived { record: self.record(&message), epoch: epoch_in(&message) }),
+            },
             Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
                 Err(Interruption::OffsetOutOfRange)
             }
@@ -164,6 +176,21 @@ impl Group {
         let consumer = Arc::clone(self.consumer());
         let (topic, number) = partition.clone();
         blocking(move || consumer.fetch_watermarks(&topic, number, ANSWER_LIMIT)).await
+    }
+
+    /// Where Kafka was told that we are in these partitions; those of which it was never told left out.
+    pub async fn told(&self, partitions: &[Partition]) -> KafkaResult<Vec<(Partition, i64)>> {
+        let consumer = Arc::clone(self.consumer());
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        let told = blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT)).await?;
+        let offset = |partition: &Partition| match told.find_partition(&partition.0, partition.1)?.offset() {
+            Offset::Offset(offset) => Some((partition.clone(), offset)),
+            _ => None,
+        };
+        Ok(partitions.iter().filter_map(offset).collect())
     }
 
     pub fn pause(&self) -> KafkaResult<()> {

@@ -66,6 +66,7 @@ impl Loop {
                 Ok(())
             }
             Err(HandlerError::Fatal(reason)) => Err(self.fatal(reason)),
+            Err(HandlerError::Restored(reason)) => Err(self.restored(reason)),
             Err(error) => {
                 // What was revoked meanwhile is for its next owner.
                 batch.retain(|topic, partition| self.intake.reads(topic, partition));

@@ -30,6 +30,8 @@ pub(super) enum Offered {
 struct Place {
     committed_offset: i64,
     committed_position: Position,
+    /// None: nothing was handled here before, and any epoch will do.
+    epoch: Option<i64>,
     /// The offset that the next record from Kafka must have.
     next_offset: i64,
     /// Where the record lay that came after a gap, when one has.
@@ -56,6 +58,7 @@ impl Intake {
         let place = Place {
             committed_offset: offset,
             committed_position: position,
+            epoch: checkpoint.map(|at| at.epoch),
             next_offset: offset,
             gap_to: None,
         };
@@ -81,6 +84,11 @@ impl Intake {
     /// Every partition that is read, with its committed checkpoint's offset.
     pub fn committed_offsets(&self) -> impl Iterator<Item = (&Partition, i64)> {
         self.places.iter().map(|(partition, place)| (partition, place.committed_offset))
+    }
+
+    /// The epoch that the partition's records must have, where one is known.
+    pub fn epoch(&self, topic: &Arc<str>, partition: i32) -> Option<i64> {
+        self.places.get(&(Arc::clone(topic), partition))?.epoch
     }
 
     pub fn reads(&self, topic: &str, partition: i32) -> bool {
@@ -170,7 +178,13 @@ mod tests {
     }
 
     fn checkpoint(next_offset: i64, last_position: Position) -> Checkpoint {
-        Checkpoint { topic: "inventory.events".to_owned(), partition: 0, next_offset, last_position }
+        Checkpoint {
+            topic: "inventory.events".to_owned(),
+            partition: 0,
+            next_offset,
+            last_position,
+            epoch: 1,
+        }
     }
 
     fn record(number: i32, offset: i64, position: Position) -> Record {

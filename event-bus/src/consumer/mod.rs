@@ -39,11 +39,20 @@ pub struct ConsumerOptions {
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
+    /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
+    /// follows was done before. Not for a consumer whose checkpoints a person may set back.
+    pub never_back: bool,
 }
 
 impl ConsumerOptions {
     pub fn new(name: impl Into<String>, topics: impl Into<Vec<Context>>) -> Self {
-        Self { name: name.into(), topics: topics.into(), batch_max: 500, batch_bytes_max: 4 << 20 }
+        Self {
+            name: name.into(),
+            topics: topics.into(),
+            batch_max: 500,
+            batch_bytes_max: 4 << 20,
+            never_back: false,
+        }
     }
 }
 
@@ -70,11 +79,20 @@ pub enum ConsumerError {
     Fatal { consumer: String, reason: String },
     #[error(
         "consumer {consumer}: its checkpoint in {topic}/{partition} is at offset {next_offset}, and the topic has \
-         the offsets {low} to {high}: the topic was made anew or has lost records"
+         the offsets {low} to {high}: the topic was made anew or has lost records; run `tradewind reconcile`"
     )]
     OutOfRange { consumer: String, topic: String, partition: i32, next_offset: i64, low: i64, high: i64 },
+    #[error("consumer {consumer}: {reason}; run `tradewind reconcile`")]
+    Restored { consumer: String, reason: String },
     #[error("consumer {consumer}: Kafka refuses: {cause}")]
     Kafka { consumer: String, cause: KafkaError },
+}
+
+impl ConsumerError {
+    /// Whether log and topic have come apart, so that nothing but `tradewind reconcile` helps.
+    pub fn wants_reconciliation(&self) -> bool {
+        matches!(self, Self::Restored { .. } | Self::OutOfRange { .. })
+    }
 }
 
 /// Hands batches to `handler` until `shutdown`; then finishes the batch in hand and leaves the group.

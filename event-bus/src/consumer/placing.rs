@@ -11,7 +11,7 @@ use tokio::task::JoinError;
 use super::ConsumerError;
 use super::intake::Partition;
 use super::membership::Rebalance;
-use super::run::{InHand, Loaded, Loop};
+use super::run::{InHand, Loaded, Loop, Placing};
 use crate::{Checkpoint, HandlerError};
 
 impl Loop {
@@ -64,15 +64,24 @@ impl Loop {
             match loaded.map_err(|panic| self.fatal(format!("the handler panicked: {panic}")))? {
                 Ok(checkpoints) => checkpoints,
                 Err(HandlerError::Fatal(reason)) => return Err(self.fatal(reason)),
+                Err(HandlerError::Restored(reason)) => return Err(self.restored(reason)),
                 Err(error) => {
-                    self.loading_delay = self.loading_backoff.next();
-                    tracing::warn!(consumer = %self.options.name, %error, "checkpoints to be read again");
-                    self.set_trouble(Some(error.to_string()));
-                    self.to_place.assigned = placing.assigned.or(self.to_place.assigned.take());
-                    self.to_place.lost.extend(placing.lost);
+                    self.load_again(placing, error.to_string());
                     return Ok(());
                 }
             };
+        if self.options.never_back {
+            let assigned = placing.assigned.as_ref().map(|assigned| self.group.partitions(assigned));
+            let partitions: Vec<Partition> =
+                placing.lost.iter().cloned().chain(assigned.into_iter().flatten()).collect();
+            match self.group.told(&partitions).await {
+                Ok(told) => self.check_not_gone_back(&told, &checkpoints)?,
+                Err(error) => {
+                    self.load_again(placing, format!("Kafka does not say where we were: {error}"));
+                    return Ok(());
+                }
+            }
+        }
         self.loading_delay = Duration::ZERO;
         for partition in placing.lost {
             let offset = self.place(&checkpoints, &partition);
@@ -83,6 +92,33 @@ impl Loop {
         }
         if let Some(assigned) = placing.assigned {
             self.assign(assigned, &checkpoints)?;
+        }
+        Ok(())
+    }
+
+    fn load_again(&mut self, placing: Placing, reason: String) {
+        self.loading_delay = self.loading_backoff.next();
+        tracing::warn!(consumer = %self.options.name, reason, "checkpoints to be read again");
+        self.set_trouble(Some(reason));
+        self.to_place.assigned = placing.assigned.or(self.to_place.assigned.take());
+        self.to_place.lost.extend(placing.lost);
+    }
+
+    /// Kafka is told after the checkpoint was committed: a checkpoint that lies before what it was told has gone back.
+    fn check_not_gone_back(
+        &self,
+        told: &[(Partition, i64)],
+        checkpoints: &[Checkpoint],
+    ) -> Result<(), ConsumerError> {
+        for ((topic, partition), told) in told {
+            let checkpoint = checkpoints.iter().find(|at| *at.topic == **topic && at.partition == *partition);
+            let next_offset = checkpoint.map_or(0, |at| at.next_offset);
+            if next_offset < *told {
+                return Err(self.restored(format!(
+                    "its checkpoint in {topic}/{partition} is at offset {next_offset} and was at {told} before: the \
+                     database was restored to an older state"
+                )));
+            }
         }
         Ok(())
     }

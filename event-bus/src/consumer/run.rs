@@ -17,11 +17,11 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::group::{Group, Interruption, Received};
+use super::group::{Arrived, Group, Interruption, Received};
 use super::intake::{Intake, Offered, Partition};
 use super::membership::Rebalance;
 use super::{ConsumerError, ConsumerOptions, HealthReport};
-use crate::{Batch, BatchHandler, Checkpoint, HandlerError};
+use crate::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
 
 /// Health, metrics and the courtesy commit.
 const TICK: Duration = Duration::from_secs(1);
@@ -181,11 +181,15 @@ impl Loop {
         let mut served = 0;
         while let Some(one) = received {
             match one {
-                Ok(record) => {
+                Ok(Arrived { record, epoch }) => {
+                    self.check_epoch(&record, epoch)?;
                     let partition = (Arc::clone(&record.topic), record.partition);
                     if let Offered::Gap { next_offset } = self.intake.offer(record) {
                         self.seek(partition, next_offset).await;
                     }
+                }
+                Err(Interruption::Halted { topic, reason }) => {
+                    return Err(self.restored(format!("the relay halted {topic}: {reason}")));
                 }
                 Err(Interruption::OffsetOutOfRange) => self.on_out_of_range().await?,
                 Err(Interruption::Trouble(error)) => {
@@ -198,6 +202,17 @@ impl Loop {
             received = if more { self.group.receive_now() } else { None };
         }
         Ok(())
+    }
+
+    /// A position of another epoch speaks of another log.
+    fn check_epoch(&self, record: &Record, epoch: i64) -> Result<(), ConsumerError> {
+        match self.intake.epoch(&record.topic, record.partition) {
+            Some(known) if known != epoch => Err(self.restored(format!(
+                "{}/{} holds records of epoch {epoch}, and the checkpoint there is of epoch {known}",
+                record.topic, record.partition
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn on_tick(&mut self) -> Result<(), ConsumerError> {
@@ -224,6 +239,10 @@ impl Loop {
 
     pub(super) fn fatal(&self, reason: String) -> ConsumerError {
         ConsumerError::Fatal { consumer: self.options.name.clone(), reason }
+    }
+
+    pub(super) fn restored(&self, reason: String) -> ConsumerError {
+        ConsumerError::Restored { consumer: self.options.name.clone(), reason }
     }
 
     pub(super) fn kafka(&self, cause: KafkaError) -> ConsumerError {

@@ -18,6 +18,7 @@ use crate::fate::{self, CONFLICTS_MAX};
 use crate::order_fulfilment::payment::turns_to_provider;
 use crate::parking::Parking;
 use crate::progress::Progress;
+use crate::witness::Witness;
 
 const ACTOR: &str = "payments-gateway";
 
@@ -27,6 +28,7 @@ pub struct Gateway {
     consumer: String,
     desk: Desk,
     parking: Parking,
+    witness: Witness,
 }
 
 enum Undone {
@@ -48,8 +50,14 @@ struct Sorted<'a> {
 }
 
 impl Gateway {
-    pub(crate) fn new(store: EventStore, consumer: String, desk: Desk, parking: Parking) -> Self {
-        Self { store, consumer, desk, parking }
+    pub(crate) fn new(
+        store: EventStore,
+        consumer: String,
+        desk: Desk,
+        parking: Parking,
+        witness: Witness,
+    ) -> Self {
+        Self { store, consumer, desk, parking, witness }
     }
 
     fn sort<'a>(&self, batch: &'a Batch, parked_streams: HashSet<StreamId>) -> Sorted<'a> {
@@ -129,6 +137,7 @@ impl Gateway {
 #[async_trait]
 impl BatchHandler for Gateway {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
+        self.witness.attest().await?;
         let checkpoints = fate::checkpoints(&self.store, &self.consumer).await?;
         self.parking.read().await?;
         Ok(checkpoints)

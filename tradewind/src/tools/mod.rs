@@ -7,6 +7,7 @@ pub mod events;
 pub mod load;
 pub mod parked;
 mod place;
+pub mod reconcile;
 pub mod relay;
 pub mod replay;
 pub mod verify;

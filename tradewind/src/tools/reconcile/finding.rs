@@ -1,0 +1,289 @@
+//! What the logs say, what Kafka and the read models hold, and where they differ.
+//!
+//! Never: a write. Read next: `text.rs` (how it is told), `mending.rs` (what is done about it).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use anyhow::Context as _;
+use event_bus::{BusConfig, TopicSum, read_whole, told_offsets};
+use events::{Context, Position, RawEvent, StreamId};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::places::Schemas;
+
+/// Events of a log read at a time.
+const PAGE: i64 = 20_000;
+
+/// One context: its log, and its topic beside it.
+pub struct Compared {
+    pub context: Context,
+    pub epoch: i64,
+    /// A reconciliation began and did not end.
+    pub unfinished: bool,
+    pub head: Position,
+    pub cursor: Position,
+    pub topic: TopicSum,
+    /// On Kafka, and not in the log (any more): by position, then id.
+    pub lost: BTreeMap<(Position, Uuid), LostEvent>,
+    /// In the log up to the cursor, and not on Kafka.
+    pub missing: u64,
+}
+
+/// An event that the log does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostEvent {
+    pub stream: StreamId,
+    /// `OrderPlaced.v1`
+    pub event_type: String,
+}
+
+/// A consumer that has come further than the log of what it reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    pub consumer: String,
+    pub topic: String,
+    pub partition: i32,
+    pub last_position: Position,
+    pub head: Position,
+}
+
+/// An event that is there because of one that is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orphan {
+    pub context: Context,
+    pub position: Position,
+    pub stream: String,
+    pub event_type: String,
+    pub causation_id: Uuid,
+}
+
+pub struct Finding {
+    pub contexts: Vec<Compared>,
+    /// Reactors: their own context's log was not restored as far back as that of the events they acted on.
+    pub reactors_ahead: Vec<Ahead>,
+    pub orphans: Vec<Orphan>,
+    /// Projections: they are rebuilt.
+    pub projections_ahead: Vec<Ahead>,
+    /// Checkpoints that went back, or are of another epoch than the log: why, in words.
+    pub apart: Vec<String>,
+    /// Lost events that the timelines of orders still show.
+    pub shown: i64,
+}
+
+impl Finding {
+    /// # Errors
+    /// When a log, a topic or a table cannot be read.
+    pub async fn make(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<Self> {
+        let mut contexts = Vec::new();
+        for (context, client) in &schemas.contexts {
+            contexts.push(compare(*context, client, bus).await?);
+        }
+        let heads: BTreeMap<String, Position> =
+            contexts.iter().map(|compared| (bus.topic(compared.context), compared.head)).collect();
+        let lost: Vec<Uuid> =
+            contexts.iter().flat_map(|compared| compared.lost.keys().map(|(_, id)| *id)).collect();
+        let mut finding = Self {
+            contexts,
+            reactors_ahead: Vec::new(),
+            orphans: Vec::new(),
+            projections_ahead: ahead(&schemas.read_models, &heads).await?,
+            apart: Vec::new(),
+            shown: 0,
+        };
+        for (context, client) in &schemas.contexts {
+            finding.reactors_ahead.extend(ahead(client, &heads).await?);
+            finding.orphans.extend(orphans(*context, client, &lost).await?);
+        }
+        let epochs: BTreeMap<String, i64> =
+            finding.contexts.iter().map(|compared| (bus.topic(compared.context), compared.epoch)).collect();
+        finding.apart.extend(of_another_epoch(&schemas.read_models, &epochs).await?);
+        for (context, client) in &schemas.contexts {
+            finding.apart.extend(of_another_epoch(client, &epochs).await?);
+            for consumer in sagas::consumers_of(*context) {
+                finding.apart.extend(gone_back(client, bus, &consumer).await?);
+            }
+        }
+        let ids: Vec<String> = lost.iter().map(Uuid::to_string).collect();
+        let shown = "SELECT count(*) FROM order_events WHERE event_id = ANY($1)";
+        finding.shown = schemas.read_models.query_one(shown, &[&ids]).await?.try_get(0)?;
+        Ok(finding)
+    }
+
+    /// Whether topics or read models differ from the logs.
+    pub fn anything(&self) -> bool {
+        let differs = |compared: &Compared| {
+            compared.unfinished
+                || !compared.lost.is_empty()
+                || compared.missing > 0
+                || compared.topic.halts > 0
+                || compared.topic.epoch > compared.epoch
+        };
+        self.contexts.iter().any(differs)
+            || !self.projections_ahead.is_empty()
+            || !self.reactors_ahead.is_empty()
+            || !self.apart.is_empty()
+    }
+
+    /// Why no reconciliation can bring this right: a context acted on events that no longer exist.
+    pub fn contradictions(&self) -> Vec<String> {
+        let ahead = self.reactors_ahead.iter().map(|ahead| {
+            format!(
+                "{} has handled {}/{} up to position {}, and the log of that topic ends at {}",
+                ahead.consumer, ahead.topic, ahead.partition, ahead.last_position, ahead.head
+            )
+        });
+        let orphans = self.orphans.iter().map(|orphan| {
+            format!(
+                "{}:{} {} {} was caused by event {}, which no longer exists",
+                orphan.context, orphan.position, orphan.stream, orphan.event_type, orphan.causation_id
+            )
+        });
+        ahead.chain(orphans).collect()
+    }
+
+    /// Higher than any that a log or a topic has seen.
+    pub fn next_epoch(&self) -> i64 {
+        let seen = self.contexts.iter().map(|compared| compared.epoch.max(compared.topic.epoch));
+        seen.max().unwrap_or(0) + 1
+    }
+}
+
+async fn compare(context: Context, client: &Client, bus: &BusConfig) -> anyhow::Result<Compared> {
+    let row = client
+        .query_one("SELECT epoch, reconciling_to IS NOT NULL, cursor FROM log_epoch, relay", &[])
+        .await
+        .with_context(|| format!("the epoch of {context}"))?;
+    let (epoch, unfinished, cursor): (i64, bool, Position) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    // The topic first: what is appended and relayed meanwhile is then in the log.
+    let mut on_topic: Vec<RawPlace> = Vec::new();
+    let topic = read_whole(bus, context, |_, event| on_topic.push(RawPlace::of(&event))).await?;
+    let ids = read_ids(client).await.with_context(|| format!("the log of {context}"))?;
+    let head = Position::try_from(ids.len())?;
+    let mut found = HashSet::new();
+    let mut lost = BTreeMap::new();
+    for place in on_topic {
+        let in_log = usize::try_from(place.position - 1).ok().and_then(|index| ids.get(index));
+        if in_log == Some(&place.event_id) {
+            found.insert(place.position);
+        } else {
+            let event = LostEvent { stream: place.stream, event_type: place.event_type };
+            lost.insert((place.position, place.event_id), event);
+        }
+    }
+    let missing = (1..=cursor.min(head)).filter(|position| !found.contains(position)).count() as u64;
+    Ok(Compared { context, epoch, unfinished, head, cursor, topic, lost, missing })
+}
+
+/// As much of an event as the comparison needs.
+struct RawPlace {
+    position: Position,
+    event_id: Uuid,
+    stream: StreamId,
+    event_type: String,
+}
+
+impl RawPlace {
+    fn of(event: &RawEvent) -> Self {
+        Self {
+            position: event.position,
+            event_id: event.event_id,
+            stream: event.stream.clone(),
+            event_type: format!("{}.v{}", event.event_type, event.schema_version),
+        }
+    }
+}
+
+/// The ids of all events, in the order of the log.
+async fn read_ids(client: &Client) -> anyhow::Result<Vec<Uuid>> {
+    let query = "SELECT position, event_id FROM events WHERE position > $1 ORDER BY position LIMIT $2";
+    let mut ids: Vec<Uuid> = Vec::new();
+    loop {
+        let after = Position::try_from(ids.len())?;
+        let page = client.query(query, &[&after, &PAGE]).await?;
+        for row in &page {
+            let position: Position = row.try_get(0)?;
+            ids.push(row.try_get(1)?);
+            anyhow::ensure!(
+                position == Position::try_from(ids.len())?,
+                "the log has a gap before position {position}"
+            );
+        }
+        if page.is_empty() {
+            return Ok(ids);
+        }
+    }
+}
+
+async fn ahead(client: &Client, heads: &BTreeMap<String, Position>) -> anyhow::Result<Vec<Ahead>> {
+    let query = "SELECT consumer, topic, partition, last_position FROM checkpoints ORDER BY 1, 2, 3";
+    let mut ahead = Vec::new();
+    for row in client.query(query, &[]).await? {
+        let (topic, last_position): (String, Position) = (row.try_get(1)?, row.try_get(3)?);
+        if let Some(head) = heads.get(&topic)
+            && last_position > *head
+        {
+            let (consumer, partition) = (row.try_get(0)?, row.try_get(2)?);
+            ahead.push(Ahead { consumer, topic, partition, last_position, head: *head });
+        }
+    }
+    Ok(ahead)
+}
+
+async fn of_another_epoch(client: &Client, epochs: &BTreeMap<String, i64>) -> anyhow::Result<Vec<String>> {
+    let query = "SELECT consumer, topic, epoch, count(*) FROM checkpoints GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+    let mut apart = Vec::new();
+    for row in client.query(query, &[]).await? {
+        let (consumer, topic, epoch): (String, String, i64) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if let Some(of_log) = epochs.get(&topic).filter(|of_log| **of_log != epoch) {
+            apart.push(format!(
+                "{consumer}: its checkpoints in {topic} are of epoch {epoch}, the log is of {of_log}"
+            ));
+        }
+    }
+    Ok(apart)
+}
+
+/// As the consumer itself sees it when it starts.
+async fn gone_back(client: &Client, bus: &BusConfig, consumer: &str) -> anyhow::Result<Vec<String>> {
+    let query = "SELECT topic, partition, next_offset FROM checkpoints WHERE consumer = $1";
+    let mut checkpoints = BTreeMap::new();
+    for row in client.query(query, &[&consumer]).await? {
+        let place: (String, i32) = (row.try_get(0)?, row.try_get(1)?);
+        checkpoints.insert(place, row.try_get::<_, i64>(2)?);
+    }
+    let told = told_offsets(bus, consumer).await.with_context(|| format!("the offsets of {consumer}"))?;
+    let behind = |(topic, partition, told): (String, i32, i64)| {
+        let place = (topic, partition);
+        let next_offset = checkpoints.get(&place).copied().unwrap_or(0);
+        let (topic, partition) = place;
+        (next_offset < told).then(|| {
+            format!("{consumer}: its checkpoint in {topic}/{partition} is at offset {next_offset} and was at {told} before")
+        })
+    };
+    Ok(told.into_iter().filter_map(behind).collect())
+}
+
+async fn orphans(context: Context, client: &Client, lost: &[Uuid]) -> anyhow::Result<Vec<Orphan>> {
+    if lost.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lost: BTreeSet<String> = lost.iter().map(Uuid::to_string).collect();
+    let lost: Vec<String> = lost.into_iter().collect();
+    let query = "SELECT position, stream, type, (metadata->>'causation_id')::uuid FROM events
+                  WHERE metadata->>'causation_id' = ANY($1) ORDER BY position";
+    let rows = client.query(query, &[&lost]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Orphan {
+                context,
+                position: row.try_get(0)?,
+                stream: row.try_get(1)?,
+                event_type: row.try_get(2)?,
+                causation_id: row.try_get(3)?,
+            })
+        })
+        .collect()
+}
