@@ -23,15 +23,37 @@ pub struct Deadline {
 }
 
 impl EventStore {
-    /// The deadlines that are due, the oldest first.
+    /// The deadlines that are due, the oldest first; those behind `after`, where one is given.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
-    pub async fn due_deadlines(&self, limit: usize) -> Result<Vec<Deadline>, StoreError> {
+    pub async fn due_deadlines(
+        &self,
+        after: Option<&Deadline>,
+        limit: usize,
+    ) -> Result<Vec<Deadline>, StoreError> {
         let query = "SELECT id, stream, due_at, command FROM deadlines
-                      WHERE due_at <= clock_timestamp() ORDER BY due_at, id LIMIT $1";
-        let rows = self.query("read deadlines", query, &[&sql_limit(limit)]).await?;
+                      WHERE due_at <= clock_timestamp() AND (due_at, id) > ($1, $2) ORDER BY due_at, id LIMIT $3";
+        // No deadline was ever set before this.
+        let first = (DateTime::<Utc>::UNIX_EPOCH, "");
+        let (due_at, id) = after.map_or(first, |after| (after.due_at, after.id.as_str()));
+        let rows = self.query("read deadlines", query, &[&due_at, &id, &sql_limit(limit)]).await?;
         Ok(rows.iter().map(deadline).collect())
+    }
+
+    /// The streams whose question was refused for good, a few of them, and how many there are: the command's field
+    /// `refused` says what was said.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn refused_for_good(&self, limit: usize) -> Result<(i64, Vec<(StreamId, String)>), StoreError> {
+        let query = "SELECT stream, command->>'refused' AS refused, count(*) OVER () AS in_all
+                       FROM deadlines WHERE command->>'refused' IS NOT NULL ORDER BY id LIMIT $1";
+        let rows = self.query("read refused deadlines", query, &[&sql_limit(limit)]).await?;
+        let in_all = rows.first().map_or(0, |row| row.get("in_all"));
+        let named =
+            rows.iter().map(|row| (StreamId::from(row.get::<_, String>("stream")), row.get("refused")));
+        Ok((in_all, named.collect()))
     }
 }
 

@@ -275,21 +275,25 @@ async fn deadlines_come_due_by_the_databases_clock_oldest_first() {
     let changes =
         vec![set("younger", -1), set("older", -60), set("later", 3600), set("moved", -30), set("moved", 60)];
     store.append(changing(changes)).await.expect("nothing stands in its way");
-    let due = store.due_deadlines(10).await.expect("readable");
+    let due = store.due_deadlines(None, 10).await.expect("readable");
     assert_eq!(due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(), ["older", "younger"]);
     assert_eq!(due[0].command, serde_json::json!({ "expire": "older" }));
-    assert_eq!(store.due_deadlines(1).await.expect("readable").len(), 1);
+    assert_eq!(store.due_deadlines(None, 1).await.expect("readable").len(), 1);
 
     store
         .append(changing(vec![set("later", -5), clear("older"), clear("absent")]))
         .await
         .expect("no conflict");
-    let due = store.due_deadlines(10).await.expect("readable");
+    let due = store.due_deadlines(None, 10).await.expect("readable");
     assert_eq!(due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(), ["later", "younger"]);
 
     let refused = Append { deadlines: vec![clear("later")], ..receipts(&[("A", 0)]) };
     assert!(store.append(refused).await.is_err_and(|error| error.is_conflict()));
-    assert_eq!(store.due_deadlines(10).await.expect("readable").len(), 2, "a refused command clears nothing");
+    assert_eq!(
+        store.due_deadlines(None, 10).await.expect("readable").len(),
+        2,
+        "a refused command clears nothing"
+    );
 }
 
 #[tokio::test]

@@ -126,14 +126,7 @@ async fn consume(
 
 /// What is wrong with a consumer, from its progress; none when it is ready.
 fn trouble(health: &ConsumerHealth) -> Option<String> {
-    match (&health.trouble, health.lag_records) {
-        (Some(trouble), _) => Some(trouble.clone()),
-        (None, Some(lag)) if lag > 0 && health.without_progress > WITHOUT_PROGRESS_MAX => {
-            let seconds = health.without_progress.as_secs();
-            Some(format!("{lag} records wait, and nothing was applied for {seconds} s"))
-        }
-        (None, _) => None,
-    }
+    health.trouble.clone().or_else(|| health.stuck(WITHOUT_PROGRESS_MAX))
 }
 
 /// Waits until all have ended, or one has failed.
@@ -159,6 +152,7 @@ mod tests {
         ConsumerHealth {
             assigned: 12,
             lag_records,
+            furthest_behind: Some(("orders.events".to_owned(), 7, 4)),
             without_progress: Duration::from_secs(seconds),
             trouble: said.map(str::to_owned),
         }
@@ -170,7 +164,7 @@ mod tests {
         assert_eq!(trouble(&health(Some(5), 1, None)), None);
         assert_eq!(
             trouble(&health(Some(5), 11, None)),
-            Some("5 records wait, and nothing was applied for 11 s".to_owned())
+            Some("5 records wait, 4 of them in orders.events/7, and nothing was done for 11 s".to_owned())
         );
         assert_eq!(
             trouble(&health(None, 0, Some("joining the group"))),

@@ -154,7 +154,7 @@ impl Handler {
                 let event =
                     record.event.as_ref().map_err(|unreadable| Undone::Parked(unreadable.to_string()))?;
                 if let Some(order_id) = turns_to_provider(event) {
-                    let wake = Wake::ask_provider(&fate::caused_by(event, ACTOR), 1);
+                    let wake = Wake::ask_provider(&fate::caused_by(event, ACTOR), 1, None);
                     let id = Wake::ask_provider_id(order_id);
                     work.set_deadline(&id, &event.stream, Utc::now(), wake.to_json());
                 }

@@ -17,7 +17,7 @@ use crate::Config;
 use crate::order_fulfilment::{DOORS, RESTS, STORY, StoryError, check, topics_of};
 use crate::parking::{self, Parking};
 use crate::payments::{
-    Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider,
+    Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider, watch_refused,
 };
 use crate::reactor::Reactor;
 use crate::witness::Witness;
@@ -135,6 +135,12 @@ impl Running {
         let mut options = ConsumerOptions::new(GATEWAY, [Context::Payments]);
         options.batch_max = GATEWAY_BATCH_MAX;
         self.start_consumer(options, Arc::new(gateway));
+        let refused = watch_refused(store.clone(), self.health.check("payments refused"));
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled_owned(refused).await;
+            Ok(())
+        });
         let worker = DeadlineWorker::new(store.clone(), desk, self.health.check("payment deadlines"));
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -178,13 +184,10 @@ impl Running {
 }
 
 fn report_to(check: Check) -> HealthReport {
-    Arc::new(move |health: &ConsumerHealth| match &health.trouble {
-        Some(trouble) => check.failing(trouble.clone()),
-        None if health.without_progress > STUCK_AFTER => check.failing(format!(
-            "no progress for {} s, {} records behind",
-            health.without_progress.as_secs(),
-            health.lag_records.unwrap_or_default()
-        )),
-        None => check.ok(),
+    Arc::new(move |health: &ConsumerHealth| {
+        match health.trouble.clone().or_else(|| health.stuck(STUCK_AFTER)) {
+            Some(trouble) => check.failing(trouble),
+            None => check.ok(),
+        }
     })
 }

@@ -106,7 +106,7 @@ impl Door {
 
     /// The deadlines that are due, with what is to be done.
     async fn due(&self) -> Vec<(String, Value)> {
-        let due = self.store.due_deadlines(100).await.expect("the log can be read");
+        let due = self.store.due_deadlines(None, 100).await.expect("the log can be read");
         due.into_iter().map(|deadline| (deadline.id, deadline.command)).collect()
     }
 

@@ -53,6 +53,10 @@ fn owners() -> [&'static str; 6] {
 
 async fn migrate_owner(database_url: &Secret, owner: &str) -> anyhow::Result<()> {
     let mut admin = connect(database_url).await?;
+    // One at a time in this database: two would apply the same migration. The connection is this call's own, and the lock
+    // goes with it.
+    let name = format!("tradewind migrate {owner}");
+    admin.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", &[&name]).await?;
     prepare_owner(&admin, owner, password_of(database_url)?.as_ref()).await?;
     let done = match owner {
         READ_MODEL => query_side::migrate(&mut admin).await.map_err(anyhow::Error::from),

@@ -63,10 +63,27 @@ pub struct ConsumerHealth {
     pub assigned: usize,
     /// Records that lie beyond the checkpoints of the assigned partitions; none until Kafka has told.
     pub lag_records: Option<i64>,
+    /// The partition that is the furthest behind, and by how many records.
+    pub furthest_behind: Option<(String, i32, i64)>,
     /// How long there has been something to do and nothing was done.
     pub without_progress: Duration,
     /// What stands in the way now: the group is being joined, the handler's reason to try again, a broker's error.
     pub trouble: Option<String>,
+}
+
+impl ConsumerHealth {
+    /// Why the consumer is stuck, when it has had something to do for longer than `max` and nothing was done: where, too.
+    pub fn stuck(&self, max: Duration) -> Option<String> {
+        let lag = self.lag_records.unwrap_or_default();
+        if lag == 0 || self.without_progress <= max {
+            return None;
+        }
+        let seconds = self.without_progress.as_secs();
+        let place = self.furthest_behind.as_ref().map_or_else(String::new, |(topic, partition, lag)| {
+            format!(", {lag} of them in {topic}/{partition}")
+        });
+        Some(format!("{lag} records wait{place}, and nothing was done for {seconds} s"))
+    }
 }
 
 /// Called about once a second and when `trouble` comes or goes. Must not block.

@@ -17,15 +17,17 @@ impl Loop {
 
     pub(super) fn report(&mut self) {
         let consumer = self.options.name.clone();
-        let lags: Vec<i64> = self
+        let lags: Vec<(String, i32, i64)> = self
             .intake
             .committed_offsets()
-            .filter_map(|(partition, committed)| {
-                Some((self.group.membership().high_watermark(&partition.0, partition.1)? - committed).max(0))
+            .filter_map(|((topic, partition), committed)| {
+                let end = self.group.membership().high_watermark(topic, *partition)?;
+                Some((topic.to_string(), *partition, (end - committed).max(0)))
             })
             .collect();
         let assigned = self.intake.places().count();
-        let lag_records = (!lags.is_empty() || assigned == 0).then(|| lags.iter().sum());
+        let lag_records =
+            (!lags.is_empty() || assigned == 0).then(|| lags.iter().map(|(_, _, lag)| lag).sum());
         if let Some(lag) = lag_records {
             metrics::gauge!("consumer_lag_records", "consumer" => consumer.clone()).set(lag as f64);
         }
@@ -38,6 +40,7 @@ impl Loop {
         (self.health)(&ConsumerHealth {
             assigned,
             lag_records,
+            furthest_behind: lags.into_iter().filter(|(_, _, lag)| *lag > 0).max_by_key(|(_, _, lag)| *lag),
             without_progress: self.progress_at.elapsed(),
             trouble: self.trouble.clone().or_else(disconnected),
         });

@@ -146,7 +146,7 @@ impl Ledger {
                 "CREATE TABLE ledger (entry bigint GENERATED ALWAYS AS IDENTITY, partition int, record_offset bigint,
                                       position bigint, by text);
                  CREATE TABLE checkpoints (consumer text, topic text, partition int, next_offset bigint,
-                     last_position bigint, CONSTRAINT checkpoints_pk PRIMARY KEY (consumer, topic, partition))",
+                     last_position bigint, epoch bigint NOT NULL DEFAULT 1, CONSTRAINT checkpoints_pk PRIMARY KEY (consumer, topic, partition))",
             )
             .await
             .expect("tables");

@@ -31,6 +31,8 @@ pub(super) struct Question {
     pub cause: Metadata,
     /// How many calls in a row have told nothing so far.
     pub in_vain: u32,
+    /// Whether the provider refused the last time: then a person knows already.
+    pub refused: bool,
 }
 
 /// A question with what the provider told.
@@ -61,7 +63,7 @@ impl Desk {
         crash_point!("gateway::told_before_append");
         match &answer {
             Ok(_) | Err(ProviderError::NotFound) => {}
-            Err(refused @ ProviderError::Refused { .. }) => {
+            Err(refused @ ProviderError::Refused { .. }) if !question.refused => {
                 tracing::error!(order_id = %question.order_id, call = ?question.call, %refused, "the provider contradicts the payment: someone must look");
             }
             Err(error) => {
@@ -77,6 +79,10 @@ impl Desk {
 /// The answer counts only if its question is still open; the payment sees to that.
 pub(super) async fn note(work: &mut UnitOfWork, asked: &Asked, actor: &str) -> Result<(), Trouble> {
     let Question { order_id, cause, in_vain, .. } = &asked.question;
+    let refused = match &asked.answer {
+        Err(refused @ ProviderError::Refused { .. }) => Some(refused.to_string()),
+        _ => None,
+    };
     let stream = StreamId::payment(*order_id);
     let metadata = Metadata { actor: actor.to_owned(), ..cause.clone() };
     if let Ok(answer) = &asked.answer {
@@ -88,8 +94,8 @@ pub(super) async fn note(work: &mut UnitOfWork, asked: &Asked, actor: &str) -> R
     // A row that stands is never left behind overdue: it is cleared, or set anew.
     if open && (!heard || *in_vain > 0) {
         let in_vain = if heard { 1 } else { in_vain.saturating_add(1) };
-        let wake = Wake::ask_provider(cause, in_vain);
-        let due_at = ask_again_at(Utc::now(), in_vain);
+        let due_at = ask_again_at(Utc::now(), in_vain, refused.is_some());
+        let wake = Wake::ask_provider(cause, in_vain, refused);
         work.set_deadline(&Wake::ask_provider_id(*order_id), &stream, due_at, wake.to_json());
     } else if !open && *in_vain > 0 {
         work.clear_deadline(&Wake::ask_provider_id(*order_id));

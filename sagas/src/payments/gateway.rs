@@ -105,7 +105,7 @@ impl Gateway {
             let payment = payments.get(&StreamId::payment(*order_id))?;
             let call = payment.state.next_provider_call()?;
             let cause = fate::caused_by(trigger, ACTOR);
-            Some(Question { order_id: *order_id, call, cause, in_vain: 0 })
+            Some(Question { order_id: *order_id, call, cause, in_vain: 0, refused: false })
         };
         Ok(triggers.iter().filter_map(question).collect())
     }

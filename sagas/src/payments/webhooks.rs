@@ -123,7 +123,7 @@ impl WebhookDoor {
             let Some(last) = last.into_iter().next() else { return Ok(Taken::Unknown) };
             let cause =
                 Metadata { actor: ACTOR.to_owned(), causation_id: Some(last.event_id), ..last.metadata };
-            let wake = Wake::ask_provider(&cause, 1);
+            let wake = Wake::ask_provider(&cause, 1, None);
             work.set_deadline(&Wake::ask_provider_id(order_id), &stream, Utc::now(), wake.to_json());
             work.commit().await?;
             Ok(Taken::Asking)

@@ -154,6 +154,61 @@ async fn a_provider_that_turns_unavailable_is_asked_to_void_until_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_capture_that_the_provider_refuses_for_good_is_named_until_somebody_has_looked() {
+    let stage = Stage::set().await;
+    stage.start_provider(&[]).await;
+    let playing = stage.play(&[]);
+    stage.receive(&["TEA"], 1).await;
+    let order_id = stage.place(&["TEA"], 500).await;
+    stage.until_status(order_id, OrderStatus::Confirmed).await;
+    stage.void_at_provider(order_id).await;
+    stage.dispatch_and_deliver(order_id).await;
+    let payment = StreamId::payment(order_id);
+    let refused = until("readiness names the payment", async || {
+        let degraded = playing.health.degraded();
+        degraded.into_iter().find(|degraded| degraded.check == "payments refused")
+    })
+    .await;
+    assert!(
+        refused.reason.contains(payment.as_str()) && refused.reason.contains("409"),
+        "{}",
+        refused.reason
+    );
+    playing.until_ready().await;
+    assert_eq!(
+        stage.payment_history(order_id).await.last().map(String::as_str),
+        Some("PaymentCaptureRequested")
+    );
+    playing.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deadlines_that_cannot_be_read_are_named_and_hold_up_no_others() {
+    const UNREADABLE: i64 = 300;
+    let stage = Stage::set().await;
+    stage.start_provider(&["--fault", "time_out_before_acceptance"]).await;
+    stage
+        .execute(&format!(
+            "INSERT INTO payments.deadlines (id, stream, due_at, command)
+             SELECT 'broken:' || n, 'payment-broken', 'epoch', '{{\"do\": \"a thing of the future\"}}'
+               FROM generate_series(1, {UNREADABLE}) n"
+        ))
+        .await;
+    let playing = stage.play(&["--payment-provider-timeout-ms", "200", "--payment-deadline-seconds", "2"]);
+    stage.receive(&["TEA"], 1).await;
+    let order_id = stage.place(&["TEA"], 500).await;
+    stage.until_status(order_id, OrderStatus::Rejected).await;
+    let named = until("readiness names them", async || {
+        let degraded = playing.health.degraded();
+        degraded.into_iter().find(|degraded| degraded.check == "payment deadlines")
+    })
+    .await;
+    assert!(named.reason.starts_with(&format!("{UNREADABLE} deadlines cannot be read")), "{}", named.reason);
+    assert!(named.reason.contains("broken:"), "{}", named.reason);
+    playing.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     let stage = Stage::set().await;
     stage.start_provider(&[]).await;

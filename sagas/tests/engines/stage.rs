@@ -126,6 +126,19 @@ impl Stage {
         answer.json().await.expect("JSON")
     }
 
+    /// Lets go of what is held for an order, past us.
+    pub async fn void_at_provider(&self, order_id: OrderId) {
+        let url = format!("http://{}/v1/payments/{order_id}/void", self.provider_address);
+        let answer = self.http.post(url).send().await.expect("the provider answers");
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
+    /// As the owner of the database.
+    pub async fn execute(&self, sql: &str) {
+        let admin = postgres::connect(&self.database_url).await.expect("the database is there");
+        admin.batch_execute(sql).await.expect("the owner may do anything");
+    }
+
     /// The provider's own sums: in all currencies together, how many entries of each kind.
     pub async fn provider_entries(&self) -> Value {
         let url = format!("http://{}/v1/ledger", self.provider_address);

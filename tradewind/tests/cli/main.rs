@@ -4,5 +4,6 @@
 
 mod compose;
 mod engines;
+mod migrate;
 mod platform;
 mod up;
