@@ -4,11 +4,12 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use event_bus::{ConsumerError, HandlerError};
 use support::{
     CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
-    put_by_hand,
+    put_by_hand, until,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,4 +219,31 @@ async fn a_fatal_answer_stops_the_consumer_with_its_reason() {
     );
     assert_eq!(ledger.entries().await, []);
     assert_eq!(Arc::strong_count(&keeper), 1, "nothing of it is left running");
+}
+
+/// A handler that takes long has its partitions paused; librdkafka keeps a partition paused that is given up meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_given_up_while_it_was_paused_is_read_when_it_comes_back() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=200).await;
+    let first = Keeper::new(&ledger, "a").start(&bus);
+    ledger.when_entries(200).await;
+
+    let lock = ledger.pool.get().await.expect("a connection");
+    lock.batch_execute("BEGIN; LOCK TABLE ledger IN EXCLUSIVE MODE").await.expect("locked");
+    publish(&bus, 201..=300).await;
+    let second = Keeper::new(&ledger, "b").start(&bus);
+    // Partitions are paused when a handler has not ended after 5 s; and the second waits for what the first gives up.
+    let locked_at = Instant::now();
+    until("the handler takes long", || async {
+        (locked_at.elapsed() > Duration::from_secs(8)).then_some(())
+    })
+    .await;
+    lock.batch_execute("COMMIT").await.expect("unlocked");
+    second.when_health("a share of the partitions", |health| health.assigned == 6).await;
+    second.stop().await;
+    first.when_health("all partitions are assigned again", |health| health.assigned == 12).await;
+    publish(&bus, 301..=800).await;
+    assert_once_and_in_order(&ledger.when_entries(800).await, 1..=800);
+    first.stop().await;
 }

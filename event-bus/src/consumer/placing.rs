@@ -143,9 +143,9 @@ impl Loop {
         }
         tracing::info!(consumer = %self.options.name, partitions = assigned.count(), "partitions assigned");
         self.group.answer(&Rebalance::Assign(assigned)).map_err(|cause| self.kafka(cause))?;
-        if self.paused {
-            self.group.pause().map_err(|cause| self.kafka(cause))?;
-        }
+        // A partition that was given up while it was paused is still paused in librdkafka when it comes back.
+        let settled = if self.paused { self.group.pause() } else { self.group.resume() };
+        settled.map_err(|cause| self.kafka(cause))?;
         if !matches!(self.in_hand, InHand::Waiting { .. }) {
             self.set_trouble(None);
         }
