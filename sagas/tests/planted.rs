@@ -11,6 +11,7 @@ mod stage;
 use std::collections::BTreeMap;
 
 use domain::order::OrderStatus;
+use event_bus::{commit_offsets, group_members};
 use events::Context;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
@@ -29,6 +30,17 @@ async fn offsets(stage: &Stage) -> BTreeMap<(String, i32), i64> {
     checkpoints.into_iter().map(|at| ((at.topic, at.partition), at.next_offset)).collect()
 }
 
+/// A reactor whose checkpoint lies before what Kafka was told takes the database for a restored one, and stops.
+async fn forget_what_kafka_was_told(stage: &Stage, partitions: impl Iterator<Item = &(String, i32)>) {
+    until("the reactor has left its group", async || {
+        let members = group_members(&stage.bus, REACTOR).await;
+        members.is_ok_and(|members| members == 0).then_some(())
+    })
+    .await;
+    let starts: Vec<_> = partitions.map(|(topic, partition)| (topic.clone(), *partition, 0)).collect();
+    commit_offsets(&stage.bus, REACTOR, &starts).await.expect("a group without members can be told");
+}
+
 /// One order was declined and its piece released; another has its piece still. Then everything comes again.
 async fn the_reactors_checkpoints_are_lost() -> Verdict {
     let stage = Stage::set().await;
@@ -43,6 +55,7 @@ async fn the_reactors_checkpoints_are_lost() -> Verdict {
     playing.end().await;
     let before = offsets(&stage).await;
     stage.as_owner(&format!("DELETE FROM inventory.checkpoints WHERE consumer = '{REACTOR}'")).await;
+    forget_what_kafka_was_told(&stage, before.keys()).await;
     let playing = stage.play(&[]);
     until("all of it was read again", async || {
         let now = offsets(&stage).await;
