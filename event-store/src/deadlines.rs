@@ -20,9 +20,20 @@ pub struct Deadline {
     pub stream: StreamId,
     pub due_at: DateTime<Utc>,
     pub command: Value,
+    /// When it was found to be due, by the database's clock.
+    pub seen_at: DateTime<Utc>,
 }
 
 impl EventStore {
+    /// What time it is, by the database's clock: the one from which deadlines are counted, and by which they are due.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn database_now(&self) -> Result<DateTime<Utc>, StoreError> {
+        let rows = self.query("ask the time", "SELECT clock_timestamp()", &[]).await?;
+        Ok(rows[0].get(0))
+    }
+
     /// The deadlines that are due, the oldest first; those behind `after`, where one is given.
     ///
     /// # Errors
@@ -32,7 +43,7 @@ impl EventStore {
         after: Option<&Deadline>,
         limit: usize,
     ) -> Result<Vec<Deadline>, StoreError> {
-        let query = "SELECT id, stream, due_at, command FROM deadlines
+        let query = "SELECT id, stream, due_at, command, clock_timestamp() AS seen_at FROM deadlines
                       WHERE due_at <= clock_timestamp() AND (due_at, id) > ($1, $2) ORDER BY due_at, id LIMIT $3";
         // No deadline was ever set before this.
         let first = (DateTime::<Utc>::UNIX_EPOCH, "");
@@ -63,5 +74,6 @@ fn deadline(row: &Row) -> Deadline {
         stream: StreamId::from(row.get::<_, String>("stream")),
         due_at: row.get("due_at"),
         command: row.get("command"),
+        seen_at: row.get("seen_at"),
     }
 }

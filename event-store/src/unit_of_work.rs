@@ -89,6 +89,14 @@ impl UnitOfWork {
         Some(overlay.current.state.downcast_ref().expect("a stream is loaded as one aggregate only"))
     }
 
+    /// As [`EventStore::database_now`]: what a deadline is counted from.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn database_now(&self) -> Result<DateTime<Utc>, StoreError> {
+        self.store.database_now().await
+    }
+
     /// Loads, decides, and notes the events. The inner error is the aggregate's refusal: nothing was noted.
     ///
     /// # Errors

@@ -8,10 +8,10 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use domain::ReservationCommand;
 use event_bus::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
-use event_store::{AppendError, EventStore, MayBeConflict, UnitOfWork, retry_conflicts};
+use event_store::{AppendError, EventStore, MayBeConflict, StoreError, UnitOfWork, retry_conflicts};
 use events::{Context, Metadata, StreamId};
 use fault::crash_point;
 
@@ -154,12 +154,13 @@ impl Reactor {
 
     /// What a parked record sets off, now that it is tried again: how many events were noted in the unit.
     pub(crate) async fn react_again(&self, work: &mut UnitOfWork, record: &Record) -> Result<usize, Trouble> {
-        let (metadata, reactions) = self.plan(record, &self.terms()).map_err(Trouble::Park)?;
+        let (metadata, reactions) = self.plan(record, &self.terms().await?).map_err(Trouble::Park)?;
         do_reactions(work, &reactions, &metadata, &mut Vec::new()).await
     }
 
-    fn terms(&self) -> Terms {
-        Terms { now: Utc::now(), payment_deadline: self.payment_deadline }
+    /// Deadlines fall due by the database's clock, so they are counted from it too.
+    async fn terms(&self) -> Result<Terms, StoreError> {
+        Ok(Terms { now: self.store.database_now().await?, payment_deadline: self.payment_deadline })
     }
 
     fn count(&self, part: &Part) {
@@ -213,7 +214,7 @@ impl BatchHandler for Reactor {
     /// Where only some parts could be committed, the batch comes again, meets checkpoints that have moved on, and is
     /// read anew from there.
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
-        let terms = self.terms();
+        let terms = self.terms().await.map_err(|error| fate::of_store_error(&error))?;
         let plans: Vec<Plan> = batch.records.iter().map(|record| self.plan(record, &terms)).collect();
         let mut parked = self.parking.streams().await?;
         let mut progress = Progress::at_the_start_of(batch);

@@ -5,7 +5,7 @@
 //! who excludes whom is in docs/decisions/0009. Never: a record behind one that failed again; a call to the world (the
 //! gateway's records become deadlines, which the sagas that run act on). Read next: [`crate::reactor`].
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use event_bus::Record;
 use event_bus::parked::{ParkedRecord, Retried, Stopped, records};
 use event_store::{
@@ -156,7 +156,8 @@ impl Handler {
                 if let Some(order_id) = turns_to_provider(event) {
                     let wake = Wake::ask_provider(&fate::caused_by(event, ACTOR), 1, None);
                     let id = Wake::ask_provider_id(order_id);
-                    work.set_deadline(&id, &event.stream, Utc::now(), wake.to_json());
+                    let now = work.database_now().await.map_err(Trouble::from)?;
+                    work.set_deadline(&id, &event.stream, now, wake.to_json());
                 }
             }
         }

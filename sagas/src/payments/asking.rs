@@ -2,7 +2,6 @@
 //!
 //! Never: a remote call with a unit of work open. Read next: `gateway.rs`.
 
-use chrono::Utc;
 use domain::payment::ProviderAnswer;
 use domain::{Payment, PaymentCommand, ProviderCall};
 use event_store::UnitOfWork;
@@ -94,7 +93,7 @@ pub(super) async fn note(work: &mut UnitOfWork, asked: &Asked, actor: &str) -> R
     // A row that stands is never left behind overdue: it is cleared, or set anew.
     if open && (!heard || *in_vain > 0) {
         let in_vain = if heard { 1 } else { in_vain.saturating_add(1) };
-        let due_at = ask_again_at(Utc::now(), in_vain, refused.is_some());
+        let due_at = ask_again_at(work.database_now().await?, in_vain, refused.is_some());
         let wake = Wake::ask_provider(cause, in_vain, refused);
         work.set_deadline(&Wake::ask_provider_id(*order_id), &stream, due_at, wake.to_json());
     } else if !open && *in_vain > 0 {

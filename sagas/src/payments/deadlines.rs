@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use domain::{Payment, PaymentCommand};
 use event_store::{AppendError, Deadline, EventStore, MayBeConflict, StoreError, retry_conflicts};
 use events::{Metadata, OrderId};
@@ -147,7 +147,7 @@ impl DeadlineWorker {
 
     /// How long it was overdue when we came to it.
     async fn act(&self, row: Deadline) -> Result<TimeDelta, Undone> {
-        let overdue = Utc::now() - row.due_at;
+        let overdue = row.seen_at - row.due_at;
         let unreadable = |cause: String| Undone::Unreadable { id: row.id.clone(), cause };
         let wake: Wake =
             serde_json::from_value(row.command.clone()).map_err(|cause| unreadable(cause.to_string()))?;

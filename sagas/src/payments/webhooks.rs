@@ -12,7 +12,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use chrono::Utc;
 use domain::Payment;
 use event_store::{AppendError, EventStore, MayBeConflict, StoreError, StoreOptions, retry_conflicts};
 use events::{Context, Metadata, OrderId, StreamId};
@@ -124,7 +123,8 @@ impl WebhookDoor {
             let cause =
                 Metadata { actor: ACTOR.to_owned(), causation_id: Some(last.event_id), ..last.metadata };
             let wake = Wake::ask_provider(&cause, 1, None);
-            work.set_deadline(&Wake::ask_provider_id(order_id), &stream, Utc::now(), wake.to_json());
+            let now = work.database_now().await?;
+            work.set_deadline(&Wake::ask_provider_id(order_id), &stream, now, wake.to_json());
             work.commit().await?;
             Ok(Taken::Asking)
         })
