@@ -45,6 +45,8 @@ struct Part {
     end: usize,
     progress: Progress,
     parked: HashSet<StreamId>,
+    /// Of which record, and why. Told when it is committed: a refusal may come of a state that was stale.
+    newly_parked: Vec<(usize, String)>,
     carried_out: Vec<(&'static str, &'static str)>,
 }
 
@@ -99,8 +101,13 @@ impl Reactor {
         let retry = |error| Undone::Fate(fate::of_store_error(&error));
         let mut work = self.store.unit_of_work();
         prefetch(&mut work, &fitting(&plans[start..])).await.map_err(retry)?;
-        let mut part =
-            Part { end: start, progress: progress.clone(), parked: parked.clone(), carried_out: Vec::new() };
+        let mut part = Part {
+            end: start,
+            progress: progress.clone(),
+            parked: parked.clone(),
+            newly_parked: Vec::new(),
+            carried_out: Vec::new(),
+        };
         let mut events = 0;
         for (record, plan) in batch.records[start..].iter().zip(&plans[start..]) {
             events += self.do_record(&mut work, record, plan, &mut part).await?;
@@ -141,10 +148,7 @@ impl Reactor {
             Ok(events) => Ok(events),
             Err(Trouble::Store(error)) => Err(Undone::Fate(fate::of_store_error(&error))),
             Err(Trouble::Park(reason)) => {
-                tracing::error!(
-                    consumer = self.consumer, %stream, topic = %record.topic, partition = record.partition,
-                    offset = record.offset, reason, "parked an event: its stream waits for a person"
-                );
+                part.newly_parked.push((part.end, reason.clone()));
                 work.park(self.parking.park(record, reason));
                 part.parked.insert(stream);
                 Ok(0)
@@ -163,7 +167,15 @@ impl Reactor {
         Ok(Terms { now: self.store.database_now().await?, payment_deadline: self.payment_deadline })
     }
 
-    fn count(&self, part: &Part) {
+    fn tell(&self, batch: &Batch, part: &Part) {
+        for (index, reason) in &part.newly_parked {
+            let record = &batch.records[*index];
+            tracing::error!(
+                consumer = self.consumer, stream = record.stream_name(), topic = %record.topic,
+                partition = record.partition, offset = record.offset, reason,
+                "parked an event: its stream waits for a person"
+            );
+        }
         for &(command, outcome) in &part.carried_out {
             let labels = [("context", self.context.name()), ("command", command), ("outcome", outcome)];
             metrics::counter!("tradewind_reactions_total", &labels).increment(1);
@@ -225,7 +237,7 @@ impl BatchHandler for Reactor {
                 Undone::Append(error) => fate::of_append_error(error),
                 Undone::Fate(fate) => fate,
             })?;
-            self.count(&part);
+            self.tell(batch, &part);
             if part.parked.len() > parked.len() {
                 self.parking.know(part.parked.clone());
             }
