@@ -256,7 +256,11 @@ impl From<LedgerError> for Problem {
 /// An engine that is away passes; anything else is ours to mend.
 fn database(error: PoolError) -> Problem {
     let away = match &error {
-        PoolError::Backend(error) => error.is_closed() || error.code().is_some_and(is_shutting_down),
+        PoolError::Backend(error) => {
+            let unreachable =
+                std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
+            unreachable || error.is_closed() || error.code().is_some_and(is_shutting_down)
+        }
         PoolError::Timeout(_) | PoolError::Closed => true,
         PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => false,
     };
@@ -272,4 +276,21 @@ fn database(error: PoolError) -> Problem {
 /// Class 57: the server was told to stop, or is starting. Class 53: it has no more connections, memory or disk.
 fn is_shutting_down(code: &tokio_postgres::error::SqlState) -> bool {
     ["57P", "53"].iter().any(|class| code.code().starts_with(class))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_that_refuses_connections_is_away_and_not_our_mistake() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = free.local_addr().expect("it is bound").port();
+        drop(free);
+        let url = format!("postgres://nobody@127.0.0.1:{port}/nothing");
+        let Err(refused) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await else {
+            panic!("nobody listens on port {port}");
+        };
+        assert_eq!(database(PoolError::Backend(refused)).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }
