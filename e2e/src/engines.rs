@@ -16,6 +16,7 @@ use crate::{PATIENCE, eventually};
 /// A PostgreSQL by `tradewind engines serve`.
 pub struct PrivatePostgres {
     folder: PathBuf,
+    env: Vec<(&'static str, String)>,
     serving: Child,
     pub url: String,
 }
@@ -23,9 +24,9 @@ pub struct PrivatePostgres {
 impl PrivatePostgres {
     /// # Panics
     /// When it does not come up; shows its log.
-    pub async fn start(folder: &Path) -> Self {
-        let (serving, url) = serve(folder, "postgres", &[], "DATABASE_URL").await;
-        Self { folder: folder.to_owned(), serving, url }
+    pub async fn start(folder: &Path, env: Vec<(&'static str, String)>) -> Self {
+        let (serving, url) = serve(folder, "postgres", &[], &env, "DATABASE_URL").await;
+        Self { folder: folder.to_owned(), env, serving, url }
     }
 
     /// As `pg_ctl stop -m immediate` does: no checkpoint, no goodbye. Returns when it is gone.
@@ -40,7 +41,7 @@ impl PrivatePostgres {
 
     /// On the same port, with the data as the crash left it.
     pub async fn start_again(&mut self) {
-        let (serving, url) = serve(&self.folder, "postgres", &[], "DATABASE_URL").await;
+        let (serving, url) = serve(&self.folder, "postgres", &[], &self.env, "DATABASE_URL").await;
         assert_eq!(url, self.url, "it is where it was");
         self.serving = serving;
     }
@@ -74,7 +75,8 @@ impl PrivateKafka {
             "TRADEWIND_KAFKA_HOME is not set: run the tests by `make test`, which fetches Kafka's jars",
         );
         symlink(jars, folder.join("kafka-home")).expect("the folder is ours");
-        let (all, brokers) = serve(folder, "kafka", &["--nodes", &nodes.to_string()], "KAFKA_BROKERS").await;
+        let (all, brokers) =
+            serve(folder, "kafka", &["--nodes", &nodes.to_string()], &[], "KAFKA_BROKERS").await;
         Self { folder: folder.to_owned(), nodes, serving: BTreeMap::from([(1, all)]), brokers }
     }
 
@@ -101,7 +103,7 @@ impl PrivateKafka {
     pub async fn start_again(&mut self, node: u16) {
         let (nodes, node_number) = (self.nodes.to_string(), node.to_string());
         let args = ["--nodes", &nodes, "--node", &node_number];
-        let (serving, brokers) = serve(&self.folder, "kafka", &args, "KAFKA_BROKERS").await;
+        let (serving, brokers) = serve(&self.folder, "kafka", &args, &[], "KAFKA_BROKERS").await;
         assert_eq!(brokers, self.brokers, "it is where it was");
         if let Some(mut before) = self.serving.insert(node, serving) {
             // Node 1's first process may still serve the others.
@@ -121,7 +123,13 @@ impl Drop for PrivateKafka {
 }
 
 /// Starts one engine and waits until it says where it is.
-async fn serve(folder: &Path, engine: &str, args: &[&str], says: &str) -> (Child, String) {
+async fn serve(
+    folder: &Path,
+    engine: &str,
+    args: &[&str],
+    env: &[(&'static str, String)],
+    says: &str,
+) -> (Child, String) {
     std::fs::create_dir_all(folder).expect("the folder can be made");
     let log_file = folder.join(format!("{}.log", testkit::unique(engine)));
     let log = std::fs::File::create(&log_file).expect("the folder is ours");
@@ -132,6 +140,7 @@ async fn serve(folder: &Path, engine: &str, args: &[&str], says: &str) -> (Child
         .arg(folder)
         .env_remove("DATABASE_URL")
         .env_remove("KAFKA_BROKERS")
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a file handle can be copied"))
         .stderr(log)

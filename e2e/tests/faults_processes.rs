@@ -8,12 +8,20 @@ use e2e::{Beside, eventually, signal};
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_that_are_killed_or_paused_or_doubled_under_load_break_no_promise() {
     let mut scene = Scene::start("processes", Own::default(), 1).await;
+    a_client_that_hangs_up_gets_the_one_answer_when_it_asks_again(&scene).await;
     each_role_may_be_killed(&mut scene).await;
     each_role_may_be_paused_for_longer_than_its_session(&mut scene).await;
     a_relay_that_slept_past_its_lease_wakes_up_beside_its_successor_and_stops(&mut scene).await;
     a_second_process_of_a_consumer_takes_its_share_and_gives_it_back(&mut scene, "query-side").await;
     a_second_process_of_a_consumer_takes_its_share_and_gives_it_back(&mut scene, "sagas").await;
     scene.ends_well().await;
+}
+
+/// Whether the command was carried out or is absent, and that it is there once in the end, is for the verdict.
+async fn a_client_that_hangs_up_gets_the_one_answer_when_it_asks_again(scene: &Scene) {
+    for _ in 0..20 {
+        assert!(scene.hang_up_and_ask_again().await, "nothing is wrong but that the client was away");
+    }
 }
 
 async fn each_role_may_be_killed(scene: &mut Scene) {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::history::{History, Outcome, What};
@@ -45,7 +47,7 @@ pub enum Manner {
     Keyed,
     /// With a key, twice at the same time.
     Twice,
-    /// With a key; hangs up on the first request after this long, and asks again.
+    /// With a key; sends the first request, hangs up after this long without having read an answer, and asks again.
     HangsUp { after: Duration },
 }
 
@@ -62,7 +64,10 @@ impl Client {
             Manner::Once => outcome_of(&[self.request(id, &what, None, ANSWER_LIMIT).await]),
             Manner::Keyed => self.until_known(id, &what, Vec::new()).await,
             Manner::HangsUp { after } => {
-                let first = self.request(id, &what, Some(id), after).await;
+                let first = match self.hang_up(id, &what, after).await {
+                    Ok(()) => Heard::Nothing("hung up".to_owned()),
+                    Err(error) => Heard::Nothing(format!("hung up early: {error}")),
+                };
                 self.until_known(id, &what, vec![first]).await
             }
             Manner::Twice => {
@@ -92,6 +97,22 @@ impl Client {
             self.must_be_equal(id, &first, &again);
         }
         outcome_of(&heard)
+    }
+
+    /// The whole request, and then nobody to hear the answer.
+    async fn hang_up(&self, id: Uuid, what: &What, after: Duration) -> std::io::Result<()> {
+        let address = self.command_url.trim_start_matches("http://");
+        let body = what.body().to_string();
+        let request = format!(
+            "POST {} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+             X-Correlation-Id: {id}\r\nIdempotency-Key: {id}\r\n\r\n{body}",
+            what.path(),
+            body.len()
+        );
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(request.as_bytes()).await?;
+        tokio::time::sleep(after).await;
+        Ok(())
     }
 
     fn must_be_equal(&self, id: Uuid, one: &Heard, other: &Heard) {

@@ -75,6 +75,15 @@ impl Load {
     }
 }
 
+/// An order whose client sends it and hangs up at once, and then asks again with its key. Whether it was told.
+pub async fn hang_up_and_ask_again(command_url: &str, history: &Arc<History>) -> bool {
+    let client = Client::new("absent".to_owned(), command_url.to_owned(), Arc::clone(history));
+    let order_id = Uuid::now_v7();
+    let body = Shop::order(order_id, "anybody", &[line(&hot(0), 1, 100)]);
+    let manner = Manner::HangsUp { after: Duration::ZERO };
+    matches!(client.perform(What::Place { order_id, body }, manner).await, Outcome::Ok(_))
+}
+
 fn all_skus() -> impl Iterator<Item = String> {
     (0..HOT_SKUS).map(hot).chain((0..WIDE_SKUS).map(wide))
 }

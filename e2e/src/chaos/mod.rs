@@ -5,6 +5,8 @@
 //! `scene.rs` (how it is done), `check.rs` (what must hold).
 
 mod check;
+#[cfg(test)]
+mod check_tests;
 mod client;
 mod dice;
 mod history;
@@ -42,6 +44,7 @@ pub struct Summary {
     operations: BTreeMap<String, usize>,
     figures: Figures,
     longest_recovery: (Duration, String),
+    alarms: Vec<String>,
     pub violations: Vec<String>,
 }
 
@@ -52,7 +55,7 @@ pub struct Summary {
 pub async fn run(seed: u64, length: Length, out: &Path) -> Summary {
     let started = Instant::now();
     let engines = std::env::temp_dir().join(testkit::unique("tradewind-chaos-postgres"));
-    let own = Own { postgres: Some(engines.clone()), kafka_nodes: 1, env: Vec::new() };
+    let own = Own { postgres: Some(engines.clone()), kafka_nodes: 1, ..Own::default() };
     let mut scene = Scene::start("chaos", own, seed).await;
     let mut summary = Summary {
         seed,
@@ -61,6 +64,7 @@ pub async fn run(seed: u64, length: Length, out: &Path) -> Summary {
         operations: BTreeMap::new(),
         figures: Figures::default(),
         longest_recovery: (Duration::ZERO, String::new()),
+        alarms: Vec::new(),
         violations: Vec::new(),
     };
     summary.suffer(&mut scene, length).await;
@@ -68,6 +72,7 @@ pub async fn run(seed: u64, length: Length, out: &Path) -> Summary {
     summary.figures = figures;
     summary.violations.extend(violations);
     summary.operations = scene.history.counts();
+    summary.alarms = scene.alarms();
     summary.took = started.elapsed();
     summary.keep(&scene, out);
     drop(scene);
@@ -131,6 +136,7 @@ impl Summary {
             "duplicates_on_kafka": self.figures.duplicates,
             "longest_recovery_ms": u64::try_from(self.longest_recovery.0.as_millis()).unwrap_or(u64::MAX),
             "longest_recovery_after": self.longest_recovery.1,
+            "alarms": self.alarms,
             "violations": self.violations,
         })
     }

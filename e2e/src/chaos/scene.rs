@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::check::{self, Booked, Pieces};
 use super::history::History;
-use super::load::{Load, behaviour};
+use super::load::{self, Load, behaviour};
 use super::{logs, settle, topics};
 use crate::engines::{PrivateKafka, PrivatePostgres};
 use crate::platform::{Ground, Platform, signal};
@@ -45,6 +45,8 @@ pub struct Scene {
 pub struct Own {
     /// Where PostgreSQL keeps its data.
     pub postgres: Option<PathBuf>,
+    /// Variables for that PostgreSQL.
+    pub postgres_env: Vec<(&'static str, String)>,
     /// How many nodes Kafka has; 0 for none of its own.
     pub kafka_nodes: u16,
     /// Variables for `up` and its roles.
@@ -70,7 +72,7 @@ impl Scene {
         let (postgres, kafka) = tokio::join!(
             async {
                 match &own.postgres {
-                    Some(folder) => Some(PrivatePostgres::start(folder).await),
+                    Some(folder) => Some(PrivatePostgres::start(folder, own.postgres_env.clone()).await),
                     None => None,
                 }
             },
@@ -154,6 +156,11 @@ impl Scene {
             Ok(records.len())
         };
         tokio::task::spawn_blocking(repeat).await.expect("repeating records does not panic")
+    }
+
+    /// An order whose client hangs up without an answer, and asks again with its key. Whether it was told.
+    pub async fn hang_up_and_ask_again(&self) -> bool {
+        load::hang_up_and_ask_again(&self.platform.endpoint("command_url"), &self.history).await
     }
 
     /// Returns how long it took until every role is ready, and all that was there when this was called is relayed and
@@ -254,11 +261,20 @@ impl Scene {
             figures.records += records.len();
             figures.duplicates += topics::check(&name, &records, head, violations);
         }
-        let (code, said) = self.platform.tradewind(&["replay", "--all", "--check"]).await;
+        let (code, said) = self.platform.tradewind(&["verify"]).await;
         if code != 0 {
-            violations.push(format!("tradewind replay --all --check: {said}"));
+            violations.push(format!("tradewind verify ended with {code}: {said}"));
         }
+        let parked = "parked an event";
+        violations.extend(self.alarms().into_iter().filter(|line| line.contains(parked)));
         Ok(figures)
+    }
+
+    /// Errors in the platform's log, each of which says that someone must act. What passes by itself needs nobody.
+    pub fn alarms(&self) -> Vec<String> {
+        let log = self.platform.log();
+        let alarms = log.lines().filter(|line| line.contains(" ERROR ") && !line.contains("a role died"));
+        alarms.map(|line| format!("an alarm: {line}")).collect()
     }
 
     /// All pages of the provider's own ledger.
