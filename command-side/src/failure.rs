@@ -64,11 +64,11 @@ pub fn of_store(error: &StoreError) -> Problem {
             Problem::unavailable("outcome_unknown", "It is not known whether it was done", RETRY_AFTER_OUTAGE)
                 .detail("repeat it with the same Idempotency-Key to learn what became of it; without a key, look first")
         }
-        StoreError::Database { .. } => {
+        StoreError::Database { .. } if !error.may_pass() => {
             tracing::error!(%error, "the event store refused");
             store_unavailable()
         }
-        StoreError::NoConnection { .. } | StoreError::Unavailable { .. } => {
+        StoreError::Database { .. } | StoreError::NoConnection { .. } | StoreError::Unavailable { .. } => {
             tracing::warn!(%error, "the event store is out of reach");
             store_unavailable()
         }

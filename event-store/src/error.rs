@@ -72,6 +72,21 @@ pub enum StoreError {
     ShuttingDown { context: Context },
 }
 
+impl StoreError {
+    /// Whether it may pass without anybody's help: the connection broke, the server is stopping or starting, or something
+    /// else had to be waited for too long.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Database { cause, .. } => cause.as_db_error().is_none_or(|said| {
+                // Connection exception, transaction rollback, object not available (a lock), operator intervention.
+                ["08", "40", "55", "57"].iter().any(|class| said.code().code().starts_with(class))
+            }),
+            Self::NoConnection { .. } | Self::Unavailable { .. } | Self::OutcomeUnknown { .. } => true,
+            Self::Unreadable { .. } | Self::ShuttingDown { .. } => false,
+        }
+    }
+}
+
 /// What the server said, with its SQLSTATE and without the row that it may quote; or how the connection broke.
 pub(crate) fn said(error: &tokio_postgres::Error) -> String {
     match (error.as_db_error(), error.source()) {
