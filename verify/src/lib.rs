@@ -46,23 +46,31 @@ use travel::Journey;
 pub enum Error {
     #[error("the database of {owner} is not to be reached: {cause}")]
     Unreachable { owner: &'static str, cause: String },
-    #[error("the database of {owner} fails: {cause}")]
-    Database { owner: &'static str, cause: tokio_postgres::Error },
-    #[error("Kafka fails for topic {topic}: {cause}")]
-    Kafka { topic: String, cause: KafkaError },
+    #[error("the database of {owner} fails")]
+    Database { owner: &'static str, source: tokio_postgres::Error },
+    #[error("Kafka fails for topic {topic}")]
+    Kafka { topic: String, source: KafkaError },
     #[error("Kafka gives nothing of topic {topic} from offset {offset} on")]
     Silent { topic: String, offset: i64 },
+    #[error("stopped before the end")]
+    Stopped,
     #[error("the verification itself broke: {cause}")]
     Broken { cause: String },
 }
 
 impl Error {
-    fn database(owner: &'static str, cause: tokio_postgres::Error) -> Self {
-        Self::Database { owner, cause }
+    fn database(owner: &'static str, source: tokio_postgres::Error) -> Self {
+        Self::Database { owner, source }
     }
 
-    fn kafka(topic: &str, cause: KafkaError) -> Self {
-        Self::Kafka { topic: topic.to_owned(), cause }
+    fn kafka(topic: &str, source: KafkaError) -> Self {
+        Self::Kafka { topic: topic.to_owned(), source }
+    }
+
+    /// With its causes, in one line.
+    fn in_full(&self) -> String {
+        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
+        causes.fold(self.to_string(), |told, cause| format!("{told}: {cause}"))
     }
 }
 
@@ -151,7 +159,7 @@ async fn open_books(engines: &Engines, scope: &Scope, report: &mut Report) -> Op
     match opened.await {
         Ok(books) => Some(books),
         Err(error) => {
-            report.line(Property::Money).not_checked = Some(error.to_string());
+            report.line(Property::Money).not_checked = Some(error.in_full());
             None
         }
     }

@@ -47,24 +47,33 @@ impl Journey {
         let (read, looked_up) =
             tokio::join!(feed(log, context, to_compare), look_up(beside, context, repeated));
         let compared = comparing.await.map_err(|panic| Error::Broken { cause: panic.to_string() })?;
-        // What stopped the comparison also stopped the others: it is told first.
-        let mut report = compared?;
-        read?;
+        // Whoever failed first has stopped the others; the comparison that was stopped has nothing to tell.
+        let mut report = match compared {
+            Err(Error::Stopped) => return Err(read.err().unwrap_or(Error::Stopped)),
+            compared => compared?,
+        };
         report.add(looked_up?);
         Ok(report)
     }
 }
 
-async fn feed(log: &Snapshot, context: Context, to_compare: mpsc::Sender<Vec<Event>>) -> Result<(), Error> {
+/// A part of a log, or its end. Without the end the reading was broken off.
+enum Chunk {
+    Events(Vec<Event>),
+    End,
+}
+
+async fn feed(log: &Snapshot, context: Context, to_compare: mpsc::Sender<Chunk>) -> Result<(), Error> {
     let sql = format!("SELECT {COLUMNS} FROM {context}.events ORDER BY position");
     let rows = log.stream(&sql).await?.map_ok(|row| Event::read(&row)).try_chunks(CHUNK_EVENTS);
     pin_mut!(rows);
     while let Some(chunk) = rows.next().await {
         let chunk = chunk.map_err(|cause| Error::database(context.name(), cause.1))?;
-        if to_compare.send(chunk).await.is_err() {
-            break; // the comparison stopped, and says why
+        if to_compare.send(Chunk::Events(chunk)).await.is_err() {
+            return Ok(()); // the comparison stopped, and says why
         }
     }
+    let _ = to_compare.send(Chunk::End).await;
     Ok(())
 }
 
@@ -116,9 +125,9 @@ impl Comparing {
         Ok(Self { context, topic: topic.name, cursor, head: 0, holdings, report })
     }
 
-    fn run(mut self, mut chunks: mpsc::Receiver<Vec<Event>>) -> Result<Report, Error> {
-        while let Some(chunk) = chunks.blocking_recv() {
-            for event in &chunk {
+    fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<Report, Error> {
+        while let Chunk::Events(events) = chunks.blocking_recv().ok_or(Error::Stopped)? {
+            for event in &events {
                 self.check_place(event);
                 self.check_record(event)?;
             }
