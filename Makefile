@@ -38,7 +38,7 @@ chaos: setup ## break a platform under load and check that no promise breaks; SE
 planted: setup ## plant each known bug, and print what found it and when
 	cargo build --locked --package tradewind
 	rm -f $(TARGET)/planted.tsv
-	TRADEWIND_PLANTED_REPORT=$(TARGET)/planted.tsv $(DEV) engines run -- cargo test --workspace --test planted --locked
+	TRADEWIND_BIN=$(DEV) TRADEWIND_PLANTED_REPORT=$(TARGET)/planted.tsv $(DEV) engines run -- cargo test --workspace --test planted --locked
 	@sort $(TARGET)/planted.tsv | awk -F '\t' '{ printf "| `%s` | %s | %.1f s |\n", $$1, $$2, $$3 / 1000 }'
 
 up: build ## start everything; Ctrl-C stops it

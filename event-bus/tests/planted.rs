@@ -1,6 +1,7 @@
 //! A guard of the consumer taken away: it is missed by a scenario that finds nothing while it stands.
 //!
 //! Read next: `fault/src/trial.rs`, `docs/reliability.md`.
+#![cfg(debug_assertions)] // a release build has no switches
 
 mod support;
 

@@ -2,6 +2,7 @@
 //!
 //! Where the guard is SQL, the owner of the test's database replaces it there, since no process could.
 //! Read next: `fault/src/trial.rs`, `docs/reliability.md`.
+#![cfg(debug_assertions)] // a release build has no switches
 
 mod support;
 

@@ -78,7 +78,11 @@ pub async fn finds<F: Future<Output = Verdict>>(bug: &str, scenario: impl Fn() -
     }
 }
 
-fn report(bug: &str, found: &Found, took: Duration) {
+/// Prints what was found, and adds it to the file that [`REPORT_VARIABLE`] names.
+///
+/// # Panics
+/// When that file cannot be written.
+pub fn report(bug: &str, found: &Found, took: Duration) {
     println!("planted {bug}: found by {} in {} ms: {}", found.by, took.as_millis(), found.what);
     let Some(path) = std::env::var_os(REPORT_VARIABLE) else { return };
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
