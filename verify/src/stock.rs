@@ -147,6 +147,12 @@ pub async fn hold_reservations(
 ) -> Result<(), Error> {
     let line = report.line(Property::Stock);
     line.count("pieces of reservations", reservations.entries);
+    // Both sums have a second release in them, and agree.
+    if let Some(row) = log.query(FIRST_ENDED_TWICE, &[]).await?.first() {
+        let (stream, position, first): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let offence = Offence::new("a reservation that ended twice").in_context(Context::Inventory);
+        line.offend(offence.at("stream", stream).at("position", position).at("first position", first));
+    }
     if items == reservations {
         return Ok(());
     }
@@ -163,6 +169,11 @@ pub async fn hold_reservations(
     });
     Ok(())
 }
+
+const FIRST_ENDED_TWICE: &str = "
+    SELECT stream, max(position), min(position) FROM inventory.events
+     WHERE type IN ('ReservationReleased', 'ReservationCommitted')
+     GROUP BY stream HAVING count(*) > 1 ORDER BY 2 LIMIT 1";
 
 const FIRST_DISAGREEMENT: &str = "
     WITH items AS (
