@@ -10,7 +10,7 @@ pub mod reservation;
 pub mod shipment;
 pub mod stock_item;
 
-pub use aggregate::{Aggregate, Write};
+pub use aggregate::{Aggregate, SnapshotForm, Write, shape_of};
 pub use order::{Order, OrderCommand, OrderRefusal};
 pub use payment::{Payment, PaymentCommand, PaymentRefusal, ProviderCall};
 pub use reservation::{Reservation, ReservationCommand};

@@ -7,14 +7,16 @@ use events::inventory::{
     SkuRegistered, StockAdjusted, StockReceived, StockReleased, StockReserved, StockShipped,
 };
 use events::{Event, OrderId, Quantity, Sku, StockEvent};
+use serde::{Deserialize, Serialize};
 
-use crate::Aggregate;
+use crate::{Aggregate, SnapshotForm, shape_of};
 
 /// The most pieces of one SKU, over all its history.
 pub const STOCK_PIECES_MAX: i64 = 1_000_000_000_000_000;
 
-/// The stock of one SKU, in pieces.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The stock of one SKU, in pieces. A popular one has a long history: it is kept in snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StockItem {
     registered: bool,
     /// Receipts plus adjustments.
@@ -120,6 +122,12 @@ impl Aggregate for StockItem {
     type Command = StockCommand;
     type Event = StockEvent;
     type Refusal = StockRefusal;
+
+    const SNAPSHOT: Option<SnapshotForm<Self>> = Some(SnapshotForm {
+        shape: shape_of(include_str!("stock_item.rs"), events::SOURCES),
+        write: |item| serde_json::to_string(item).expect("a stock item is plain data"),
+        read: |text| serde_json::from_str(text).ok(),
+    });
 
     fn decide(&self, command: &StockCommand) -> Result<Vec<StockEvent>, StockRefusal> {
         match command.clone() {

@@ -19,6 +19,7 @@ mod migrate;
 mod relay_state;
 mod retry;
 mod scan;
+mod snapshots;
 mod store;
 mod unit_of_work;
 
@@ -33,6 +34,6 @@ pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
 pub use relay_state::{Lease, RelayStatus};
 pub use retry::{MayBeConflict, retry_conflicts};
-pub use scan::LogEpoch;
+pub use scan::{LogEpoch, Scan};
 pub use store::{EventStore, StoreOptions};
 pub use unit_of_work::{Committed, Decided, UnitOfWork};

@@ -2,20 +2,22 @@
 //!
 //! A cached state may be behind. That is found out where it matters, by the version check of the append, and then only
 //! the tail is read. Never: a decision that is not checked against the versions it was made on.
-//! Read next: `unit_of_work.rs`.
+//! Read next: `snapshots.rs`, then `unit_of_work.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::Aggregate;
+use deadpool_postgres::Object;
+use domain::{Aggregate, SnapshotForm};
 use events::{Event, StreamId, Version};
 use fault::planted_bug;
 use futures::TryStreamExt;
 use serde_json::value::RawValue;
-use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::{Row, RowStream};
 
 use crate::cache::{AnyState, Entry};
+use crate::snapshots;
 use crate::{EventStore, StoreError};
 
 /// An aggregate and the version of its stream that it was folded from.
@@ -34,10 +36,39 @@ impl<A> Clone for Versioned<A> {
 
 /// A state while events are folded onto it.
 struct Folding<A> {
+    /// Before anything was read.
+    from: Version,
     version: Version,
     state: A,
     bytes: usize,
 }
+
+/// The tails of streams, each behind its snapshot where it has one that is ours: the log has its last event, and the
+/// same sources folded it. One statement, so that both are seen as of one moment.
+const TAILS_BEHIND_SNAPSHOTS: &str = "
+    SELECT (named.ordinal - 1)::integer AS index, s.version AS snapshot_version, s.state AS snapshot_state,
+           e.position, e.version, e.type, e.schema_version, e.payload
+      FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS named (stream, after, ordinal)
+      LEFT JOIN LATERAL (
+            SELECT s.version, s.state FROM snapshots s
+             WHERE s.stream = named.stream AND s.shape = $3 AND s.version > named.after
+               AND EXISTS (SELECT FROM events e
+                            WHERE e.stream = s.stream AND e.version = s.version AND e.event_id = s.event_id)
+      ) s ON true
+      LEFT JOIN LATERAL (
+            SELECT * FROM events e
+             WHERE e.stream = named.stream AND e.version > coalesce(s.version, named.after)
+             ORDER BY e.version
+      ) e ON true";
+
+const TAILS: &str = "
+    SELECT (named.ordinal - 1)::integer AS index, e.position, e.version, e.type, e.schema_version, e.payload
+      FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS named (stream, after, ordinal)
+     CROSS JOIN LATERAL (
+            SELECT * FROM events e
+             WHERE e.stream = named.stream AND e.version > named.after
+             ORDER BY e.version
+     ) e";
 
 impl EventStore {
     /// The aggregate as the cache has it, or folded from its stream. It may be behind.
@@ -75,14 +106,14 @@ impl EventStore {
         streams: &[StreamId],
     ) -> Result<HashMap<StreamId, Entry>, StoreError> {
         let mut entries = HashMap::with_capacity(streams.len());
-        let mut to_read = Vec::new();
+        let mut to_read: Vec<(&StreamId, Folding<A>)> = Vec::new();
         for stream in streams {
             match self.inner.cache.get(stream) {
                 Some(entry) if !entry.behind => {
                     entries.insert(stream.clone(), entry);
                 }
                 Some(behind) => to_read.push((stream, Folding::from_entry(behind))),
-                None => to_read.push((stream, Folding { version: 0, state: A::default(), bytes: 0 })),
+                None => to_read.push((stream, Folding::from_the_beginning())),
             }
         }
         let (hits, misses) = (entries.len(), to_read.len());
@@ -92,8 +123,15 @@ impl EventStore {
         if !to_read.is_empty() {
             self.read_tails(&mut to_read).await?;
         }
+        let writer = snapshots::writer::<A>();
         for (stream, folded) in to_read {
+            let from = folded.from;
             let entry = folded.into_entry();
+            if let Some(writer) = writer
+                && snapshots::is_due(from, entry.version)
+            {
+                self.inner.snapshots.take(stream, entry.version, &entry.state, writer);
+            }
             // Names that nothing was ever written to would fill the cache for nothing.
             if entry.version > 0 {
                 self.inner.cache.put(stream, entry.clone());
@@ -103,43 +141,92 @@ impl EventStore {
         Ok(entries)
     }
 
-    /// Folds onto each state what its stream has after it. The rows are folded as they come, not collected.
+    /// Folds onto each state what its stream has after it, from its snapshot on where that is further.
     async fn read_tails<A: Aggregate>(
         &self,
         states: &mut [(&StreamId, Folding<A>)],
     ) -> Result<(), StoreError> {
-        let failed = |cause| self.database_error("load", cause);
-        let streams: Vec<&str> = states.iter().map(|(stream, _)| stream.as_str()).collect();
+        let Some(form) = A::SNAPSHOT else { return self.read_tails_from_the_log(states).await };
         let after: Vec<Version> = states.iter().map(|(_, folding)| folding.version).collect();
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "SELECT (named.ordinal - 1)::integer AS index, e.position, e.version, e.type, e.schema_version, e.payload
-                   FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS named (stream, after, ordinal)
-                  CROSS JOIN LATERAL (
-                        SELECT * FROM events e
-                         WHERE e.stream = named.stream AND e.version > named.after
-                         ORDER BY e.version
-                  ) e",
-            )
-            .await
-            .map_err(failed)?;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&streams, &after];
-        let rows = client.query_raw(&statement, parameters).await.map_err(failed)?;
+        if self.read_tails_behind_snapshots(states, &form).await? {
+            return Ok(());
+        }
+        // A snapshot that nobody can read: as if there were none.
+        for ((_, folding), after) in states.iter_mut().zip(after) {
+            if folding.version != after {
+                *folding = Folding::from_the_beginning();
+            }
+        }
+        self.read_tails_from_the_log(states).await
+    }
+
+    async fn read_tails_from_the_log<A: Aggregate>(
+        &self,
+        states: &mut [(&StreamId, Folding<A>)],
+    ) -> Result<(), StoreError> {
+        let (streams, after) = named(states);
+        let (_client, rows) = self.rows_of(TAILS, &[&streams, &after]).await?;
         let mut rows = std::pin::pin!(rows);
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
-            let index: i32 = row.get("index");
-            let (stream, folding) = &mut states[usize::try_from(index).expect("ordinals count from 1")];
+        while let Some(row) = rows.try_next().await.map_err(|cause| self.database_error("load", cause))? {
+            let (stream, folding) = &mut states[index_of(&row)];
             folding.fold(self, stream, &row)?;
         }
         Ok(())
     }
+
+    /// Whether every snapshot that was met could be read.
+    async fn read_tails_behind_snapshots<A: Aggregate>(
+        &self,
+        states: &mut [(&StreamId, Folding<A>)],
+        form: &SnapshotForm<A>,
+    ) -> Result<bool, StoreError> {
+        let (streams, after) = named(states);
+        let (_client, rows) = self.rows_of(TAILS_BEHIND_SNAPSHOTS, &[&streams, &after, &form.shape]).await?;
+        let mut rows = std::pin::pin!(rows);
+        while let Some(row) = rows.try_next().await.map_err(|cause| self.database_error("load", cause))? {
+            let (stream, folding) = &mut states[index_of(&row)];
+            let snapshot: Option<Version> = row.get("snapshot_version");
+            if let Some(version) = snapshot.filter(|version| *version > folding.version) {
+                let Some(state) = (form.read)(row.get("snapshot_state")) else { return Ok(false) };
+                *folding = Folding { from: version, version, state, bytes: folding.bytes };
+            }
+            if row.get::<_, Option<Version>>("version").is_some() {
+                folding.fold(self, stream, &row)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The rows as they come, not collected, and the connection that they come over.
+    async fn rows_of(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<(Object, RowStream), StoreError> {
+        let failed = |cause| self.database_error("load", cause);
+        let client = self.client().await?;
+        let statement = client.prepare_cached(statement).await.map_err(failed)?;
+        let rows = client.query_raw(&statement, parameters.iter().copied()).await.map_err(failed)?;
+        Ok((client, rows))
+    }
+}
+
+fn named<'a, A>(states: &[(&'a StreamId, Folding<A>)]) -> (Vec<&'a str>, Vec<Version>) {
+    states.iter().map(|(stream, folding)| (stream.as_str(), folding.version)).unzip()
+}
+
+fn index_of(row: &Row) -> usize {
+    usize::try_from(row.get::<_, i32>("index")).expect("ordinals count from 1")
 }
 
 impl<A: Aggregate> Folding<A> {
+    fn from_the_beginning() -> Self {
+        Self { from: 0, version: 0, state: A::default(), bytes: 0 }
+    }
+
     fn from_entry(entry: Entry) -> Self {
         let state = Arc::unwrap_or_clone(state_of::<A>(entry.state));
-        Self { version: entry.version, state, bytes: entry.bytes }
+        Self { from: entry.version, version: entry.version, state, bytes: entry.bytes }
     }
 
     fn into_entry(self) -> Entry {

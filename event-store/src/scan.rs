@@ -3,9 +3,14 @@
 //! `position > last` is a complete reading here and nowhere else: positions have no gaps and are visible in order.
 //! Never: an event skipped because it could not be decoded. Read next: `relay/src/lib.rs`, `replay/src/lib.rs`.
 
+use std::pin::Pin;
+
+use deadpool_postgres::Object;
 use events::{Position, RawEvent, StreamId, Version};
+use futures::TryStreamExt as _;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
+use tokio_postgres::types::{Json, Type};
 
 use crate::store::sql_limit;
 use crate::{EventStore, StoreError};
@@ -21,6 +26,25 @@ impl EventStore {
                        FROM events WHERE position > $1 ORDER BY position LIMIT $2";
         let rows = self.query("scan", query, &[&after, &sql_limit(limit)]).await?;
         rows.iter().map(|row| raw_event(row).map_err(|cause| self.database_error("scan", cause))).collect()
+    }
+
+    /// All events after `after` up to `to`, in order, as one stream out of the server: for whoever reads a whole log. It
+    /// holds one of the pool's connections until it was read to its end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn scan_all(&self, after: Position, to: Position) -> Result<Scan, StoreError> {
+        let failed = |cause| self.database_error("scan", cause);
+        let client = self.client().await?;
+        // COPY takes no parameters; these are numbers.
+        let statement = format!(
+            "COPY (SELECT position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at
+                     FROM events WHERE position > {after} AND position <= {to} ORDER BY position)
+               TO STDOUT (FORMAT binary)"
+        );
+        let copy = client.copy_out(&statement).await.map_err(failed)?;
+        let rows = Box::pin(BinaryCopyOutStream::new(copy, &COLUMN_TYPES));
+        Ok(Scan { store: self.clone(), rows, _client: client })
     }
 
     /// The next events of one stream, in order.
@@ -68,6 +92,59 @@ pub struct LogEpoch {
     pub number: i64,
     /// `tradewind reconcile` began and has not ended: the topic is not to be written to.
     pub is_reconciling: bool,
+}
+
+/// Of what [`EventStore::scan_all`] selects.
+const COLUMN_TYPES: [Type; 9] = [
+    Type::INT8,
+    Type::TEXT,
+    Type::INT4,
+    Type::UUID,
+    Type::TEXT,
+    Type::INT2,
+    Type::JSON,
+    Type::JSON,
+    Type::TIMESTAMPTZ,
+];
+
+/// Events on their way out of the server.
+pub struct Scan {
+    store: EventStore,
+    rows: Pin<Box<BinaryCopyOutStream>>,
+    _client: Object,
+}
+
+impl Scan {
+    /// The next so many events, fewer when their payloads reach `bytes_max`; none at the end.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the connection breaks.
+    pub async fn next(&mut self, limit: usize, bytes_max: usize) -> Result<Vec<RawEvent>, StoreError> {
+        let (mut events, mut bytes) = (Vec::with_capacity(limit), 0);
+        while events.len() < limit && bytes < bytes_max {
+            let failed = |cause| self.store.database_error("scan", cause);
+            let Some(row) = self.rows.try_next().await.map_err(failed)? else { break };
+            let event = copied_event(&row).map_err(failed)?;
+            bytes += event.payload.get().len();
+            events.push(event);
+        }
+        Ok(events)
+    }
+}
+
+fn copied_event(row: &BinaryCopyOutRow) -> Result<RawEvent, tokio_postgres::Error> {
+    let schema_version: i16 = row.try_get(5)?;
+    Ok(RawEvent {
+        position: row.try_get(0)?,
+        stream: StreamId::from(row.try_get::<String>(1)?),
+        version: row.try_get(2)?,
+        event_id: row.try_get(3)?,
+        event_type: row.try_get(4)?,
+        schema_version: u16::try_from(schema_version).expect("events_schema_version_from_1"),
+        payload: row.try_get::<Json<_>>(6)?.0,
+        metadata: row.try_get::<Json<_>>(7)?.0,
+        recorded_at: row.try_get(8)?,
+    })
 }
 
 fn raw_event(row: &Row) -> Result<RawEvent, tokio_postgres::Error> {

@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use crate::append::{self, Prepared};
 use crate::appender::Appender;
 use crate::cache::AggregateCache;
+use crate::snapshots::Snapshots;
 use crate::{Append, AppendError, Appended, StoreError, UnitOfWork};
 
 /// The limits of a store.
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pool: Pool,
     appender: Appender,
     pub(crate) cache: AggregateCache,
+    pub(crate) snapshots: Snapshots,
 }
 
 impl EventStore {
@@ -67,7 +69,8 @@ impl EventStore {
         let cache = AggregateCache::new(options.cache_bytes_max);
         drop(pool.get().await.map_err(|cause| no_connection(context, cause))?);
         let appender = Appender::start(context, pool.clone(), options);
-        Ok(Self { inner: Arc::new(Inner { context, pool, appender, cache }) })
+        let snapshots = Snapshots::start(context, pool.clone());
+        Ok(Self { inner: Arc::new(Inner { context, pool, appender, cache, snapshots }) })
     }
 
     pub fn context(&self) -> Context {

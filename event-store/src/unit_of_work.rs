@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::append::{self, Prepared};
 use crate::cache::Entry;
 use crate::load::state_of;
+use crate::snapshots;
 use crate::{
     Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
     ParkedEvent, ParkedPlace, StoreError, StreamWrite,
@@ -51,6 +52,7 @@ struct Overlay {
     base: Version,
     /// With what the unit decided.
     current: Entry,
+    snapshots: Option<snapshots::Writer>,
 }
 
 impl UnitOfWork {
@@ -69,9 +71,27 @@ impl UnitOfWork {
             return Ok(());
         }
         for (stream, entry) in self.store.load_entries::<A>(&missing).await? {
-            self.streams.insert(stream, Overlay { base: entry.version, current: entry });
+            let snapshots = snapshots::writer::<A>();
+            self.streams.insert(stream, Overlay { base: entry.version, current: entry, snapshots });
         }
         Ok(())
+    }
+
+    /// Takes a stream that is not known here for empty, without asking: the append checks it, and a conflict says that it
+    /// was not.
+    pub fn presume_new<A: Aggregate>(&mut self, stream: &StreamId) {
+        if self.streams.contains_key(stream) {
+            return;
+        }
+        let known = self.store.inner.cache.get(stream).filter(|entry| !entry.behind);
+        let current = known.unwrap_or_else(|| Entry {
+            version: 0,
+            state: std::sync::Arc::new(A::default()),
+            bytes: 0,
+            behind: false,
+        });
+        let snapshots = snapshots::writer::<A>();
+        self.streams.insert(stream.clone(), Overlay { base: current.version, current, snapshots });
     }
 
     /// The aggregate with everything that this unit decided on it so far.
@@ -245,8 +265,14 @@ impl UnitOfWork {
         let mut versions = HashMap::with_capacity(self.streams.len());
         for (stream, overlay) in self.streams {
             versions.insert(stream.clone(), overlay.current.version);
-            if overlay.base < overlay.current.version {
-                self.store.inner.cache.put(&stream, overlay.current);
+            let (base, current) = (overlay.base, overlay.current);
+            if let Some(writer) = overlay.snapshots
+                && snapshots::is_due(base, current.version)
+            {
+                self.store.inner.snapshots.take(&stream, current.version, &current.state, writer);
+            }
+            if base < current.version {
+                self.store.inner.cache.put(&stream, current);
             }
         }
         versions

@@ -70,6 +70,27 @@ async fn events_of_several_streams_stand_in_the_order_of_their_decisions() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_presumed_new_and_is_not_is_found_out_by_the_conflict() {
+    let log = fresh_log("presumed_new").await;
+    let (here, elsewhere) = (log.store().await, log.store().await);
+    let receiving = async |store: &EventStore| {
+        let mut work = store.unit_of_work();
+        work.presume_new::<StockItem>(&stock("A"));
+        work.decide::<StockItem>(&stock("A"), &receive("A", 5), &metadata())
+            .await
+            .expect("nothing is read")
+            .expect("there is room");
+        work.commit().await
+    };
+    let committed = receiving(&here).await.expect("it is new");
+    assert_eq!(committed.versions[&stock("A")], 2);
+    let conflict = receiving(&elsewhere).await.expect_err("it is there");
+    assert!(matches!(conflict, AppendError::Conflict { expected: 0, actual: 2, .. }), "{conflict}");
+    let again = receiving(&here).await.expect("what this process knows is not presumed away");
+    assert_eq!(again.versions[&stock("A")], 3);
+}
+
+#[tokio::test]
 async fn a_cache_that_is_behind_is_found_out_by_the_conflict_and_caught_up() {
     let log = fresh_log("behind").await;
     let (here, elsewhere) = (log.store().await, log.store().await);

@@ -1,0 +1,121 @@
+//! Snapshots: the state of a long stream, written beside the commands, so that who does not know the stream reads its
+//! last events alone.
+//!
+//! A snapshot is a shortcut and never a truth. It is read only when the sources that folded it are ours (its shape), and
+//! the log has the very event that it ends with; what it says is checked by the append's versions like every cached
+//! state. One that is missing, foreign or unreadable costs time and nothing else: the stream is folded from its
+//! beginning. Never: a snapshot on the path of a command, a wait for one, an error because of one.
+//! Read next: `load.rs`.
+
+use std::sync::Arc;
+
+use deadpool_postgres::Pool;
+use domain::{Aggregate, SnapshotForm};
+use events::{Context, StreamId, Version};
+use tokio::sync::mpsc;
+
+use crate::cache::AnyState;
+use crate::load::state_of;
+
+/// One is taken when a stream has grown by this many events: so many are read at most, besides the snapshot.
+pub(crate) const EVENTS_BETWEEN: Version = 100;
+/// Snapshots that wait to be written. What does not fit is left out: the next hundred events bring another.
+const QUEUE_MAX: usize = 64;
+
+/// How a state is written down, without its type.
+pub(crate) type Writer = fn(&AnyState) -> Option<(i64, String)>;
+
+/// For streams of `A`; none where they have no snapshots.
+pub(crate) fn writer<A: Aggregate>() -> Option<Writer> {
+    A::SNAPSHOT.map(|_| write::<A> as Writer)
+}
+
+fn write<A: Aggregate>(state: &AnyState) -> Option<(i64, String)> {
+    let SnapshotForm { shape, write, .. } = A::SNAPSHOT?;
+    Some((shape, write(&state_of::<A>(Arc::clone(state)))))
+}
+
+/// Whether a snapshot is due when a stream has come from one version to another.
+pub(crate) fn is_due(from: Version, to: Version) -> bool {
+    from / EVENTS_BETWEEN < to / EVENTS_BETWEEN
+}
+
+struct Snapshot {
+    stream: StreamId,
+    version: Version,
+    shape: i64,
+    state: String,
+}
+
+/// The way to the task that writes them. It ends when the store is gone.
+pub(crate) struct Snapshots {
+    queue: mpsc::Sender<Snapshot>,
+}
+
+impl Snapshots {
+    pub(crate) fn start(context: Context, pool: Pool) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(write_all(context, pool, waiting));
+        Self { queue }
+    }
+
+    /// Has the state written down some time, or not at all.
+    pub(crate) fn take(&self, stream: &StreamId, version: Version, state: &AnyState, writer: Writer) {
+        let Ok(place) = self.queue.try_reserve() else { return };
+        if let Some((shape, state)) = writer(state) {
+            place.send(Snapshot { stream: stream.clone(), version, shape, state });
+        }
+    }
+}
+
+async fn write_all(context: Context, pool: Pool, mut waiting: mpsc::Receiver<Snapshot>) {
+    while let Some(snapshot) = waiting.recv().await {
+        let outcome = match write_one(&pool, &snapshot).await {
+            Ok(()) => "written",
+            Err(cause) => {
+                // The log is as it is; whoever reads the stream next reads more of it.
+                tracing::debug!(%context, stream = %snapshot.stream, cause, "no snapshot");
+                "failed"
+            }
+        };
+        metrics::counter!("tradewind_snapshots_total", "context" => context.name(), "outcome" => outcome)
+            .increment(1);
+    }
+}
+
+/// With the id of the event that it ends with; nothing when the log does not have that version.
+async fn write_one(pool: &Pool, snapshot: &Snapshot) -> Result<(), String> {
+    let client = pool.get().await.map_err(|cause| cause.to_string())?;
+    let statement = client
+        .prepare_cached(
+            "INSERT INTO snapshots AS s (stream, version, event_id, shape, state, taken_at)
+             SELECT e.stream, e.version, e.event_id, $3, $4, clock_timestamp()
+               FROM events e WHERE e.stream = $1 AND e.version = $2
+                 ON CONFLICT ON CONSTRAINT snapshots_stream
+                 DO UPDATE SET version = excluded.version, event_id = excluded.event_id, shape = excluded.shape,
+                               state = excluded.state, taken_at = excluded.taken_at
+              WHERE s.version < excluded.version OR s.shape <> excluded.shape OR s.event_id <> excluded.event_id",
+        )
+        .await
+        .map_err(|cause| cause.to_string())?;
+    let Snapshot { stream, version, shape, state } = snapshot;
+    client
+        .execute(&statement, &[&stream.as_str(), version, shape, state])
+        .await
+        .map(|_| ())
+        .map_err(|cause| cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_due_with_each_hundred_events() {
+        assert!(is_due(0, 100));
+        assert!(is_due(99, 101));
+        assert!(is_due(5, 5_000));
+        assert!(!is_due(100, 199));
+        assert!(!is_due(0, 99));
+    }
+}
