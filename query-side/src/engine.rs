@@ -16,6 +16,7 @@ use events::{Context, Envelope};
 use tokio_postgres::types::Json;
 
 use crate::projection::{FedBy, Projection};
+use crate::rebuild::{self, Rebuild};
 
 /// The checkpoints and parked events of the projection called `name` are filed under this.
 pub fn consumer_name(name: &str) -> String {
@@ -42,6 +43,12 @@ pub trait Projector: Send + Sync {
         transaction: &Transaction<'_>,
         events: &[&Envelope],
     ) -> Result<Vec<String>, tokio_postgres::Error>;
+
+    /// The same fold for a whole history, with rows kept in memory, by one task alone. None where other tasks write to the
+    /// same rows: then the history is applied page by page.
+    fn rebuild(&self) -> Option<Box<dyn Rebuild>> {
+        None
+    }
 }
 
 /// Whether the data itself is refused: by the database (SQLSTATE classes 22, data exception, and 23, integrity
@@ -62,7 +69,7 @@ impl<P: Projection> Engine<P> {
         Self { upsert: OnceLock::new(), projection: PhantomData }
     }
 
-    async fn load(
+    pub(crate) async fn load(
         transaction: &Transaction<'_>,
         keys: &[&str],
     ) -> Result<BTreeMap<String, P::Row>, tokio_postgres::Error> {
@@ -93,7 +100,7 @@ impl<P: Projection> Engine<P> {
             .collect()
     }
 
-    async fn write(
+    pub(crate) async fn write(
         &self,
         transaction: &Transaction<'_>,
         rows: &[P::Row],
@@ -181,5 +188,9 @@ impl<P: Projection> Projector for Engine<P> {
         self.write(transaction, &changed).await?;
         let announced: BTreeSet<String> = events.iter().filter_map(|event| P::announced_as(event)).collect();
         Ok(announced.into_iter().collect())
+    }
+
+    fn rebuild(&self) -> Option<Box<dyn Rebuild>> {
+        rebuild::rebuild::<P>()
     }
 }

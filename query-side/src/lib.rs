@@ -24,6 +24,7 @@ mod migrate;
 pub mod parked;
 pub mod projection;
 pub mod projections;
+pub mod rebuild;
 pub mod routes;
 pub mod story;
 

@@ -1,19 +1,20 @@
-//! The logs, read page by page from one reach to the next.
+//! The logs, read from one reach to the next: one COPY out of the server, taken page by page.
 //!
 //! Never: an event skipped in silence. Of the events up to a reach, those of a partition that had not come so far are
 //! left for the next reading, which begins at the first of them. Read next: [`crate::rebuild`].
 
 use std::collections::BTreeMap;
 
-use event_store::{EventStore, StoreOptions};
+use event_store::{EventStore, Scan, StoreOptions};
 use events::{Context, Envelope, Position};
 use runtime::{Secret, postgres};
 
 use crate::Error;
 use crate::reach::Reach;
 
-/// Events of one page; what is in memory at a time is two pages per context.
-const PAGE_EVENTS: usize = 2_000;
+/// A page has at most so many events, and about so many bytes of payloads.
+const PAGE_EVENTS: usize = 4_000;
+const PAGE_BYTES: usize = 2 << 20;
 
 /// The log of every context.
 pub struct Logs {
@@ -42,6 +43,8 @@ pub struct Reading {
     store: EventStore,
     from: Reach,
     to: Reach,
+    /// The events on their way, from the first page on.
+    scan: Option<Scan>,
     /// The last position looked at.
     after: Position,
     /// The last position before the first event that was left for the next reading.
@@ -52,6 +55,8 @@ pub struct Reading {
 pub struct Page {
     /// To be applied, in order.
     pub events: Vec<Envelope>,
+    /// Of their payloads.
+    pub payload_bytes: usize,
     /// How many positions were looked at.
     pub positions: u64,
 }
@@ -59,7 +64,7 @@ pub struct Page {
 impl Reading {
     /// `after` is where the reading that ended at `from` said to go on.
     pub fn new(store: &EventStore, from: &Reach, to: &Reach, after: Position) -> Self {
-        Self { store: store.clone(), from: from.clone(), to: to.clone(), after, left_after: None }
+        Self { store: store.clone(), from: from.clone(), to: to.clone(), scan: None, after, left_after: None }
     }
 
     /// The next page; none when the reach is reached.
@@ -69,15 +74,22 @@ impl Reading {
     pub async fn page(&mut self) -> Result<Option<Page>, Error> {
         let context = self.store.context();
         let last = self.to.last(context);
-        let wanted = usize::try_from(last - self.after).unwrap_or(0).min(PAGE_EVENTS);
-        if wanted == 0 {
+        if last <= self.after {
             return Ok(None);
         }
-        let raw_events = self.store.scan(self.after, wanted).await?;
-        let Some(last_of_page) = raw_events.last().map(|event| event.position) else { return Ok(None) };
+        let scan = match &mut self.scan {
+            Some(scan) => scan,
+            none => none.insert(self.store.scan_all(self.after, last).await?),
+        };
+        let raw_events = scan.next(PAGE_EVENTS, PAGE_BYTES).await?;
+        let Some(last_of_page) = raw_events.last().map(|event| event.position) else {
+            self.scan = None;
+            return Ok(None);
+        };
         let positions = (last_of_page - self.after).unsigned_abs();
         self.after = last_of_page;
         let mut events = Vec::with_capacity(raw_events.len());
+        let mut payload_bytes = 0;
         for raw in raw_events {
             if self.from.includes(context, &raw.stream, raw.position) {
                 continue;
@@ -89,6 +101,7 @@ impl Reading {
             if self.to.is_parked(&raw.stream, raw.position) {
                 continue;
             }
+            payload_bytes += raw.payload.get().len();
             let (position, stream) = (raw.position, raw.stream.clone());
             let event = raw.decode(context).map_err(|cause| Error::Unreadable {
                 context,
@@ -98,7 +111,7 @@ impl Reading {
             })?;
             events.push(event);
         }
-        Ok(Some(Page { events, positions }))
+        Ok(Some(Page { events, payload_bytes, positions }))
     }
 
     /// Where the next reading goes on.

@@ -10,17 +10,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Pool, Transaction};
+use deadpool_postgres::{Object, Pool, Transaction};
 use events::{Context, Envelope, Position};
 use fault::{crash_point, planted_bug};
 use query_side::engine::Projector;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::IsolationLevel;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::Error;
 use crate::compare::compare;
-use crate::log::{Logs, Reading};
+use crate::log::{Logs, Page, Reading};
 use crate::progress::Progress;
 use crate::reach::Reach;
 use crate::report::{Comparison, Rebuilt};
@@ -30,6 +32,11 @@ use crate::shadow::{self, SHADOW, SWAP_ATTEMPTS_MAX, is_in_use};
 const ROUNDS_MAX: u32 = 20;
 /// So little that it may be applied while live stands still.
 const FEW_POSITIONS: i64 = 500;
+
+/// Pages that are decoded and not folded yet.
+const PAGES_AHEAD: usize = 2;
+/// Events folded in one transaction, about.
+const TRANSACTION_EVENTS: usize = 50_000;
 
 /// A shadow on its way.
 struct Shadow<'a> {
@@ -131,7 +138,7 @@ impl Shadow<'_> {
         Reading::new(self.logs.of(context), &self.reach, to, self.after[&context])
     }
 
-    /// One task per context, each page in a transaction of its own.
+    /// Two tasks per context, one that reads and one that folds.
     async fn advance_in_parallel(&mut self, to: Reach) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for context in self.after.keys() {
@@ -222,36 +229,63 @@ struct Advanced {
     events: u64,
 }
 
-/// The next page is read while the one before is written.
+/// The next pages are read and decoded while the one before is folded and written.
 async fn advance(
-    mut reading: Reading,
+    reading: Reading,
     projector: &dyn Projector,
     pool: &Pool,
     progress: &Progress,
     shutdown: &CancellationToken,
 ) -> Result<Advanced, Error> {
+    let (pages, mut read) = mpsc::channel(PAGES_AHEAD);
+    let reader = AbortOnDropHandle::new(tokio::spawn(read_all(reading, pages)));
+    let mut rebuild = projector.rebuild();
     let mut events = 0;
-    let mut next = reading.page().await?;
-    while let Some(page) = next {
-        if shutdown.is_cancelled() {
-            return Err(Error::Stopped);
+    let mut client = pool.get().await?;
+    while let Some(first) = read.recv().await {
+        let transaction = begin(&mut client).await?;
+        let mut next = Some(first);
+        let mut in_transaction = 0;
+        while let Some(page) = next {
+            if shutdown.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+            match &mut rebuild {
+                Some(rebuild) => rebuild.fold(&transaction, &page.events, page.payload_bytes).await?,
+                None => apply(projector, &transaction, &page.events).await?,
+            }
+            events += page.events.len() as u64;
+            in_transaction += page.events.len();
+            progress.add(page.positions);
+            next = if in_transaction < TRANSACTION_EVENTS { read.recv().await } else { None };
         }
-        let write = async {
-            let mut client = pool.get().await?;
-            let transaction = client.transaction().await?;
-            into_shadow(&transaction).await?;
-            // What is lost with the server is built again: no page waits for the disk. The swap does.
-            transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
-            apply(projector, &transaction, &page.events).await?;
-            transaction.commit().await?;
-            Ok::<_, Error>(())
-        };
-        let (_, following) = tokio::try_join!(write, reading.page())?;
-        events += page.events.len() as u64;
-        progress.add(page.positions);
-        next = following;
+        transaction.commit().await?;
     }
-    Ok(Advanced { after: reading.resume_after(), events })
+    let after = reader.await.expect("the reader does not panic")?;
+    if let Some(mut rebuild) = rebuild {
+        let transaction = begin(&mut client).await?;
+        rebuild.flush(&transaction).await?;
+        transaction.commit().await?;
+    }
+    Ok(Advanced { after, events })
+}
+
+/// Where the next reading goes on. The first error ends it; the pages before it were good.
+async fn read_all(mut reading: Reading, pages: mpsc::Sender<Page>) -> Result<Position, Error> {
+    while let Some(page) = reading.page().await? {
+        if pages.send(page).await.is_err() {
+            break; // whoever folds them has failed, and says why
+        }
+    }
+    Ok(reading.resume_after())
+}
+
+/// What is lost with the server is built again: nothing waits for the disk. The swap does.
+async fn begin(client: &mut Object) -> Result<Transaction<'_>, Error> {
+    let transaction = client.transaction().await?;
+    into_shadow(&transaction).await?;
+    transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
+    Ok(transaction)
 }
 
 async fn into_shadow(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {

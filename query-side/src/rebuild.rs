@@ -1,0 +1,233 @@
+//! A whole history folded into an empty table: the same `apply` as live, with the rows kept in memory while their events
+//! follow one another, and written by COPY.
+//!
+//! A row is fetched from the table only when it may be there: not at its stream's first event, and not while it is kept.
+//! What is kept is bounded; when it is full, all of it is written and forgotten. Never: another fold than the live
+//! one's, an index left for later, a commit. Read next: `replay/src/rebuild.rs`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt::Write as _;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_postgres::Transaction;
+use events::Envelope;
+use futures::SinkExt as _;
+use serde_json::Value;
+
+use crate::engine::Engine;
+use crate::projection::{FedBy, Projection};
+
+/// Of payloads that were folded into what is kept. The rows take a small multiple of it.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+/// Sent to the server at a time.
+const COPY_CHUNK_BYTES: usize = 256 << 10;
+
+/// A rebuild of one projection by one task, of events that no other task folds into the same rows.
+#[async_trait]
+pub trait Rebuild: Send {
+    /// Folds the events, which follow those of the last call; their payloads have so many bytes.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn fold(
+        &mut self,
+        transaction: &Transaction<'_>,
+        events: &[Envelope],
+        payload_bytes: usize,
+    ) -> Result<(), tokio_postgres::Error>;
+
+    /// Writes what is kept: then the table holds everything that was folded.
+    ///
+    /// # Errors
+    /// The database's.
+    async fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error>;
+}
+
+/// None where other tasks write to the same rows: each page is then folded under their locks, as live.
+pub(crate) fn rebuild<P: Projection>() -> Option<Box<dyn Rebuild>> {
+    match P::FED_BY {
+        FedBy::OneEvent | FedBy::OneStream => {
+            Some(Box::new(InMemory::<P> { kept: HashMap::new(), kept_bytes: 0, columns: None }))
+        }
+        FedBy::SeveralStreams => None,
+    }
+}
+
+struct Kept<R> {
+    /// None: the events so far began no row.
+    row: Option<R>,
+    in_table: bool,
+}
+
+/// A column, and whether its values are JSON (a string among them has quotes then).
+struct Column {
+    name: String,
+    is_json: bool,
+}
+
+struct InMemory<P: Projection> {
+    kept: HashMap<String, Kept<P::Row>>,
+    kept_bytes: usize,
+    /// Known from the first flush on.
+    columns: Option<Vec<Column>>,
+}
+
+#[async_trait]
+impl<P: Projection> Rebuild for InMemory<P> {
+    async fn fold(
+        &mut self,
+        transaction: &Transaction<'_>,
+        events: &[Envelope],
+        payload_bytes: usize,
+    ) -> Result<(), tokio_postgres::Error> {
+        let touched: Vec<(String, &Envelope)> =
+            events.iter().filter_map(|event| Some((P::key(event)?, event))).collect();
+        self.fetch(transaction, &touched).await?;
+        for (key, event) in touched {
+            match self.kept.entry(key) {
+                Entry::Occupied(mut kept) => {
+                    let kept = kept.get_mut();
+                    kept.row = P::apply(kept.row.take(), event);
+                }
+                Entry::Vacant(place) => {
+                    place.insert(Kept { row: P::apply(None, event), in_table: false });
+                }
+            }
+        }
+        self.kept_bytes += payload_bytes;
+        if self.kept_bytes > KEPT_BYTES_MAX { self.flush(transaction).await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        let (mut new, mut known) = (Vec::new(), Vec::new());
+        for kept in self.kept.drain().map(|(_, kept)| kept) {
+            if kept.in_table { &mut known } else { &mut new }.extend(kept.row);
+        }
+        self.kept_bytes = 0;
+        Engine::<P>::new().write(transaction, &known).await?;
+        self.copy(transaction, &new).await
+    }
+}
+
+impl<P: Projection> InMemory<P> {
+    /// The rows that may be in the table and are not kept.
+    async fn fetch(
+        &mut self,
+        transaction: &Transaction<'_>,
+        touched: &[(String, &Envelope)],
+    ) -> Result<(), tokio_postgres::Error> {
+        let may_be_there = |(key, event): &&(String, &Envelope)| {
+            P::FED_BY == FedBy::OneStream && event.version > 1 && !self.kept.contains_key(key)
+        };
+        let mut keys: Vec<&str> = touched.iter().filter(may_be_there).map(|(key, _)| key.as_str()).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        for (key, row) in Engine::<P>::load(transaction, &keys).await? {
+            self.kept.insert(key, Kept { row: Some(row), in_table: true });
+        }
+        Ok(())
+    }
+
+    async fn copy(
+        &mut self,
+        transaction: &Transaction<'_>,
+        rows: &[P::Row],
+    ) -> Result<(), tokio_postgres::Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let columns = match self.columns.take() {
+            Some(columns) => columns,
+            None => columns_of(transaction, P::TABLE).await?,
+        };
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let statement = format!("COPY {} ({}) FROM STDIN", P::TABLE, names.join(", "));
+        let sink = transaction.copy_in::<_, Bytes>(&statement).await?;
+        let mut sink = std::pin::pin!(sink);
+        let mut text = String::with_capacity(COPY_CHUNK_BYTES * 2);
+        for row in rows {
+            let row = serde_json::to_value(row).expect("a row has string keys and no failing serialiser");
+            write_line(&mut text, &columns, &row);
+            if text.len() > COPY_CHUNK_BYTES {
+                sink.send(Bytes::from(std::mem::take(&mut text))).await?;
+            }
+        }
+        sink.send(Bytes::from(text)).await?;
+        sink.finish().await?;
+        self.columns = Some(columns);
+        Ok(())
+    }
+}
+
+async fn columns_of(
+    transaction: &Transaction<'_>,
+    table: &str,
+) -> Result<Vec<Column>, tokio_postgres::Error> {
+    let query = "SELECT attname::text, atttypid IN ('json'::regtype, 'jsonb'::regtype)
+                   FROM pg_attribute
+                  WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+    let rows = transaction.query(query, &[&table]).await?;
+    rows.iter().map(|row| Ok(Column { name: row.try_get(0)?, is_json: row.try_get(1)? })).collect()
+}
+
+/// One line of COPY's text format. Source: PostgreSQL's documentation, "COPY", File Formats.
+fn write_line(text: &mut String, columns: &[Column], row: &Value) {
+    for (number, column) in columns.iter().enumerate() {
+        if number > 0 {
+            text.push('\t');
+        }
+        match &row[column.name.as_str()] {
+            Value::Null => text.push_str("\\N"),
+            Value::String(value) if !column.is_json => escape(text, value),
+            value => escape(text, &value.to_string()),
+        }
+    }
+    text.push('\n');
+}
+
+fn escape(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            other => text.write_char(other).expect("a String takes any character"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn line(row: &Value, columns: &[(&str, bool)]) -> String {
+        let columns: Vec<Column> =
+            columns.iter().map(|&(name, is_json)| Column { name: name.to_owned(), is_json }).collect();
+        let mut text = String::new();
+        write_line(&mut text, &columns, row);
+        text
+    }
+
+    #[test]
+    fn a_value_is_text_in_a_text_column_and_json_in_a_json_column() {
+        let row =
+            json!({"name": "a \"b\"", "address": "a \"b\"", "pieces": 3, "counted": true, "gone": null});
+        let columns =
+            [("name", false), ("address", true), ("pieces", false), ("counted", false), ("gone", true)];
+        assert_eq!(line(&row, &columns), "a \"b\"\t\"a \\\\\"b\\\\\"\"\t3\ttrue\t\\N\n");
+    }
+
+    #[test]
+    fn what_the_format_uses_for_itself_is_escaped() {
+        let row = json!({"name": "tab\tline\nreturn\r\\N"});
+        assert_eq!(line(&row, &[("name", false)]), "tab\\tline\\nreturn\\r\\\\N\n");
+    }
+}
