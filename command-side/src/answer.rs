@@ -77,6 +77,23 @@ where
     told.into_response()
 }
 
+/// What a decision is made on; the append checks it either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Loaded,
+    /// The command makes something new, so its stream will be empty. Where it is not, the append says so.
+    PresumedNew,
+}
+
+impl<A: Aggregate> Intent<A> {
+    fn first_sight(&self, request: &CommandRequest) -> Sight {
+        match (self.accepted.location, &request.if_match) {
+            (Some(_), None) => Sight::PresumedNew,
+            (Some(_), Some(_)) | (None, _) => Sight::Loaded,
+        }
+    }
+}
+
 /// How one attempt ended that did not end in a conflict.
 enum Settled {
     Told(Told),
@@ -88,13 +105,11 @@ async fn settle<A>(store: &EventStore, request: &CommandRequest, intent: &Intent
 where
     A: Aggregate<Refusal: Refusal>,
 {
-    if let Some(told) = repeated(store, request, intent).await? {
-        return Ok(told);
-    }
-    let settled = match attempt(store, request, intent).await {
+    // Whether the key was answered before is judged with the append, under the log's lock: nobody asks beforehand.
+    let settled = match attempt(store, request, intent, intent.first_sight(request)).await {
         Err(error) if error.is_conflict() => {
             let _turn = turn(&intent.stream).lock().await;
-            retry_conflicts(ATTEMPTS_MAX, || attempt(store, request, intent)).await
+            retry_conflicts(ATTEMPTS_MAX, || attempt(store, request, intent, Sight::Loaded)).await
         }
         settled => settled,
     };
@@ -139,12 +154,18 @@ async fn attempt<A>(
     store: &EventStore,
     request: &CommandRequest,
     intent: &Intent<A>,
+    sight: Sight,
 ) -> Result<Settled, AppendError>
 where
     A: Aggregate<Refusal: Refusal>,
 {
     let mut work = store.unit_of_work();
-    work.load::<A>(&intent.stream).await?;
+    match sight {
+        Sight::PresumedNew => work.presume_new::<A>(&intent.stream),
+        Sight::Loaded => {
+            work.load::<A>(&intent.stream).await?;
+        }
+    }
     let current = work.version(&intent.stream);
     if request.if_match.is_some_and(|asked| !asked.allows(current)) {
         work.commit().await?;
