@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use crate::append::{self, Prepared};
 use crate::appender::Appender;
 use crate::cache::AggregateCache;
+use crate::pending::{Pending, Ticket};
 use crate::snapshots::Snapshots;
 use crate::{Append, AppendError, Appended, StoreError, UnitOfWork};
 
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
     appender: Appender,
     pub(crate) cache: AggregateCache,
     pub(crate) snapshots: Snapshots,
+    pub(crate) pending: Arc<Pending>,
 }
 
 impl EventStore {
@@ -70,7 +72,9 @@ impl EventStore {
         drop(pool.get().await.map_err(|cause| no_connection(context, cause))?);
         let appender = Appender::start(context, pool.clone(), options);
         let snapshots = Snapshots::start(context, pool.clone());
-        Ok(Self { inner: Arc::new(Inner { context, pool, appender, cache, snapshots }) })
+        Ok(Self {
+            inner: Arc::new(Inner { context, pool, appender, cache, snapshots, pending: Arc::default() }),
+        })
     }
 
     pub fn context(&self) -> Context {
@@ -91,7 +95,7 @@ impl EventStore {
     /// # Errors
     /// [`AppendError`]: nothing of the append is in the log, except for [`StoreError::OutcomeUnknown`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.submit(append::prepare(append)?)?.await
+        self.submit(append::prepare(append)?, Vec::new(), Ticket::default())?.await
     }
 
     /// Takes no more appends, and returns when those that wait are done.
@@ -102,8 +106,10 @@ impl EventStore {
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
+        after: Vec<Ticket>,
+        ticket: Ticket,
     ) -> Result<impl Future<Output = Result<Appended, AppendError>> + use<>, AppendError> {
-        self.inner.appender.submit(prepared)
+        self.inner.appender.submit(prepared, after, ticket)
     }
 
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {

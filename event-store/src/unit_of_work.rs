@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::append::{self, Prepared};
 use crate::cache::Entry;
 use crate::load::state_of;
+use crate::pending::Ticket;
 use crate::snapshots;
 use crate::{
     Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
@@ -53,6 +54,8 @@ struct Overlay {
     /// With what the unit decided.
     current: Entry,
     snapshots: Option<snapshots::Writer>,
+    /// The append that leads to the base, where that may not be in the log yet.
+    after: Option<Ticket>,
 }
 
 impl UnitOfWork {
@@ -65,22 +68,34 @@ impl UnitOfWork {
     /// # Errors
     /// As [`EventStore::load`].
     pub async fn prefetch<A: Aggregate>(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
-        let missing: Vec<StreamId> =
-            streams.iter().filter(|stream| !self.streams.contains_key(stream)).cloned().collect();
+        let unknown = |stream: &&StreamId| !self.streams.contains_key(stream);
+        let mut missing: Vec<StreamId> = streams.iter().filter(unknown).cloned().collect();
+        missing.retain(|stream| !self.take_pending::<A>(stream));
         if missing.is_empty() {
             return Ok(());
         }
         for (stream, entry) in self.store.load_entries::<A>(&missing).await? {
-            let snapshots = snapshots::writer::<A>();
-            self.streams.insert(stream, Overlay { base: entry.version, current: entry, snapshots });
+            self.begin::<A>(stream, entry, None);
         }
         Ok(())
+    }
+
+    /// Whether an append is under way that leads to a state of the stream: then that one.
+    fn take_pending<A: Aggregate>(&mut self, stream: &StreamId) -> bool {
+        let Some((entry, after)) = self.store.inner.pending.get(stream) else { return false };
+        self.begin::<A>(stream.clone(), entry, after);
+        true
+    }
+
+    fn begin<A: Aggregate>(&mut self, stream: StreamId, entry: Entry, after: Option<Ticket>) {
+        let snapshots = snapshots::writer::<A>();
+        self.streams.insert(stream, Overlay { base: entry.version, current: entry, snapshots, after });
     }
 
     /// Takes a stream that is not known here for empty, without asking: the append checks it, and a conflict says that it
     /// was not.
     pub fn presume_new<A: Aggregate>(&mut self, stream: &StreamId) {
-        if self.streams.contains_key(stream) {
+        if self.streams.contains_key(stream) || self.take_pending::<A>(stream) {
             return;
         }
         let known = self.store.inner.cache.get(stream).filter(|entry| !entry.behind);
@@ -90,8 +105,7 @@ impl UnitOfWork {
             bytes: 0,
             behind: false,
         });
-        let snapshots = snapshots::writer::<A>();
-        self.streams.insert(stream.clone(), Overlay { base: current.version, current, snapshots });
+        self.begin::<A>(stream.clone(), current, None);
     }
 
     /// The aggregate with everything that this unit decided on it so far.
@@ -205,7 +219,10 @@ impl UnitOfWork {
             false => None,
         };
         let prepared = self.prepare()?;
-        let outcome = self.store.submit(prepared)?.await;
+        let ticket = Ticket::default();
+        let outcome = self.store.submit(prepared, self.stands_on(), ticket.clone())?;
+        let _held = self.store.inner.pending.hold(self.decided(), &ticket);
+        let outcome = outcome.await;
         if let (Some(claim), Ok(_)) = (claimed_apart, &outcome) {
             self.store.append(Append { claim: Some(claim), ..Append::default() }).await?;
         }
@@ -217,9 +234,20 @@ impl UnitOfWork {
     /// # Errors
     /// As [`UnitOfWork::commit`]; the record is then parked as before.
     pub async fn commit_unparking(mut self, parked: &ParkedPlace) -> Result<Committed, AppendError> {
+        // It does not go through the appender, which alone could see to what the unit stands on.
+        let unsure = self.streams.iter().find(|(_, overlay)| overlay.after.is_some());
+        if let Some((stream, Overlay { base, .. })) = unsure {
+            let (stream, expected, actual) = (stream.clone(), *base, base.saturating_sub(1));
+            return Err(AppendError::Conflict { stream, expected, actual });
+        }
         let prepared = self.prepare()?;
         let outcome = self.store.append_unparking(&prepared, parked).await;
         self.settle(outcome)
+    }
+
+    /// The appends that lead to what was read, where they may not be in the log yet.
+    fn stands_on(&self) -> Vec<Ticket> {
+        self.streams.values().filter_map(|overlay| overlay.after.clone()).collect()
     }
 
     fn prepare(&mut self) -> Result<Prepared, AppendError> {
@@ -259,6 +287,12 @@ impl UnitOfWork {
                 overlay.current.bytes = overlay.current.bytes.max(event.payload.get().len());
             }
         }
+    }
+
+    /// The states that this unit leads to.
+    fn decided(&self) -> Vec<(StreamId, Entry)> {
+        let decided = self.streams.iter().filter(|(_, overlay)| overlay.base < overlay.current.version);
+        decided.map(|(stream, overlay)| (stream.clone(), overlay.current.clone())).collect()
     }
 
     fn into_cache(self) -> HashMap<StreamId, Version> {

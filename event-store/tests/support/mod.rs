@@ -119,6 +119,15 @@ pub struct HeldLog {
 }
 
 impl HeldLog {
+    /// As another process does that is at its turn.
+    pub async fn append(&self, stream: &StreamId, expected_version: Version, event_id: Uuid) {
+        let statement = append_statement(stream, expected_version, event_id);
+        self.holder
+            .batch_execute(&format!("SET search_path TO {CONTEXT}; {statement}"))
+            .await
+            .expect("the lock is ours");
+    }
+
     pub async fn release(self) {
         self.holder.batch_execute(&lock("pg_advisory_unlock")).await.expect("the lock is held");
     }

@@ -1,0 +1,123 @@
+//! Decisions on what is not in the log yet: they go in with it, and fall with it.
+//!
+//! Read next: `src/pending.rs`, `src/chain.rs`.
+
+mod support;
+
+use std::pin::Pin;
+
+use domain::{StockCommand, StockItem};
+use event_store::{AppendError, Committed, EventStore, StoreError, UnitOfWork, retry_conflicts};
+use events::StreamId;
+use futures::future::{join_all, try_join_all};
+use futures::poll;
+use support::{TestLog, fresh_log, metadata, received, sku, stock};
+use uuid::Uuid;
+
+type Committing = Pin<Box<dyn Future<Output = Result<Committed, AppendError>>>>;
+
+/// A unit that receives one piece.
+async fn receiving(store: &EventStore, name: &str) -> UnitOfWork {
+    let quantity = events::Quantity::try_from(1).expect("one piece is some");
+    let command = StockCommand::ReceiveStock { sku: sku(name), quantity, reference: None };
+    let mut work = store.unit_of_work();
+    let decided = work.decide::<StockItem>(&stock(name), &command, &metadata()).await;
+    decided.expect("the stream can be read").expect("there is room");
+    work
+}
+
+/// Puts the unit into the queue; what becomes of it is to be awaited.
+async fn submitted(work: UnitOfWork) -> Committing {
+    let mut committing: Committing = Box::pin(work.commit());
+    assert!(poll!(&mut committing).is_pending(), "the log is held");
+    committing
+}
+
+/// The first append is at the log's lock; what comes now waits behind it.
+async fn first_waits(log: &TestLog, store: &EventStore, name: &str) -> Committing {
+    let committing = submitted(receiving(store, name).await).await;
+    log.until_waiting(1).await;
+    committing
+}
+
+#[tokio::test]
+async fn decisions_that_stand_on_one_another_are_one_batch_and_none_conflicts() {
+    let log = fresh_log("chained").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    let mut committing = vec![first_waits(&log, &store, "A").await];
+    for version in 3..=9 {
+        let work = receiving(&store, "A").await;
+        assert_eq!(work.version(&stock("A")), version, "it stands on the one before");
+        committing.push(submitted(work).await);
+    }
+    held.release().await;
+    let committed = try_join_all(committing).await.expect("none conflicts");
+    let positions: Vec<_> =
+        committed.iter().map(|c| (c.appended.first_position, c.appended.last_position)).collect();
+    // The first one registers the SKU too.
+    assert_eq!(positions, [(1, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (8, 8), (9, 9)]);
+    let loaded = log.store().await.load::<StockItem>(&stock("A")).await.expect("readable");
+    assert_eq!((loaded.version, loaded.state.received()), (9, 8));
+}
+
+#[tokio::test]
+async fn what_stands_on_a_failed_append_fails_though_the_version_is_the_one_it_wanted() {
+    let log = fresh_log("chain_fails").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    let first = first_waits(&log, &store, "A").await;
+    let second = receiving(&store, "A").await;
+    assert_eq!(second.version(&stock("A")), 3);
+    let second = submitted(second).await;
+    // Another process brings the stream to version 2, where the second decision stands, by other events.
+    held.append(&stock("A"), 0, Uuid::now_v7()).await;
+    held.append(&stock("A"), 1, Uuid::now_v7()).await;
+    held.release().await;
+    let (first, second) = (first.await, second.await);
+    assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
+    assert!(matches!(second, Err(AppendError::Conflict { expected: 2, .. })), "{second:?}");
+    assert_eq!(log.count("events").await, 2, "the other process's alone");
+}
+
+#[tokio::test]
+async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
+    let log = fresh_log("chain_refused").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    let other = first_waits(&log, &store, "OTHER").await;
+    let good = submitted(receiving(&store, "A").await).await;
+    let mut bad = receiving(&store, "A").await;
+    let too_long = StreamId::from(format!("stock-{}", "x".repeat(300)));
+    bad.load::<StockItem>(&too_long).await.expect("it is empty");
+    bad.write::<StockItem>(&too_long, vec![received("A", 1).event], &metadata());
+    let bad = submitted(bad).await;
+    let after = submitted(receiving(&store, "A").await).await;
+    held.release().await;
+    other.await.expect("nobody else writes there");
+    good.await.expect("it stands on nothing bad");
+    let bad = bad.await;
+    assert!(matches!(bad, Err(AppendError::Store(StoreError::Database { .. }))), "{bad:?}");
+    let after = after.await;
+    assert!(matches!(after, Err(AppendError::Conflict { .. })), "{after:?}");
+    assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 2, "registered and received, once");
+}
+
+#[tokio::test]
+async fn many_callers_of_two_processes_on_one_stream_all_succeed_once() {
+    let log = fresh_log("chain_crowd").await;
+    let stores = [log.store().await, log.store().await];
+    let caller = |number: usize| {
+        let store = &stores[number % 2];
+        async move {
+            for _ in 0..25 {
+                retry_conflicts(1_000, async || receiving(store, "A").await.commit().await)
+                    .await
+                    .expect("in the end it succeeds");
+            }
+        }
+    };
+    join_all((0..8).map(caller)).await;
+    let loaded = log.store().await.load::<StockItem>(&stock("A")).await.expect("readable");
+    assert_eq!((loaded.version, loaded.state.received()), (201, 200));
+}
