@@ -4,7 +4,9 @@
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 DEV := $(TARGET)/debug/tradewind
 
-.PHONY: help setup build demo test fuzz chaos planted up engines fmt lint
+RELEASE := $(TARGET)/release
+
+.PHONY: help setup build demo test bench fuzz chaos planted up engines fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +42,10 @@ planted: setup ## plant each known bug, and print what found it and when
 	rm -f $(TARGET)/planted.tsv
 	TRADEWIND_BIN=$(DEV) TRADEWIND_PLANTED_REPORT=$(TARGET)/planted.tsv $(DEV) engines run -- cargo test --workspace --test planted --locked
 	@sort $(TARGET)/planted.tsv | awk -F '\t' '{ printf "| `%s` | %s | %.1f s |\n", $$1, $$2, $$3 / 1000 }'
+
+bench: setup ## every figure beside its ceiling, on durable engines; PART="append relay" for some
+	cargo build --release --locked --package bench --package tradewind
+	TRADEWIND_BIN=$(RELEASE)/tradewind $(RELEASE)/tradewind engines run --durable -- $(RELEASE)/bench run $(PART) $(BENCH_OPTIONS)
 
 up: build ## start everything; Ctrl-C stops it
 	bin/tradewind up

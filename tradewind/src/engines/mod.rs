@@ -28,6 +28,8 @@ use runtime::Secret;
 pub enum Durability {
     /// It survives a crash of the machine.
     Kept,
+    /// It is thrown away when the run ends, and written until then as if it were kept: for measurements.
+    KeptForTheRun,
     /// It is thrown away when the run ends, so nobody waits for the disk.
     ThrownAway,
 }

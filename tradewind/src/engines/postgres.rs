@@ -226,7 +226,7 @@ async fn initialise(
     words.extend(argv([&"--pwfile", &folder.join("password"), &"--auth=scram-sha-256"]));
     words.extend(argv([&"--encoding=UTF8", &"--locale=C.UTF-8", &"--no-instructions"]));
     run_to_end("initdb", &words, &[("LC_ALL", "C.UTF-8")]).await?;
-    if durability == Durability::ThrownAway {
+    if durability != Durability::Kept {
         let access = draft.join("pg_hba.conf");
         fs::write(&access, THROWN_AWAY_ACCESS).map_err(|source| EngineError::io("write", &access, source))?;
     }

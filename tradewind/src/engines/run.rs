@@ -26,11 +26,14 @@ pub struct Options {
 #[derive(clap::Subcommand, Debug)]
 enum Action {
     /// Run a command with fresh private engines; DATABASE_URL, KAFKA_BROKERS and TRADEWIND_KAFKA_HOME tell it
-    /// where they are. Returns the command's exit code.
+    /// where they are, TRADEWIND_POSTGRES_PID and TRADEWIND_KAFKA_PID which processes they are. Returns the command's exit code.
     Run {
         /// Where Kafka's jars are kept, and the engines' data until the command ends
         #[arg(long, env = "TRADEWIND_STATE_DIR", default_value = ".tradewind")]
         state_dir: PathBuf,
+        /// Write as an engine does whose data is kept (fsync on): slower, and what `make bench` measures
+        #[arg(long)]
+        durable: bool,
         /// The command and its arguments
         #[arg(required = true, trailing_var_arg = true)]
         command: Vec<OsString>,
@@ -40,10 +43,11 @@ enum Action {
 }
 
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let (state_dir, command) = match options.action {
-        Action::Run { state_dir, command } => (state_dir, command),
+    let (state_dir, durable, command) = match options.action {
+        Action::Run { state_dir, durable, command } => (state_dir, durable, command),
         Action::Serve(options) => return super::serve::run(options).await,
     };
+    let durability = if durable { Durability::KeptForTheRun } else { Durability::ThrownAway };
     let home = StateDir::open(&state_dir)?;
     remove_abandoned_runs(&home).await?;
     let state = StateDir::open(&home.path(RUNS).join(std::process::id().to_string()))?;
@@ -52,7 +56,7 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let jars = home.kafka_home();
     let engines = tokio::select! {
-        engines = Engines::start(&state, &jars, Durability::ThrownAway) => engines?,
+        engines = Engines::start(&state, &jars, durability) => engines?,
         () = runtime::shutdown_signal() => bail!("interrupted while the engines were starting"),
     };
     eprintln!("engines ready after {:.1?}", started.elapsed());
@@ -71,6 +75,10 @@ async fn run_command(engines: &Engines, command: &[OsString]) -> anyhow::Result<
         .kill_on_drop(true);
     if let Some(kafka_home) = &engines.kafka_home {
         child.env("TRADEWIND_KAFKA_HOME", kafka_home);
+    }
+    // For whoever measures what they cost.
+    for (name, pid) in engines.pids() {
+        child.env(format!("TRADEWIND_{}_PID", name.to_uppercase()), pid.to_string());
     }
     let mut child = child.spawn().with_context(|| format!("cannot start {}", command[0].display()))?;
     let status = tokio::select! {

@@ -25,6 +25,21 @@ fn a_command_gets_engines_below_a_closed_folder_and_its_exit_code_comes_back() {
 }
 
 #[test]
+fn durable_engines_wait_for_the_disk_and_say_which_processes_they_are() {
+    let place = Place::new("engines-durable");
+    let show = "tr '\\0' ' ' </proc/$TRADEWIND_POSTGRES_PID/cmdline; cat /proc/$TRADEWIND_KAFKA_PID/comm";
+    for (durable, expected) in [(true, false), (false, true)] {
+        let flag: &[&str] = if durable { &["--durable"] } else { &[] };
+        let args = [&["engines", "run"], flag, &["--", "sh", "-c", show]].concat();
+        let (code, output) = run(&mut place.tradewind(&args));
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.contains("synchronous_commit=on"), "{output}");
+        assert_eq!(output.contains("fsync=off"), expected, "{output}");
+        assert!(output.contains("java"), "{output}");
+    }
+}
+
+#[test]
 fn a_killed_run_leaves_nothing_that_the_next_one_does_not_remove() {
     let place = Place::new("engines-killed");
     let mut killed = place

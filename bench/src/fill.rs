@@ -1,0 +1,86 @@
+//! Long logs, made by the server itself: orders with four events each, the events of an order far apart.
+//!
+//! The rows go in by one INSERT, past `append`: as the owner of the tables, on a log that nobody else writes to, with the
+//! same positions and versions that `append` would have given. Never: on a log that has events of another origin.
+//! Read next: `parts/replay.rs`.
+
+use events::Context;
+
+use crate::stage::{Database, Stage};
+
+/// Orders whose events stand mixed; an order's next event comes this many positions later.
+const ORDERS_MIXED: u64 = 10_000;
+const EVENTS_PER_ORDER: u64 = 4;
+
+/// Position, order, version and id of each event from $1 to $2.
+const ROWS: &str = "
+    SELECT p AS position, o.number, o.version,
+           ('018f2f3a-7c1e-7000-8000-' || lpad(to_hex(o.number), 12, '0')) AS order_id
+      FROM generate_series($1::bigint, $2::bigint) p,
+   LATERAL (SELECT (p - 1) / (4 * $3::bigint) * $3 + (p - 1) % $3 AS number,
+                   ((p - 1) % (4 * $3) / $3 + 1)::integer AS version) o";
+
+const PAYLOADS: [&str; 4] = [
+    r#"{"order_id":"ORDER","customer_id":"customer-17850","currency":"GBP","lines":[{"sku":"WHITE-HANGING-HEART-T-LIGHT-HOLDER","quantity":2,"unit_price_minor":1295},{"sku":"CREAM-CUPID-HEARTS-COAT-HANGER","quantity":2,"unit_price_minor":1295}],"total_minor":5180,"shipping_address":"Mrs A. Customer, 12 Long Lane, Upper Somewhere, United Kingdom","placed_at":"2010-12-01T08:26:00Z"}"#,
+    r#"{"order_id":"ORDER","customer_id":"customer-17850","total":{"amount_minor":5180,"currency":"GBP"},"items":[{"sku":"WHITE-HANGING-HEART-T-LIGHT-HOLDER","quantity":2},{"sku":"CREAM-CUPID-HEARTS-COAT-HANGER","quantity":2}],"shipping_address":"Mrs A. Customer, 12 Long Lane, Upper Somewhere, United Kingdom","placed_at":"2010-12-01T08:26:00Z"}"#,
+    r#"{"order_id":"ORDER","carrier":"Royal Mail","tracking":"RM-0123456789"}"#,
+    r#"{"order_id":"ORDER"}"#,
+];
+
+/// The log of orders with so many events, and every projection's checkpoint at its head. Made once in a run.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn log_of(stage: &mut Stage, events: u64) -> anyhow::Result<Database> {
+    if let Some(there) = stage.logs.get(&events) {
+        return Ok(there.clone());
+    }
+    let database = Database::fresh(&format!("log_{events}")).await?;
+    fill(&database, events).await?;
+    stage.logs.insert(events, database.clone());
+    Ok(database)
+}
+
+async fn fill(database: &Database, events: u64) -> anyhow::Result<()> {
+    let admin = database.admin().await?;
+    let insert = format!(
+        "INSERT INTO orders.events (position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at)
+         SELECT r.position, 'order-' || r.order_id, r.version,
+                ('018f2f3b-0000-7000-8000-' || lpad(to_hex(r.position), 12, '0'))::uuid,
+                (ARRAY['OrderPlaced', 'OrderConfirmed', 'OrderShipped', 'OrderDelivered'])[r.version], 1,
+                replace(($4::text[])[r.version], 'ORDER', r.order_id)::json,
+                ('{{\"correlation_id\":\"' || r.order_id || '\",\"actor\":\"bench\"}}')::json,
+                clock_timestamp()
+           FROM ({ROWS}) r ORDER BY r.position"
+    );
+    let payloads: Vec<&str> = PAYLOADS.to_vec();
+    let mixed = ORDERS_MIXED.min(events.div_ceil(EVENTS_PER_ORDER)).max(1);
+    let mut done = 0;
+    while done < events {
+        let next = (done + mixed * EVENTS_PER_ORDER).min(events);
+        let (first, last) = (i64::try_from(done)? + 1, i64::try_from(next)?);
+        admin.execute(&insert, &[&first, &last, &i64::try_from(mixed)?, &payloads]).await?;
+        done = next;
+    }
+    admin.batch_execute("VACUUM (ANALYZE) orders.events").await?;
+    reach_the_head(database).await
+}
+
+/// The checkpoints as a query side leaves them that has applied everything: that far a rebuild goes.
+///
+/// # Errors
+/// When the server refuses.
+pub async fn reach_the_head(database: &Database) -> anyhow::Result<()> {
+    let admin = database.admin().await?;
+    let consumer = query_side::engine::consumer_name("orders");
+    admin
+        .execute(
+            "INSERT INTO readmodel.checkpoints (consumer, topic, partition, next_offset, last_position)
+             SELECT $1, $2, p, h.head, h.head FROM generate_series(0, 11) p,
+                    (SELECT coalesce(max(position), 0) AS head FROM orders.events) h
+             ON CONFLICT (consumer, topic, partition) DO UPDATE SET last_position = excluded.last_position",
+            &[&consumer, &Context::Orders.topic()],
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Accepted `POST /v1/orders` a second over HTTP, two lines an order, connections kept alive; and how long one takes at
+//! half that rate.
+//!
+//! Beside it appends from as many callers, and an echo of the same body by the same server loop. The role runs in a
+//! process of its own; this process is the shop, on the same machine. Read next: `command-side/src/answer.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use events::Context;
+use futures::future::try_join_all;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::figures::{Goal, Row, Spread};
+use crate::http::Connection;
+use crate::orders;
+use crate::pace::{Outcome, closed_loop, ms, open_loop};
+use crate::parts::append::appending;
+use crate::role::Role;
+use crate::stage::{Database, Stage, binary};
+
+/// The most that p99 may be, in round trips of a one-command append.
+const P99_ROUND_TRIPS_MAX: f64 = 10.0;
+
+pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+    let database = Database::fresh("command").await?;
+    let store = database.store(Context::Orders).await?;
+    let role = command_side(&database).await?;
+    let own = std::env::current_exe().context("this program has a path")?;
+    let echo = Role::start(&own, &["echo"], &[], None).await?;
+    let sizes = stage.sizes.clone();
+    let shop = Shop::open(&role.address, sizes.connections, 201).await?;
+    let mirror = Shop::open(&echo.address, sizes.connections, 200).await?;
+    let (mut commands, mut echoes, mut appends) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut p50, mut p99, mut round_trips) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..sizes.repetitions {
+        let full = shop.placing(sizes.warm_up, sizes.span).await?;
+        appends.push(appending(&store, sizes.connections, sizes.warm_up, sizes.span).await?.per_second);
+        echoes.push(mirror.placing(sizes.warm_up, sizes.span).await?.per_second);
+        let half = shop.placing_at(full.per_second / 2.0, sizes.span).await?;
+        p50.push(ms(&half.latencies, 0.5));
+        p99.push(ms(&half.latencies, 0.99));
+        commands.push(full.per_second);
+        let alone = appending(&store, 1, sizes.warm_up, sizes.span / 2).await?;
+        round_trips.push(ms(&alone.latencies, 0.5));
+    }
+    role.stop().await?;
+    echo.stop().await?;
+    store.shutdown().await;
+    database.drop().await?;
+    let round_trip = Spread::of(round_trips).median;
+    let connections = sizes.connections;
+    let full =
+        Row::new(format!("POST /v1/orders, {connections} connections"), "orders/s", Spread::of(commands));
+    let echo = full.clone().beside("/s, HTTP echo by the same server loop", Spread::of(echoes).median);
+    let beside_append = format!("events/s appended by {connections} callers");
+    Ok(vec![
+        full.beside(beside_append, Spread::of(appends).median).goal(Goal::AtLeast(0.5)),
+        echo,
+        Row::new("p50 at half that rate, open loop", "ms", Spread::of(p50))
+            .beside("ms, one append alone, p50", round_trip),
+        Row::new("p99 at half that rate, open loop", "ms", Spread::of(p99))
+            .beside("ms, one append alone, p50", round_trip)
+            .goal(Goal::AtMost(P99_ROUND_TRIPS_MAX)),
+    ])
+}
+
+/// A command side of its own.
+///
+/// # Errors
+/// When it does not become ready.
+pub async fn command_side(database: &Database) -> anyhow::Result<Role> {
+    let env = [("DATABASE_URL", database.url.expose())];
+    Role::start(&binary(), &["command-side"], &env, Some("/readyz")).await
+}
+
+/// Connections to a door, each with one request under way at most.
+pub struct Shop {
+    connections: Vec<Arc<Mutex<Connection>>>,
+    expected_status: u16,
+}
+
+impl Shop {
+    /// # Errors
+    /// When the door does not open.
+    pub async fn open(address: &str, connections: usize, expected_status: u16) -> anyhow::Result<Self> {
+        let opened = try_join_all((0..connections).map(|_| Connection::open(address))).await?;
+        let connections = opened.into_iter().map(|connection| Arc::new(Mutex::new(connection))).collect();
+        Ok(Self { connections, expected_status })
+    }
+
+    /// As many orders as go through.
+    ///
+    /// # Errors
+    /// When one is not accepted.
+    pub async fn placing(&self, warm_up: Duration, span: Duration) -> anyhow::Result<Outcome> {
+        closed_loop(self.connections.len(), warm_up, span, |number| self.place(number)).await
+    }
+
+    /// So many orders a second, whether or not they go through.
+    ///
+    /// # Errors
+    /// When one is not accepted.
+    pub async fn placing_at(&self, rate: f64, span: Duration) -> anyhow::Result<Outcome> {
+        open_loop(self.connections.len(), rate.max(1.0), span, |number| self.place(number)).await
+    }
+
+    async fn place(&self, connection: usize) -> anyhow::Result<()> {
+        self.place_order(connection, Uuid::now_v7(), &["TEAPOT", "TEACUP"]).await
+    }
+
+    /// One order over one of the connections, with a key of its own.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    pub async fn place_order(&self, connection: usize, order_id: Uuid, skus: &[&str]) -> anyhow::Result<()> {
+        let body = orders::body(order_id, skus);
+        self.post(connection, "/v1/orders", &order_id.to_string(), &body, self.expected_status).await
+    }
+
+    /// # Errors
+    /// When it is not accepted.
+    pub async fn receive_stock(&self, sku: &str, pieces: i64) -> anyhow::Result<()> {
+        let (path, key) = (format!("/v1/stock/{sku}/receive"), Uuid::now_v7().to_string());
+        self.post(0, &path, &key, &format!("{{\"quantity\":{pieces}}}"), 200).await
+    }
+
+    async fn post(
+        &self,
+        connection: usize,
+        path: &str,
+        key: &str,
+        body: &str,
+        expected_status: u16,
+    ) -> anyhow::Result<()> {
+        let mut connection = self.connections[connection % self.connections.len()].lock().await;
+        let status = connection.post(path, key, body).await?;
+        ensure!(status == expected_status, "{path} was answered with {status}");
+        Ok(())
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+}

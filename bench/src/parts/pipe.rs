@@ -1,0 +1,153 @@
+//! From commit to visible: how long an event takes until a Kafka consumer has it, at a steady 1,000 events a second.
+//!
+//! Beside it a bare producer and a bare consumer on a topic with the same settings. The relay runs in a process of its
+//! own. Read next: `relay/src/pump.rs`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use events::Context;
+use rdkafka::ClientConfig;
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use uuid::Uuid;
+
+use crate::figures::{Goal, Row, Spread};
+use crate::orders::append_one;
+use crate::pace::{Latencies, latencies, ms, note, open_loop};
+use crate::role::Role;
+use crate::stage::{Database, Stage, binary, topic_prefix};
+use crate::tail::Tail;
+
+const CALLERS: usize = 64;
+const VALUE_BYTES: usize = 900;
+const ARRIVAL_MAX: Duration = Duration::from_secs(180);
+/// Producers and consumers have found their brokers by then.
+const SETTLING: Duration = Duration::from_secs(1);
+
+pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+    let (rate, sizes) = (stage.sizes.pipe_rate, stage.sizes.clone());
+    let mut seen = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..sizes.repetitions {
+        let ours = through_the_relay(rate, sizes.span).await?;
+        let bare = bare(rate, sizes.span).await?;
+        let figures = [ms(&ours, 0.5), ms(&ours, 0.99), ms(&bare, 0.5), ms(&bare, 0.99)];
+        seen.iter_mut().zip(figures).for_each(|(all, figure)| all.push(figure));
+    }
+    let [ours_p50, ours_p99, bare_p50, bare_p99] = seen.map(Spread::of);
+    let row = |quantile: &str, ours: Spread, bare: Spread, most: f64| {
+        Row::new(format!("commit to visible, {quantile}, {rate} events/s"), "ms", ours)
+            .beside(format!("ms, produce to consume, bare client, {quantile}"), bare.median)
+            .goal(Goal::AtMost(most))
+    };
+    Ok(vec![row("p50", ours_p50, bare_p50, 2.0), row("p99", ours_p99, bare_p99, 3.0)])
+}
+
+/// When something began, by the id of what will arrive.
+type Begun = Arc<Mutex<HashMap<Uuid, Instant>>>;
+/// When something arrived.
+type Arrived = Begun;
+
+async fn through_the_relay(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
+    let database = Database::fresh("pipe").await?;
+    let prefix = topic_prefix("pipe");
+    database.tradewind(&["topics"], &[("TOPIC_PREFIX", &prefix)]).await?;
+    let env = [("DATABASE_URL", database.url.expose()), ("TOPIC_PREFIX", &prefix)];
+    let relay = Role::start(&binary(), &["relay", "--context", "orders"], &env, Some("/readyz")).await?;
+    let store = database.store(Context::Orders).await?;
+    let arrived = Arrived::default();
+    let _tail = tail(&prefix, &arrived)?;
+    let begun = Begun::default();
+    let append = async |_| {
+        let append = append_one();
+        let id = append.writes[0].events[0].event_id;
+        store.append(append).await?;
+        lock(&begun).insert(id, Instant::now());
+        anyhow::Ok(())
+    };
+    open_loop(CALLERS, rate as f64, SETTLING, append).await?;
+    lock(&begun).clear();
+    open_loop(CALLERS, rate as f64, span, append).await?;
+    let seen = until_arrived(&begun, &arrived).await?;
+    relay.stop().await?;
+    store.shutdown().await;
+    database.drop().await?;
+    Ok(seen)
+}
+
+/// Produce to consume, with the settings of the relay's producer.
+///
+/// # Errors
+/// When Kafka does not answer.
+pub async fn bare(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
+    let database = Database::fresh("bare_pipe").await?;
+    let prefix = topic_prefix("bare-pipe");
+    database.tradewind(&["topics"], &[("TOPIC_PREFIX", &prefix)]).await?;
+    database.drop().await?;
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", testkit::kafka_brokers())
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "1")
+        .create()?;
+    let topic = format!("{prefix}{}", Context::Orders.topic());
+    let arrived = Arrived::default();
+    let _tail = tail(&prefix, &arrived)?;
+    let begun = Begun::default();
+    let (value, producer, topic) = (vec![b'x'; VALUE_BYTES], &producer, &topic);
+    let produce = async |_| {
+        let id = Uuid::now_v7();
+        lock(&begun).insert(id, Instant::now());
+        let headers = rdkafka::message::OwnedHeaders::new()
+            .insert(rdkafka::message::Header { key: "ce_id", value: Some(&id.to_string()) });
+        let record = BaseRecord::to(topic).key(id.as_bytes()).payload(&value).headers(headers);
+        producer.send(record).map_err(|(error, _)| error)?;
+        anyhow::Ok(())
+    };
+    open_loop(CALLERS, rate as f64, SETTLING, produce).await?;
+    until_arrived(&begun, &arrived).await?;
+    lock(&begun).clear();
+    open_loop(CALLERS, rate as f64, span, produce).await?;
+    producer.flush(ARRIVAL_MAX)?;
+    until_arrived(&begun, &arrived).await
+}
+
+fn tail(prefix: &str, arrived: &Arrived) -> anyhow::Result<Tail> {
+    let arrived = Arc::clone(arrived);
+    Tail::of(&format!("{prefix}{}", Context::Orders.topic()), move |record| {
+        let now = Instant::now();
+        if let Some(id) = header(record, "ce_id").and_then(|id| id.parse().ok()) {
+            lock(&arrived).entry(id).or_insert(now);
+        }
+    })
+}
+
+/// A header's value, where it is text.
+pub fn header<'a>(record: &'a rdkafka::message::BorrowedMessage<'_>, name: &str) -> Option<&'a str> {
+    use rdkafka::message::Headers as _;
+    let value = record.headers()?.iter().find(|header| header.key == name)?.value?;
+    std::str::from_utf8(value).ok()
+}
+
+async fn until_arrived(begun: &Begun, arrived: &Arrived) -> anyhow::Result<Latencies> {
+    let give_up = Instant::now() + ARRIVAL_MAX;
+    loop {
+        let (begun, arrived) = (lock(begun).clone(), lock(arrived).clone());
+        if begun.keys().all(|id| arrived.contains_key(id)) {
+            let mut seen = latencies();
+            for (id, begun) in begun {
+                // The consumer may have it before the caller has heard of the commit: that is no time at all.
+                note(&mut seen, arrived[&id].saturating_duration_since(begun));
+            }
+            return Ok(seen);
+        }
+        ensure!(Instant::now() < give_up, "not every event has arrived after {ARRIVAL_MAX:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn lock(times: &Begun) -> std::sync::MutexGuard<'_, HashMap<Uuid, Instant>> {
+    times.lock().unwrap_or_else(PoisonError::into_inner)
+}
