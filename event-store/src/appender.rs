@@ -6,26 +6,23 @@
 //! in the log is known to have been appended ([`own_events`]). Callers get a definite answer.
 //!
 //! Never: an unbounded queue, a timer, or two batches at once. A caller who is gone changes nothing.
-//! Read next: `chain.rs` (what is one command), then `batch.rs`.
+//! Read next: `batch.rs`.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use events::Context;
 use fault::crash_point;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::append::Prepared;
-use crate::chain::{Chain, Outcome, Queue, Waiting};
 use crate::error::said;
 use crate::failure::{Failure, own_events};
-use crate::pending::Ticket;
-use crate::{AppendError, StoreError, StoreOptions, batch};
+use crate::{AppendError, Appended, StoreError, StoreOptions, batch};
 
 /// No answer for that long, and the connection counts as broken. Longer than the function waits for the lock.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -33,6 +30,8 @@ const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// What every command counts at least against the queue's bytes.
 const COMMAND_BYTES_MIN: usize = 512;
+
+type Outcome = Result<Appended, AppendError>;
 
 /// The way to the appender's task.
 pub(crate) struct Appender {
@@ -44,6 +43,13 @@ pub(crate) struct Appender {
     task: TaskTracker,
 }
 
+/// An append in the queue, and who wants to know what became of it.
+struct Waiting {
+    prepared: Prepared,
+    caller: oneshot::Sender<Outcome>,
+    _room: OwnedSemaphorePermit,
+}
+
 impl Appender {
     /// Starts the task. It connects when there is something to append: who only reads has no idle connection.
     pub(crate) fn start(context: Context, pool: Pool, options: StoreOptions) -> Self {
@@ -51,8 +57,7 @@ impl Appender {
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let queued = Queue { waiting, held_back: VecDeque::new() };
-        let worker = Worker { context, pool, client: None, options, queued };
+        let worker = Worker { context, pool, client: None, options, waiting, held_back: None };
         task.spawn(worker.run(stop.clone()));
         task.close();
         Self {
@@ -65,13 +70,10 @@ impl Appender {
         }
     }
 
-    /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited. `after`: the
-    /// appends that it was decided on and that may not be in the log yet.
+    /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
-        after: Vec<Ticket>,
-        ticket: Ticket,
     ) -> Result<impl Future<Output = Outcome> + use<>, AppendError> {
         let bytes = prepared.bytes.max(COMMAND_BYTES_MIN).min(self.queue_bytes_max);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -82,7 +84,7 @@ impl Appender {
         };
         let context = self.context;
         let (caller, answer) = oneshot::channel();
-        match self.queue.try_send(Waiting { prepared, after, ticket, caller, _room: room }) {
+        match self.queue.try_send(Waiting { prepared, caller, _room: room }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = self.queue.max_capacity();
@@ -107,16 +109,15 @@ struct Worker {
     pool: Pool,
     client: Option<ClientWrapper>,
     options: StoreOptions,
-    queued: Queue,
+    waiting: mpsc::Receiver<Waiting>,
+    /// Taken from the queue and too much for the batch: it begins the next.
+    held_back: Option<Waiting>,
 }
 
 impl Worker {
     async fn run(mut self, stop: CancellationToken) {
         while let Some(first) = self.next(&stop).await {
-            let batch = self.queued.fill(first, &self.options);
-            if batch.is_empty() {
-                continue;
-            }
+            let batch = self.fill(first);
             self.measure(&batch);
             let started = Instant::now();
             self.settle(batch, started, false).await;
@@ -127,21 +128,37 @@ impl Worker {
 
     /// The next append, as soon as there is one; none when the store was told to stop and all are done.
     async fn next(&mut self, stop: &CancellationToken) -> Option<Waiting> {
-        if let Some(held_back) = self.queued.held_back.pop_front() {
+        if let Some(held_back) = self.held_back.take() {
             return Some(held_back);
         }
         tokio::select! {
             biased;
             () = stop.cancelled() => {
-                self.queued.waiting.close();
-                self.queued.waiting.recv().await
+                self.waiting.close();
+                self.waiting.recv().await
             }
-            next = self.queued.waiting.recv() => next,
+            next = self.waiting.recv() => next,
         }
     }
 
+    /// Whatever waits, up to the limits.
+    fn fill(&mut self, first: Waiting) -> Vec<Waiting> {
+        let mut events = first.prepared.events.len();
+        let mut batch = vec![first];
+        while batch.len() < self.options.batch_commands_max {
+            let Ok(next) = self.waiting.try_recv() else { break };
+            events += next.prepared.events.len();
+            if events > self.options.batch_events_max {
+                self.held_back = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        batch
+    }
+
     /// Sends the batch until its outcome is known, and tells each caller. `open`: it was sent before and may be in the log.
-    async fn settle(&mut self, batch: Vec<Chain>, started: Instant, mut open: bool) {
+    async fn settle(&mut self, batch: Vec<Waiting>, started: Instant, mut open: bool) {
         let mut pause = RECONNECT_PAUSE_MIN;
         loop {
             match self.attempt(&batch, open).await {
@@ -154,17 +171,6 @@ impl Worker {
                     warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
                     for alone in batch {
                         Box::pin(self.settle(vec![alone], started, open)).await;
-                    }
-                    return;
-                }
-                Err(Failure::Refused(_)) if batch.iter().any(|chain| chain.parts.len() > 1) => {
-                    // The one chain is taken apart; what stood on the one to blame falls with it.
-                    for part in batch.into_iter().flat_map(|chain| chain.parts) {
-                        if part.after.iter().any(Ticket::has_failed) {
-                            part.refuse();
-                        } else {
-                            Box::pin(self.settle(vec![Chain { parts: vec![part] }], started, open)).await;
-                        }
                     }
                     return;
                 }
@@ -191,9 +197,9 @@ impl Worker {
         }
     }
 
-    async fn attempt(&mut self, batch: &[Chain], open: bool) -> Result<Vec<Outcome>, Failure> {
+    async fn attempt(&mut self, batch: &[Waiting], open: bool) -> Result<Vec<Outcome>, Failure> {
         let client = connection(&mut self.client, &self.pool, self.context).await?;
-        let prepared: Vec<Vec<&Prepared>> = batch.iter().map(Chain::prepared).collect();
+        let prepared: Vec<&Prepared> = batch.iter().map(|waiting| &waiting.prepared).collect();
         crash_point!("appender::before_send");
         let sent = async {
             let mut outcomes = batch::append(client, &prepared).await?;
@@ -212,20 +218,21 @@ impl Worker {
         }
     }
 
-    fn tell(&self, batch: Vec<Chain>, outcomes: Vec<Outcome>) {
+    fn tell(&self, batch: Vec<Waiting>, outcomes: Vec<Outcome>) {
         let conflicts =
             outcomes.iter().filter(|outcome| matches!(outcome, Err(e) if e.is_conflict())).count();
         metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.name())
             .increment(conflicts as u64);
-        for (chain, outcome) in batch.into_iter().zip(outcomes) {
-            chain.tell(outcome);
+        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+            // A caller who is gone does not want to know.
+            let _ = waiting.caller.send(outcome);
         }
     }
 
-    fn fail(&self, batch: Vec<Chain>, error: impl Fn() -> StoreError) {
+    fn fail(&self, batch: Vec<Waiting>, error: impl Fn() -> StoreError) {
         warn!(context = %self.context, commands = batch.len(), error = %error(), "appends failed");
-        for chain in batch {
-            chain.tell(Err(error().into()));
+        for waiting in batch {
+            let _ = waiting.caller.send(Err(error().into()));
         }
     }
 
@@ -233,14 +240,14 @@ impl Worker {
         StoreError::Database { context: self.context, doing: "append", cause: Arc::clone(cause) }
     }
 
-    fn measure(&self, batch: &[Chain]) {
-        let events: usize = batch.iter().map(Chain::events).sum();
+    fn measure(&self, batch: &[Waiting]) {
+        let events: usize = batch.iter().map(|waiting| waiting.prepared.events.len()).sum();
         let context = self.context.name();
         metrics::histogram!("tradewind_append_batch_commands", "context" => context)
             .record(batch.len() as f64);
         metrics::histogram!("tradewind_append_batch_events", "context" => context).record(events as f64);
         metrics::gauge!("tradewind_append_queue_commands", "context" => context)
-            .set(self.queued.waiting.len() as f64);
+            .set(self.waiting.len() as f64);
     }
 }
 

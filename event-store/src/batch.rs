@@ -26,7 +26,7 @@ use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
 /// otherwise that is open.
 pub(crate) async fn append(
     client: &ClientWrapper,
-    batch: &[Vec<&Prepared>],
+    batch: &[&Prepared],
 ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
     let columns = Columns::of(batch);
     let statement = client.prepare_cached(&columns.statement()).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn append_one_in(
     transaction: &Transaction<'_>,
     prepared: &Prepared,
 ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
-    let batch = [vec![prepared]];
+    let batch = [prepared];
     let columns = Columns::of(&batch);
     let statement = transaction.prepare_cached(&columns.statement()).await?;
     let rows = transaction.query(&statement, &columns.parameters()).await?;
@@ -108,16 +108,14 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// A command is one append, or several that write events and nothing else (`chain.rs`).
-    fn of(batch: &[Vec<&'a Prepared>]) -> Self {
+    fn of(batch: &[&'a Prepared]) -> Self {
         let mut columns = Self::default();
-        for (number, command) in (1..).zip(batch) {
-            let first = command[0];
-            columns.add_claim(first);
-            columns.add_moves(first);
-            columns.add_writes(number, command);
-            columns.add_deadlines(number, &first.append.deadlines);
-            columns.add_parked(number, &first.append.parked);
+        for (command, prepared) in (1..).zip(batch) {
+            columns.add_claim(prepared);
+            columns.add_moves(prepared);
+            columns.add_writes(command, prepared);
+            columns.add_deadlines(command, &prepared.append.deadlines);
+            columns.add_parked(command, &prepared.append.parked);
         }
         columns
     }
@@ -150,11 +148,11 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn add_writes(&mut self, command: i32, parts: &[&'a Prepared]) {
-        self.command_writes.push(parts.iter().map(|part| count(&part.append.writes)).sum());
-        self.command_events.push(parts.iter().map(|part| count(&part.events)).sum());
-        let mut encoded = (1..).zip(parts.iter().flat_map(|part| &part.events));
-        for write in parts.iter().flat_map(|part| &part.append.writes) {
+    fn add_writes(&mut self, command: i32, prepared: &'a Prepared) {
+        self.command_writes.push(count(&prepared.append.writes));
+        self.command_events.push(count(&prepared.events));
+        let mut encoded = (1..).zip(&prepared.events);
+        for write in &prepared.append.writes {
             let stream = self.streams.of(write.stream.as_str());
             self.write_streams.push(stream);
             self.write_versions.push(write.expected_version);
@@ -215,11 +213,11 @@ impl<'a> Columns<'a> {
 
     fn outcomes(
         &self,
-        batch: &[Vec<&Prepared>],
+        batch: &[&Prepared],
         rows: &[Row],
     ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
         assert_eq!(rows.len(), batch.len(), "append() returns one row for each command");
-        batch.iter().zip(rows).map(|(command, row)| self.outcome(command, row)).collect()
+        batch.iter().zip(rows).map(|(prepared, row)| self.outcome(prepared, row)).collect()
     }
 
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
@@ -273,7 +271,7 @@ impl<'a> Columns<'a> {
     /// What the function's row says about a command; the outer error is a row that cannot be read.
     fn outcome(
         &self,
-        command: &[&Prepared],
+        prepared: &Prepared,
         row: &Row,
     ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
         let subject = |row: &Row| -> Result<usize, tokio_postgres::Error> {
@@ -288,7 +286,7 @@ impl<'a> Columns<'a> {
             }),
             "answered" => Err(AppendError::AlreadyAnswered(stored_answer(row)?)),
             "key_reused" => {
-                let claim = command[0].append.claim.as_ref().expect("only a claimed key can be reused");
+                let claim = prepared.append.claim.as_ref().expect("only a claimed key can be reused");
                 Err(AppendError::KeyReused { key: claim.key.clone() })
             }
             "checkpoint_lost" => {

@@ -50,7 +50,7 @@ fn class(error: &DbError) -> &str {
 /// Whatever the database says.
 pub(crate) async fn own_events(
     client: &ClientWrapper,
-    batch: &[Vec<&Prepared>],
+    batch: &[&Prepared],
 ) -> Result<Vec<Option<Appended>>, tokio_postgres::Error> {
     let statement = client
         .prepare_cached(
@@ -58,17 +58,15 @@ pub(crate) async fn own_events(
         )
         .await?;
     let mut found = Vec::with_capacity(batch.len());
-    for command in batch {
-        let Some((stream, version, event_id)) = command.iter().find_map(|prepared| first_event(prepared))
-        else {
+    for prepared in batch {
+        let Some((stream, version, event_id)) = first_event(prepared) else {
             found.push(None);
             continue;
         };
         let row = client.query_opt(&statement, &[&stream.as_str(), &version, &event_id]).await?;
         found.push(row.map(|row| {
             let first_position: i64 = row.get("position");
-            let count: usize = command.iter().map(|prepared| prepared.events.len()).sum();
-            let more = i64::try_from(count).expect("a command's events are countable") - 1;
+            let more = i64::try_from(prepared.events.len()).expect("a command's events are countable") - 1;
             Appended {
                 first_position,
                 last_position: first_position + more,

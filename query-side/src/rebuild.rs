@@ -19,8 +19,13 @@ use serde_json::Value;
 use crate::engine::Engine;
 use crate::projection::{FedBy, Projection};
 
-/// Of payloads that were folded into what is kept. The rows take a small multiple of it.
+/// Of what is kept: the rows that were fetched, and the payloads that were folded into them. In memory they take a small
+/// multiple of it.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// What a row takes beside that.
+const ROW_BYTES: usize = 256;
+/// Rows sent to the server as one parameter.
+const UPSERT_ROWS: usize = 1_000;
 /// Sent to the server at a time.
 const COPY_CHUNK_BYTES: usize = 256 << 10;
 
@@ -93,6 +98,7 @@ impl<P: Projection> Rebuild for InMemory<P> {
                 }
                 Entry::Vacant(place) => {
                     place.insert(Kept { row: P::apply(None, event), in_table: false });
+                    self.kept_bytes += ROW_BYTES;
                 }
             }
         }
@@ -106,7 +112,10 @@ impl<P: Projection> Rebuild for InMemory<P> {
             if kept.in_table { &mut known } else { &mut new }.extend(kept.row);
         }
         self.kept_bytes = 0;
-        Engine::<P>::new().write(transaction, &known).await?;
+        let engine = Engine::<P>::new();
+        for rows in known.chunks(UPSERT_ROWS) {
+            engine.write(transaction, rows).await?;
+        }
         self.copy(transaction, &new).await
     }
 }
@@ -128,6 +137,9 @@ impl<P: Projection> InMemory<P> {
         keys.sort_unstable();
         keys.dedup();
         for (key, row) in Engine::<P>::load(transaction, &keys).await? {
+            let bytes =
+                serde_json::to_vec(&row).expect("a row has string keys and no failing serialiser").len();
+            self.kept_bytes += ROW_BYTES + bytes;
             self.kept.insert(key, Kept { row: Some(row), in_table: true });
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The logs, read from one reach to the next: one COPY out of the server, taken page by page.
 //!
 //! Never: an event skipped in silence. Of the events up to a reach, those of a partition that had not come so far are
-//! left for the next reading, which begins at the first of them. Read next: [`crate::rebuild`].
+//! left for the next reading, which begins at the first of them; or at one that waited in `parked_events` and was retried. Read next: [`crate::rebuild`].
 
 use std::collections::BTreeMap;
 
@@ -64,6 +64,7 @@ pub struct Page {
 impl Reading {
     /// `after` is where the reading that ended at `from` said to go on.
     pub fn new(store: &EventStore, from: &Reach, to: &Reach, after: Position) -> Self {
+        let after = to.first_freed_since(from).map_or(after, |freed| after.min(freed - 1));
         Self { store: store.clone(), from: from.clone(), to: to.clone(), scan: None, after, left_after: None }
     }
 
@@ -91,14 +92,14 @@ impl Reading {
         let mut events = Vec::with_capacity(raw_events.len());
         let mut payload_bytes = 0;
         for raw in raw_events {
-            if self.from.includes(context, &raw.stream, raw.position) {
+            if self.from.has_applied(context, &raw.stream, raw.position) {
                 continue;
             }
             if !self.to.includes(context, &raw.stream, raw.position) {
                 self.left_after.get_or_insert(raw.position - 1);
                 continue;
             }
-            if self.to.is_parked(&raw.stream, raw.position) {
+            if !self.to.has_applied(context, &raw.stream, raw.position) {
                 continue;
             }
             payload_bytes += raw.payload.get().len();

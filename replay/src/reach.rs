@@ -1,10 +1,10 @@
 //! How far a live projection has come: for each partition, the last position applied.
 //!
 //! Partitions advance apart, so "the same position" is a position per partition: an event is in the live table when its
-//! own partition has come that far and its stream is not parked. Checkpoints and tables move in one transaction, so a
+//! own partition has come that far, its stream is not parked and nobody has discarded it. Checkpoints and tables move in one transaction, so a
 //! snapshot that reads both sees them agree. Never: a guess from the head of the log. Read next: [`crate::log`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use deadpool_postgres::Transaction;
 use events::{Context, Position, StreamId, TOPIC_PARTITIONS, partition_of};
@@ -20,13 +20,15 @@ pub struct Reach {
     contexts: BTreeMap<Context, Partitions>,
     /// Parked streams, and from which position on their events wait.
     parked: HashMap<StreamId, Position>,
+    /// Events that a person gave up: live is without them for good.
+    discarded: HashSet<(StreamId, Position)>,
 }
 
 impl Reach {
     /// Nothing yet.
     pub fn none(contexts: &[Context]) -> Self {
         let contexts = contexts.iter().map(|context| (*context, Partitions::default())).collect();
-        Self { contexts, parked: HashMap::new() }
+        Self { contexts, parked: HashMap::new(), discarded: HashSet::new() }
     }
 
     /// As of the transaction's snapshot.
@@ -58,6 +60,13 @@ impl Reach {
         for row in transaction.query(&parked, &[&consumer]).await? {
             reach.parked.insert(StreamId::from(row.try_get::<_, String>(0)?), row.try_get(1)?);
         }
+        let discarded = format!(
+            "SELECT stream, position FROM {READ_MODEL}.discarded_events
+             WHERE consumer = $1 AND position IS NOT NULL"
+        );
+        for row in transaction.query(&discarded, &[&consumer]).await? {
+            reach.discarded.insert((StreamId::from(row.try_get::<_, String>(0)?), row.try_get(1)?));
+        }
         Ok(reach)
     }
 
@@ -72,8 +81,49 @@ impl Reach {
         self.contexts.get(&context).is_some_and(|partitions| position <= partitions[partition])
     }
 
-    /// Whether the event waits in `parked_events`.
-    pub fn is_parked(&self, stream: &StreamId, position: Position) -> bool {
-        self.parked.get(stream).is_some_and(|from| position >= *from)
+    /// Whether the event is in the table.
+    pub fn has_applied(&self, context: Context, stream: &StreamId, position: Position) -> bool {
+        self.includes(context, stream, position)
+            && self.parked.get(stream).is_none_or(|from| position < *from)
+            && !self.discarded.contains(&(stream.clone(), position))
+    }
+
+    /// The first event that waited at `earlier` and does not wait any more.
+    pub fn first_freed_since(&self, earlier: &Self) -> Option<Position> {
+        let still_waits = |stream, from| self.parked.get(stream).is_some_and(|now| *now <= from);
+        let freed = earlier.parked.iter().filter(|(stream, from)| !still_waits(*stream, **from));
+        freed.map(|(_, from)| *from).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(parked: &[(&str, Position)], discarded: &[(&str, Position)]) -> Reach {
+        let stream = |name: &str| StreamId::from(name.to_owned());
+        Reach {
+            contexts: BTreeMap::from([(Context::Orders, [9; TOPIC_PARTITIONS as usize])]),
+            parked: parked.iter().map(|(name, from)| (stream(name), *from)).collect(),
+            discarded: discarded.iter().map(|(name, at)| (stream(name), *at)).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_parked_or_discarded_or_ahead_is_not_in_the_table() {
+        let (live, a) = (reach(&[("a", 4)], &[("b", 2)]), StreamId::from("a".to_owned()));
+        let b = StreamId::from("b".to_owned());
+        let applied = |stream, position| live.has_applied(Context::Orders, stream, position);
+        assert_eq!([3, 4, 9].map(|position| applied(&a, position)), [true, false, false]);
+        assert_eq!([1, 2, 9, 10].map(|position| applied(&b, position)), [true, false, true, false]);
+    }
+
+    #[test]
+    fn a_stream_that_is_retried_or_discarded_meanwhile_is_read_again_from_where_it_waited() {
+        let before = reach(&[("a", 4), ("b", 2)], &[]);
+        assert_eq!(reach(&[("a", 4), ("b", 2)], &[]).first_freed_since(&before), None);
+        assert_eq!(reach(&[("a", 7), ("b", 2)], &[("a", 4)]).first_freed_since(&before), Some(4));
+        assert_eq!(reach(&[], &[]).first_freed_since(&before), Some(2));
+        assert_eq!(before.first_freed_since(&reach(&[], &[])), None);
     }
 }

@@ -35,7 +35,8 @@ const FEW_POSITIONS: i64 = 500;
 
 /// Pages that are decoded and not folded yet.
 const PAGES_AHEAD: usize = 2;
-/// Events folded in one transaction, about.
+/// Events folded in one transaction, about, where no other task writes to the same rows. Where others do, each page has one
+/// of its own: it locks its rows in the order of their keys, so that nobody waits in a circle.
 const TRANSACTION_EVENTS: usize = 50_000;
 
 /// A shadow on its way.
@@ -257,7 +258,8 @@ async fn advance(
             events += page.events.len() as u64;
             in_transaction += page.events.len();
             progress.add(page.positions);
-            next = if in_transaction < TRANSACTION_EVENTS { read.recv().await } else { None };
+            let goes_on = rebuild.is_some() && in_transaction < TRANSACTION_EVENTS;
+            next = if goes_on { read.recv().await } else { None };
         }
         transaction.commit().await?;
     }

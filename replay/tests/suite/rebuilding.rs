@@ -142,6 +142,25 @@ async fn a_stream_that_live_has_parked_is_left_where_live_left_it() {
 }
 
 #[tokio::test]
+async fn what_a_person_discarded_is_left_out_of_the_rebuilt_table_too() {
+    let world = world_with_orders(2).await;
+    let stream = StreamId::order(order_id(1));
+    park(&world, &stream, "5").await;
+    world.wish_to_cancel(1).await;
+    let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
+    world
+        .execute(&format!(
+            "UPDATE readmodel.checkpoints SET last_position = 5
+             WHERE consumer = 'query-side.orders' AND partition = {partition};
+             SELECT readmodel.discard_parked('query-side.orders', 'orders.events', {partition}, 0, 'a person', 'no use')"
+        ))
+        .await;
+    assert_eq!(world.text("SELECT count(*)::text FROM readmodel.parked_events").await, "0");
+    let report = world.replay(&["orders"]).await.remove(0);
+    assert_eq!((report.comparison.rows_different, report.events), (0, 4), "{report}");
+}
+
+#[tokio::test]
 async fn an_event_that_this_build_does_not_know_stops_the_rebuild_by_name_unless_live_parked_it() {
     let world = world_with_orders(2).await;
     let stream = StreamId::order(order_id(1));
