@@ -159,7 +159,7 @@ async fn attempt<A>(
 where
     A: Aggregate<Refusal: Refusal>,
 {
-    let mut work = store.unit_of_work();
+    let mut work = store.unit_of_work_ahead();
     match sight {
         Sight::PresumedNew => work.presume_new::<A>(&intent.stream),
         Sight::Loaded => {
@@ -173,7 +173,10 @@ where
     }
     let decided = work.decide::<A>(&intent.stream, &intent.command, &request.metadata).await?;
     let answer = match decided.map_err(|refusal| refusal.problem()) {
-        Ok(decided) if decided.events == 0 => unchanged(store, intent, decided.version).await?,
+        Ok(decided) if decided.events == 0 => {
+            work.founded().await?;
+            unchanged(store, intent, decided.version).await?
+        }
         Ok(decided) => accepted(intent, decided.version),
         Err(problem) => refused(&problem),
     };

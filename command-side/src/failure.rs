@@ -37,6 +37,10 @@ pub fn of_append(error: &AppendError) -> Problem {
             Problem::unavailable("contention", "Too many write to the same thing", RETRY_AFTER_BUSY)
                 .detail(format!("{stream} kept changing; nothing was done"))
         }
+        AppendError::Unfounded => {
+            Problem::unavailable("contention", "Too many write to the same thing", RETRY_AFTER_BUSY)
+                .detail("what it was decided on kept failing; nothing was done")
+        }
         AppendError::KeyReused { key } => key_reused(key),
         AppendError::EventTooLarge { bytes, max, .. } => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -108,6 +112,7 @@ mod tests {
         let stream = StreamId::from("order-1".to_owned());
         let cases = [
             (AppendError::Conflict { stream, expected: 1, actual: 2 }, 503, "contention"),
+            (AppendError::Unfounded, 503, "contention"),
             (AppendError::KeyReused { key: "k".to_owned() }, 422, "idempotency_key_reused"),
             (
                 AppendError::EventTooLarge { event_type: "OrderPlaced", bytes: 2, max: 1 },

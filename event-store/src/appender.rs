@@ -20,9 +20,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::append::Prepared;
+use crate::batch::{self, Command};
+use crate::cache::AggregateCache;
 use crate::error::said;
 use crate::failure::{Failure, own_events};
-use crate::{AppendError, Appended, StoreError, StoreOptions, batch};
+use crate::pending::{Fate, Settler, Ticket};
+use crate::{AppendError, Appended, StoreError, StoreOptions};
 
 /// No answer for that long, and the connection counts as broken. Longer than the function waits for the lock.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -46,18 +49,38 @@ pub(crate) struct Appender {
 /// An append in the queue, and who wants to know what became of it.
 struct Waiting {
     prepared: Prepared,
+    /// The appends that it was decided on: they are in the log, in this batch before it, or failed.
+    stands_on: Vec<Ticket>,
+    settler: Settler,
     caller: oneshot::Sender<Outcome>,
     _room: OwnedSemaphorePermit,
 }
 
+impl Waiting {
+    fn is_unfounded(&self) -> bool {
+        self.stands_on.iter().any(|ticket| ticket.fate() == Fate::Failed)
+    }
+
+    fn tell(self, outcome: Outcome) {
+        self.settler.settle(outcome.is_ok());
+        // A caller who is gone does not want to know.
+        let _ = self.caller.send(outcome);
+    }
+}
+
 impl Appender {
     /// Starts the task. It connects when there is something to append: who only reads has no idle connection.
-    pub(crate) fn start(context: Context, pool: Pool, options: StoreOptions) -> Self {
+    pub(crate) fn start(
+        context: Context,
+        pool: Pool,
+        options: StoreOptions,
+        cache: Arc<AggregateCache>,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(options.queue_commands_max);
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let worker = Worker { context, pool, client: None, options, waiting, held_back: None };
+        let worker = Worker { context, pool, client: None, cache, options, waiting, held_back: None };
         task.spawn(worker.run(stop.clone()));
         task.close();
         Self {
@@ -71,9 +94,12 @@ impl Appender {
     }
 
     /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.
+    /// `stands_on`: the appends that it was decided on, which were submitted before it.
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
+        stands_on: Vec<Ticket>,
+        settler: Settler,
     ) -> Result<impl Future<Output = Outcome> + use<>, AppendError> {
         let bytes = prepared.bytes.max(COMMAND_BYTES_MIN).min(self.queue_bytes_max);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -84,7 +110,7 @@ impl Appender {
         };
         let context = self.context;
         let (caller, answer) = oneshot::channel();
-        match self.queue.try_send(Waiting { prepared, caller, _room: room }) {
+        match self.queue.try_send(Waiting { prepared, stands_on, settler, caller, _room: room }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = self.queue.max_capacity();
@@ -108,6 +134,7 @@ struct Worker {
     context: Context,
     pool: Pool,
     client: Option<ClientWrapper>,
+    cache: Arc<AggregateCache>,
     options: StoreOptions,
     waiting: mpsc::Receiver<Waiting>,
     /// Taken from the queue and too much for the batch: it begins the next.
@@ -118,6 +145,9 @@ impl Worker {
     async fn run(mut self, stop: CancellationToken) {
         while let Some(first) = self.next(&stop).await {
             let batch = self.fill(first);
+            if batch.is_empty() {
+                continue;
+            }
             self.measure(&batch);
             let started = Instant::now();
             self.settle(batch, started, false).await;
@@ -128,6 +158,9 @@ impl Worker {
 
     /// The next append, as soon as there is one; none when the store was told to stop and all are done.
     async fn next(&mut self, stop: &CancellationToken) -> Option<Waiting> {
+        if stop.is_cancelled() {
+            self.waiting.close();
+        }
         if let Some(held_back) = self.held_back.take() {
             return Some(held_back);
         }
@@ -141,18 +174,24 @@ impl Worker {
         }
     }
 
-    /// Whatever waits, up to the limits.
+    /// Whatever waits, up to the limits. Empty when all of it stood on what has failed.
     fn fill(&mut self, first: Waiting) -> Vec<Waiting> {
-        let mut events = first.prepared.events.len();
-        let mut batch = vec![first];
-        while batch.len() < self.options.batch_commands_max {
-            let Ok(next) = self.waiting.try_recv() else { break };
-            events += next.prepared.events.len();
-            if events > self.options.batch_events_max {
-                self.held_back = Some(next);
-                break;
+        let mut events = 0;
+        let mut batch = Vec::new();
+        let mut next = Some(first);
+        while let Some(waiting) = next {
+            if waiting.is_unfounded() {
+                waiting.tell(Err(AppendError::Unfounded));
+            } else {
+                events += waiting.prepared.events.len();
+                if events > self.options.batch_events_max && !batch.is_empty() {
+                    self.held_back = Some(waiting);
+                    break;
+                }
+                batch.push(waiting);
             }
-            batch.push(next);
+            let has_room = batch.len() < self.options.batch_commands_max;
+            next = if has_room { self.waiting.try_recv().ok() } else { None };
         }
         batch
     }
@@ -170,7 +209,11 @@ impl Worker {
                     // One of them is to blame. The others shall not suffer for it.
                     warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
                     for alone in batch {
-                        Box::pin(self.settle(vec![alone], started, open)).await;
+                        if alone.is_unfounded() {
+                            alone.tell(Err(AppendError::Unfounded));
+                        } else {
+                            Box::pin(self.settle(vec![alone], started, open)).await;
+                        }
                     }
                     return;
                 }
@@ -197,14 +240,36 @@ impl Worker {
         }
     }
 
+    /// The connection that there is, or a new one. It belongs to the appender alone and does not count against the pool.
+    async fn connection(&mut self) -> Result<&ClientWrapper, Failure> {
+        let context = self.context;
+        match self.client.take().filter(|client| !client.is_closed()) {
+            Some(living) => Ok(self.client.insert(living)),
+            None => match tokio::time::timeout(ANSWER_WAIT_MAX, self.pool.get()).await {
+                Ok(Ok(object)) => {
+                    info!(%context, "the appender has a new connection");
+                    // The database may have been restored: what is remembered may be of another log.
+                    self.cache.clear();
+                    Ok(self.client.insert(Object::take(object)))
+                }
+                Ok(Err(cause)) => {
+                    let error = StoreError::NoConnection { context, cause: Arc::new(cause) };
+                    warn!(%context, %error, "the appender has no connection");
+                    Err(Failure::NotSent)
+                }
+                Err(_) => Err(Failure::NotSent),
+            },
+        }
+    }
+
     async fn attempt(&mut self, batch: &[Waiting], open: bool) -> Result<Vec<Outcome>, Failure> {
-        let client = connection(&mut self.client, &self.pool, self.context).await?;
-        let prepared: Vec<&Prepared> = batch.iter().map(|waiting| &waiting.prepared).collect();
+        let client = self.connection().await?;
+        let commands: Vec<Command> = batch.iter().map(|waiting| command(waiting, batch)).collect();
         crash_point!("appender::before_send");
         let sent = async {
-            let mut outcomes = batch::append(client, &prepared).await?;
+            let mut outcomes = batch::append(client, &commands).await?;
             if open {
-                for (outcome, own) in outcomes.iter_mut().zip(own_events(client, &prepared).await?) {
+                for (outcome, own) in outcomes.iter_mut().zip(own_events(client, &commands).await?) {
                     if let (Err(_), Some(appended)) = (&outcome, own) {
                         *outcome = Ok(appended);
                     }
@@ -224,15 +289,14 @@ impl Worker {
         metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.name())
             .increment(conflicts as u64);
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-            // A caller who is gone does not want to know.
-            let _ = waiting.caller.send(outcome);
+            waiting.tell(outcome);
         }
     }
 
     fn fail(&self, batch: Vec<Waiting>, error: impl Fn() -> StoreError) {
         warn!(context = %self.context, commands = batch.len(), error = %error(), "appends failed");
         for waiting in batch {
-            let _ = waiting.caller.send(Err(error().into()));
+            waiting.tell(Err(error().into()));
         }
     }
 
@@ -251,25 +315,10 @@ impl Worker {
     }
 }
 
-/// The connection that there is, or a new one. It belongs to the appender alone and does not count against the pool.
-async fn connection<'a>(
-    client: &'a mut Option<ClientWrapper>,
-    pool: &Pool,
-    context: Context,
-) -> Result<&'a ClientWrapper, Failure> {
-    match client.take().filter(|client| !client.is_closed()) {
-        Some(living) => Ok(client.insert(living)),
-        None => match tokio::time::timeout(ANSWER_WAIT_MAX, pool.get()).await {
-            Ok(Ok(object)) => {
-                info!(%context, "the appender has a new connection");
-                Ok(client.insert(Object::take(object)))
-            }
-            Ok(Err(cause)) => {
-                let error = StoreError::NoConnection { context, cause: Arc::new(cause) };
-                warn!(%context, %error, "the appender has no connection");
-                Err(Failure::NotSent)
-            }
-            Err(_) => Err(Failure::NotSent),
-        },
-    }
+/// With the places in the batch of what it stands on, as far as that is not in the log already.
+fn command<'a>(waiting: &'a Waiting, batch: &[Waiting]) -> Command<'a> {
+    let place = |ticket: &Ticket| batch.iter().position(|earlier| earlier.settler.settles(ticket));
+    let open = waiting.stands_on.iter().filter(|ticket| ticket.fate() == Fate::Open);
+    let stands_on = open.map(|ticket| place(ticket).expect("one batch is under way at a time")).collect();
+    Command { prepared: &waiting.prepared, stands_on }
 }

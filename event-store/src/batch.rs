@@ -2,7 +2,7 @@
 //!
 //! The columns here are the parameters there, name by name and in the same order; what they mean is written there.
 //! Never: a judgement. The function judges; this only spells.
-//! Read next: `migrations/context/V1__event_log.sql`.
+//! Read next: `migrations/context/V6__standing_commands.sql`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -19,6 +19,12 @@ use crate::append::Prepared;
 use crate::{Answer, StoredAnswer, StreamWrite};
 use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
 
+/// An append, and the places in its batch of the earlier ones that it stands on.
+pub(crate) struct Command<'a> {
+    pub prepared: &'a Prepared,
+    pub stands_on: Vec<usize>,
+}
+
 /// Sends the batch and returns, in its order, what became of each command.
 ///
 /// # Errors
@@ -26,7 +32,7 @@ use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
 /// otherwise that is open.
 pub(crate) async fn append(
     client: &ClientWrapper,
-    batch: &[&Prepared],
+    batch: &[Command<'_>],
 ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
     let columns = Columns::of(batch);
     let statement = client.prepare_cached(&columns.statement()).await?;
@@ -43,7 +49,7 @@ pub(crate) async fn append_one_in(
     transaction: &Transaction<'_>,
     prepared: &Prepared,
 ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
-    let batch = [prepared];
+    let batch = [Command { prepared, stands_on: Vec::new() }];
     let columns = Columns::of(&batch);
     let statement = transaction.prepare_cached(&columns.statement()).await?;
     let rows = transaction.query(&statement, &columns.parameters()).await?;
@@ -102,15 +108,22 @@ struct Columns<'a> {
     parked_payloads: Vec<&'a [u8]>,
     parked_reasons: Vec<&'a str>,
 
+    standing_commands: Vec<i32>,
+    standing_on: Vec<i32>,
+
     /// By the ordinals that `subject` speaks in.
     moves: Vec<&'a CheckpointMove>,
     writes: Vec<&'a StreamWrite>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &[&'a Prepared]) -> Self {
+    fn of(batch: &[Command<'a>]) -> Self {
         let mut columns = Self::default();
-        for (command, prepared) in (1..).zip(batch) {
+        for (command, Command { prepared, stands_on }) in (1..).zip(batch) {
+            for place in stands_on {
+                columns.standing_commands.push(command);
+                columns.standing_on.push(i32::try_from(*place).expect("a batch has few commands") + 1);
+            }
             columns.add_claim(prepared);
             columns.add_moves(prepared);
             columns.add_writes(command, prepared);
@@ -213,11 +226,11 @@ impl<'a> Columns<'a> {
 
     fn outcomes(
         &self,
-        batch: &[&Prepared],
+        batch: &[Command<'_>],
         rows: &[Row],
     ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
         assert_eq!(rows.len(), batch.len(), "append() returns one row for each command");
-        batch.iter().zip(rows).map(|(prepared, row)| self.outcome(prepared, row)).collect()
+        batch.iter().zip(rows).map(|(command, row)| self.outcome(command.prepared, row)).collect()
     }
 
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
@@ -265,6 +278,8 @@ impl<'a> Columns<'a> {
             &self.parked_keys,
             &self.parked_payloads,
             &self.parked_reasons,
+            &self.standing_commands,
+            &self.standing_on,
         ]
     }
 
@@ -289,6 +304,7 @@ impl<'a> Columns<'a> {
                 let claim = prepared.append.claim.as_ref().expect("only a claimed key can be reused");
                 Err(AppendError::KeyReused { key: claim.key.clone() })
             }
+            "unfounded" => Err(AppendError::Unfounded),
             "checkpoint_lost" => {
                 let lost = self.moves[subject(row)?];
                 Err(AppendError::CheckpointLost {

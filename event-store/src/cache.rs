@@ -64,6 +64,10 @@ impl AggregateCache {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        self.entries.clear();
+    }
+
     pub(crate) fn remove(&self, stream: &StreamId) {
         self.entries.remove(stream);
     }

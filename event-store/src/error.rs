@@ -18,6 +18,9 @@ pub enum AppendError {
     /// Somebody else wrote to the stream. Load again and decide again ([`retry_conflicts`](crate::retry_conflicts)).
     #[error("{stream} is at version {actual}, expected {expected}")]
     Conflict { stream: StreamId, expected: Version, actual: Version },
+    /// It was decided on another append's events, and that one failed. As a conflict.
+    #[error("it was decided on events that did not come to be")]
+    Unfounded,
     /// The key was answered before, for the same request: give that answer.
     #[error("answered before, with status {}", .0.answer.status)]
     AlreadyAnswered(StoredAnswer),
@@ -42,7 +45,7 @@ pub enum AppendError {
 impl AppendError {
     /// Whether loading and deciding again may help.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. })
+        matches!(self, Self::Conflict { .. } | Self::Unfounded)
     }
 }
 

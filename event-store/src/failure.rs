@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::Appended;
 use crate::append::Prepared;
+use crate::batch::Command;
 
 pub(crate) enum Failure {
     /// The database does not take this batch, and never will. Nothing of it is in the log.
@@ -50,7 +51,7 @@ fn class(error: &DbError) -> &str {
 /// Whatever the database says.
 pub(crate) async fn own_events(
     client: &ClientWrapper,
-    batch: &[&Prepared],
+    batch: &[Command<'_>],
 ) -> Result<Vec<Option<Appended>>, tokio_postgres::Error> {
     let statement = client
         .prepare_cached(
@@ -58,7 +59,7 @@ pub(crate) async fn own_events(
         )
         .await?;
     let mut found = Vec::with_capacity(batch.len());
-    for prepared in batch {
+    for Command { prepared, .. } in batch {
         let Some((stream, version, event_id)) = first_event(prepared) else {
             found.push(None);
             continue;

@@ -10,7 +10,6 @@ mod append;
 mod appender;
 mod batch;
 mod cache;
-mod chain;
 mod consumers;
 mod deadlines;
 mod error;

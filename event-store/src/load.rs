@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Row, RowStream};
+use uuid::Uuid;
 
 use crate::cache::{AnyState, Entry};
 use crate::snapshots;
@@ -41,13 +42,15 @@ struct Folding<A> {
     version: Version,
     state: A,
     bytes: usize,
+    /// Of the last event that was folded.
+    last_event: Option<Uuid>,
 }
 
 /// The tails of streams, each behind its snapshot where it has one that is ours: the log has its last event, and the
 /// same sources folded it. One statement, so that both are seen as of one moment.
 const TAILS_BEHIND_SNAPSHOTS: &str = "
     SELECT (named.ordinal - 1)::integer AS index, s.version AS snapshot_version, s.state AS snapshot_state,
-           e.position, e.version, e.type, e.schema_version, e.payload
+           e.position, e.version, e.event_id, e.type, e.schema_version, e.payload
       FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS named (stream, after, ordinal)
       LEFT JOIN LATERAL (
             SELECT s.version, s.state FROM snapshots s
@@ -62,7 +65,7 @@ const TAILS_BEHIND_SNAPSHOTS: &str = "
       ) e ON true";
 
 const TAILS: &str = "
-    SELECT (named.ordinal - 1)::integer AS index, e.position, e.version, e.type, e.schema_version, e.payload
+    SELECT (named.ordinal - 1)::integer AS index, e.position, e.version, e.event_id, e.type, e.schema_version, e.payload
       FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS named (stream, after, ordinal)
      CROSS JOIN LATERAL (
             SELECT * FROM events e
@@ -125,12 +128,12 @@ impl EventStore {
         }
         let writer = snapshots::writer::<A>();
         for (stream, folded) in to_read {
-            let from = folded.from;
+            let (from, last_event) = (folded.from, folded.last_event);
             let entry = folded.into_entry();
-            if let Some(writer) = writer
+            if let (Some(writer), Some(last_event)) = (writer, last_event)
                 && snapshots::is_due(from, entry.version)
             {
-                self.inner.snapshots.take(stream, entry.version, &entry.state, writer);
+                self.inner.snapshots.take(stream, (entry.version, last_event), &entry.state, writer);
             }
             // Names that nothing was ever written to would fill the cache for nothing.
             if entry.version > 0 {
@@ -188,7 +191,7 @@ impl EventStore {
             let snapshot: Option<Version> = row.get("snapshot_version");
             if let Some(version) = snapshot.filter(|version| *version > folding.version) {
                 let Some(state) = (form.read)(row.get("snapshot_state")) else { return Ok(false) };
-                *folding = Folding { from: version, version, state, bytes: folding.bytes };
+                *folding = Folding { from: version, version, state, bytes: folding.bytes, last_event: None };
             }
             if row.get::<_, Option<Version>>("version").is_some() {
                 folding.fold(self, stream, &row)?;
@@ -221,12 +224,12 @@ fn index_of(row: &Row) -> usize {
 
 impl<A: Aggregate> Folding<A> {
     fn from_the_beginning() -> Self {
-        Self { from: 0, version: 0, state: A::default(), bytes: 0 }
+        Self { from: 0, version: 0, state: A::default(), bytes: 0, last_event: None }
     }
 
     fn from_entry(entry: Entry) -> Self {
         let state = Arc::unwrap_or_clone(state_of::<A>(entry.state));
-        Self { from: entry.version, version: entry.version, state, bytes: entry.bytes }
+        Self { from: entry.version, version: entry.version, state, bytes: entry.bytes, last_event: None }
     }
 
     fn into_entry(self) -> Entry {
@@ -250,6 +253,7 @@ impl<A: Aggregate> Folding<A> {
         let event = A::event_of(event).expect("a stream is loaded as the aggregate whose events it holds");
         self.state = std::mem::take(&mut self.state).evolve(&event);
         self.version = version;
+        self.last_event = Some(row.get("event_id"));
         self.bytes = self.bytes.max(payload.get().len());
         Ok(())
     }

@@ -1,42 +1,63 @@
 //! What is on its way into the log, so that the next decision on a stream need not wait for it.
 //!
-//! A decision may be made on states that are not in the log yet. It is then bound to the appends that made them: sent
-//! with them as one command, or after they are known to be in the log, and refused here when one of them failed. The
-//! version check alone would not do: another process may have brought the stream to the same version with another event.
-//! Never: such a state in the cache, or given to anybody who does not append. Read next: `chain.rs`.
+//! A decision may be made on states that are not in the log yet. It then stands on the appends that lead to them: the
+//! appender sends it with them or after them, and it is refused when one of them did not pass. The version check alone
+//! would not do: somebody else may have brought the stream to the same version with other events.
+//! Never: such a state in the cache, or given to a unit that did not ask to run ahead. Read next: `appender.rs`.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use events::StreamId;
+use tokio::sync::watch;
 
 use crate::cache::Entry;
 
-const OPEN: u8 = 0;
-const APPENDED: u8 = 1;
-const FAILED: u8 = 2;
+/// What has become of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Open,
+    Appended,
+    Failed,
+}
 
-/// One append, and what has become of it. Clones are the same one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Ticket(Arc<AtomicU8>);
+/// To learn what becomes of an append. Clones speak of the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket(watch::Receiver<Fate>);
+
+/// To tell it. Dropped without a word, it failed.
+#[derive(Debug)]
+pub(crate) struct Settler(watch::Sender<Fate>);
+
+/// For a new append.
+pub(crate) fn ticket() -> (Settler, Ticket) {
+    let (sender, receiver) = watch::channel(Fate::Open);
+    (Settler(sender), Ticket(receiver))
+}
+
+impl Settler {
+    /// Before anybody is told otherwise.
+    pub(crate) fn settle(&self, appended: bool) {
+        self.0.send_replace(if appended { Fate::Appended } else { Fate::Failed });
+    }
+
+    pub(crate) fn settles(&self, ticket: &Ticket) -> bool {
+        self.0.subscribe().same_channel(&ticket.0)
+    }
+}
 
 impl Ticket {
-    pub(crate) fn is_open(&self) -> bool {
-        self.0.load(Ordering::Acquire) == OPEN
+    pub(crate) fn fate(&self) -> Fate {
+        let is_given_up = self.0.has_changed().is_err();
+        match *self.0.borrow() {
+            Fate::Open if is_given_up => Fate::Failed,
+            fate => fate,
+        }
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.0.load(Ordering::Acquire) == FAILED
-    }
-
-    /// Before anybody is told.
-    pub(crate) fn settle(&self, appended: bool) {
-        self.0.store(if appended { APPENDED } else { FAILED }, Ordering::Release);
-    }
-
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    /// Whether it is in the log, as soon as that is known.
+    pub(crate) async fn appended(mut self) -> bool {
+        self.0.wait_for(|fate| *fate != Fate::Open).await.is_ok_and(|fate| *fate == Fate::Appended)
     }
 }
 
@@ -56,10 +77,11 @@ impl Pending {
     pub(crate) fn get(&self, stream: &StreamId) -> Option<(Entry, Option<Ticket>)> {
         let streams = self.lock();
         let Underway { entry, ticket } = streams.get(stream)?;
-        if ticket.has_failed() {
-            return None;
+        match ticket.fate() {
+            Fate::Open => Some((entry.clone(), Some(ticket.clone()))),
+            Fate::Appended => Some((entry.clone(), None)),
+            Fate::Failed => None,
         }
-        Some((entry.clone(), ticket.is_open().then(|| ticket.clone())))
     }
 
     /// Holds them until the returned guard is dropped.
@@ -71,6 +93,14 @@ impl Pending {
             streams.insert(stream, Underway { entry, ticket: ticket.clone() });
         }
         Held { pending: Arc::clone(self), streams: named, ticket: ticket.clone() }
+    }
+
+    /// What is in the log or failed: whoever reads the stream next reads the log.
+    pub(crate) fn forget(&self, stream: &StreamId) {
+        let mut streams = self.lock();
+        if streams.get(stream).is_some_and(|underway| underway.ticket.fate() != Fate::Open) {
+            streams.remove(stream);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, Underway>> {
@@ -89,7 +119,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut streams = self.pending.lock();
         for stream in &self.streams {
-            if streams.get(stream).is_some_and(|underway| underway.ticket.is(&self.ticket)) {
+            if streams.get(stream).is_some_and(|underway| underway.ticket.0.same_channel(&self.ticket.0)) {
                 streams.remove(stream);
             }
         }

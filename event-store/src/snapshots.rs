@@ -13,6 +13,7 @@ use deadpool_postgres::Pool;
 use domain::{Aggregate, SnapshotForm};
 use events::{Context, StreamId, Version};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use crate::cache::AnyState;
 use crate::load::state_of;
@@ -43,6 +44,8 @@ pub(crate) fn is_due(from: Version, to: Version) -> bool {
 struct Snapshot {
     stream: StreamId,
     version: Version,
+    /// The event that brought the stream to this version.
+    event_id: Uuid,
     shape: i64,
     state: String,
 }
@@ -60,10 +63,16 @@ impl Snapshots {
     }
 
     /// Has the state written down some time, or not at all.
-    pub(crate) fn take(&self, stream: &StreamId, version: Version, state: &AnyState, writer: Writer) {
+    pub(crate) fn take(
+        &self,
+        stream: &StreamId,
+        (version, event_id): (Version, Uuid),
+        state: &AnyState,
+        writer: Writer,
+    ) {
         let Ok(place) = self.queue.try_reserve() else { return };
         if let Some((shape, state)) = writer(state) {
-            place.send(Snapshot { stream: stream.clone(), version, shape, state });
+            place.send(Snapshot { stream: stream.clone(), version, event_id, shape, state });
         }
     }
 }
@@ -83,24 +92,26 @@ async fn write_all(context: Context, pool: Pool, mut waiting: mpsc::Receiver<Sna
     }
 }
 
-/// With the id of the event that it ends with; nothing when the log does not have that version.
+/// Nothing when the log does not have that event at that version, or a newer snapshot that counts is there.
 async fn write_one(pool: &Pool, snapshot: &Snapshot) -> Result<(), String> {
     let client = pool.get().await.map_err(|cause| cause.to_string())?;
     let statement = client
         .prepare_cached(
             "INSERT INTO snapshots AS s (stream, version, event_id, shape, state, taken_at)
              SELECT e.stream, e.version, e.event_id, $3, $4, clock_timestamp()
-               FROM events e WHERE e.stream = $1 AND e.version = $2
+               FROM events e WHERE e.stream = $1 AND e.version = $2 AND e.event_id = $5
                  ON CONFLICT ON CONSTRAINT snapshots_stream
                  DO UPDATE SET version = excluded.version, event_id = excluded.event_id, shape = excluded.shape,
                                state = excluded.state, taken_at = excluded.taken_at
-              WHERE s.version < excluded.version OR s.shape <> excluded.shape OR s.event_id <> excluded.event_id",
+              WHERE s.version < excluded.version OR s.shape <> excluded.shape
+                 OR NOT EXISTS (SELECT FROM events o
+                                 WHERE o.stream = s.stream AND o.version = s.version AND o.event_id = s.event_id)",
         )
         .await
         .map_err(|cause| cause.to_string())?;
-    let Snapshot { stream, version, shape, state } = snapshot;
+    let Snapshot { stream, version, event_id, shape, state } = snapshot;
     client
-        .execute(&statement, &[&stream.as_str(), version, shape, state])
+        .execute(&statement, &[&stream.as_str(), version, shape, state, event_id])
         .await
         .map(|_| ())
         .map_err(|cause| cause.to_string())

@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use crate::append::{self, Prepared};
 use crate::appender::Appender;
 use crate::cache::AggregateCache;
-use crate::pending::{Pending, Ticket};
+use crate::pending::{self, Pending, Settler, Ticket};
 use crate::snapshots::Snapshots;
 use crate::{Append, AppendError, Appended, StoreError, UnitOfWork};
 
@@ -57,7 +57,7 @@ pub(crate) struct Inner {
     context: Context,
     pool: Pool,
     appender: Appender,
-    pub(crate) cache: AggregateCache,
+    pub(crate) cache: Arc<AggregateCache>,
     pub(crate) snapshots: Snapshots,
     pub(crate) pending: Arc<Pending>,
 }
@@ -68,9 +68,9 @@ impl EventStore {
     /// # Errors
     /// [`StoreError`] when the database cannot be reached now.
     pub async fn new(context: Context, pool: Pool, options: StoreOptions) -> Result<Self, StoreError> {
-        let cache = AggregateCache::new(options.cache_bytes_max);
+        let cache = Arc::new(AggregateCache::new(options.cache_bytes_max));
         drop(pool.get().await.map_err(|cause| no_connection(context, cause))?);
-        let appender = Appender::start(context, pool.clone(), options);
+        let appender = Appender::start(context, pool.clone(), options, Arc::clone(&cache));
         let snapshots = Snapshots::start(context, pool.clone());
         Ok(Self {
             inner: Arc::new(Inner { context, pool, appender, cache, snapshots, pending: Arc::default() }),
@@ -87,7 +87,14 @@ impl EventStore {
 
     /// A new, empty unit of work.
     pub fn unit_of_work(&self) -> UnitOfWork {
-        UnitOfWork::new(self.clone())
+        UnitOfWork::new(self.clone(), false)
+    }
+
+    /// The same for one that runs ahead: it may decide on what other such units have on its way into the log, and they on
+    /// what it has. On a stream that many write to, none waits for the one before. It must be committed: what it read may
+    /// never come to be.
+    pub fn unit_of_work_ahead(&self) -> UnitOfWork {
+        UnitOfWork::new(self.clone(), true)
     }
 
     /// Appends through this process's appender. Once this was polled the append goes on even if the caller is dropped.
@@ -95,7 +102,8 @@ impl EventStore {
     /// # Errors
     /// [`AppendError`]: nothing of the append is in the log, except for [`StoreError::OutcomeUnknown`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        self.submit(append::prepare(append)?, Vec::new(), Ticket::default())?.await
+        let (settler, _) = pending::ticket();
+        self.submit(append::prepare(append)?, Vec::new(), settler)?.await
     }
 
     /// Takes no more appends, and returns when those that wait are done.
@@ -106,10 +114,10 @@ impl EventStore {
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
-        after: Vec<Ticket>,
-        ticket: Ticket,
+        stands_on: Vec<Ticket>,
+        settler: Settler,
     ) -> Result<impl Future<Output = Result<Appended, AppendError>> + use<>, AppendError> {
-        self.inner.appender.submit(prepared, after, ticket)
+        self.inner.appender.submit(prepared, stands_on, settler)
     }
 
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {

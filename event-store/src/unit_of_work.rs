@@ -12,11 +12,12 @@ use domain::Aggregate;
 use events::{Event, Metadata, StreamId, Version};
 use fault::planted_bug;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::append::{self, Prepared};
 use crate::cache::Entry;
 use crate::load::state_of;
-use crate::pending::Ticket;
+use crate::pending::{self, Ticket};
 use crate::snapshots;
 use crate::{
     Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
@@ -45,6 +46,8 @@ pub struct UnitOfWork {
     store: EventStore,
     streams: HashMap<StreamId, Overlay>,
     append: Append,
+    /// Whether it decides on what is on its way into the log.
+    ahead: bool,
 }
 
 /// A stream as this unit sees it.
@@ -54,13 +57,15 @@ struct Overlay {
     /// With what the unit decided.
     current: Entry,
     snapshots: Option<snapshots::Writer>,
+    /// Of the last event that this unit noted.
+    last_event: Option<Uuid>,
     /// The append that leads to the base, where that may not be in the log yet.
-    after: Option<Ticket>,
+    stands_on: Option<Ticket>,
 }
 
 impl UnitOfWork {
-    pub(crate) fn new(store: EventStore) -> Self {
-        Self { store, streams: HashMap::new(), append: Append::default() }
+    pub(crate) fn new(store: EventStore, ahead: bool) -> Self {
+        Self { store, streams: HashMap::new(), append: Append::default(), ahead }
     }
 
     /// Loads what is not loaded yet, with one query.
@@ -80,16 +85,32 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Whether an append is under way that leads to a state of the stream: then that one.
+    /// Whether it runs ahead and an append is under way that leads to a state of the stream: then that one is taken.
     fn take_pending<A: Aggregate>(&mut self, stream: &StreamId) -> bool {
-        let Some((entry, after)) = self.store.inner.pending.get(stream) else { return false };
-        self.begin::<A>(stream.clone(), entry, after);
+        let pending = if self.ahead { self.store.inner.pending.get(stream) } else { None };
+        let Some((entry, stands_on)) = pending else { return false };
+        self.begin::<A>(stream.clone(), entry, stands_on);
         true
     }
 
-    fn begin<A: Aggregate>(&mut self, stream: StreamId, entry: Entry, after: Option<Ticket>) {
-        let snapshots = snapshots::writer::<A>();
-        self.streams.insert(stream, Overlay { base: entry.version, current: entry, snapshots, after });
+    fn begin<A: Aggregate>(&mut self, stream: StreamId, entry: Entry, stands_on: Option<Ticket>) {
+        let (base, snapshots) = (entry.version, snapshots::writer::<A>());
+        self.streams.insert(stream, Overlay { base, current: entry, snapshots, last_event: None, stands_on });
+    }
+
+    /// Waits until everything that was read is in the log.
+    ///
+    /// # Errors
+    /// [`AppendError::Unfounded`] when something of it is not, and never will be.
+    pub async fn founded(&mut self) -> Result<(), AppendError> {
+        for overlay in self.streams.values_mut() {
+            if let Some(ticket) = overlay.stands_on.take()
+                && !ticket.appended().await
+            {
+                return Err(AppendError::Unfounded);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a stream that is not known here for empty, without asking: the append checks it, and a conflict says that it
@@ -173,6 +194,7 @@ impl UnitOfWork {
             current.version += 1;
             new.push(NewEvent::new(event, metadata.clone()));
         }
+        overlay.last_event = new.last().map(|event| event.event_id);
         current.state = std::sync::Arc::new(state);
         match self.append.writes.last_mut().filter(|write| write.stream == *stream) {
             Some(last) => last.events.extend(new),
@@ -219,9 +241,9 @@ impl UnitOfWork {
             false => None,
         };
         let prepared = self.prepare()?;
-        let ticket = Ticket::default();
-        let outcome = self.store.submit(prepared, self.stands_on(), ticket.clone())?;
-        let _held = self.store.inner.pending.hold(self.decided(), &ticket);
+        let (settler, ticket) = pending::ticket();
+        let outcome = self.store.submit(prepared, self.stands_on(), settler)?;
+        let _held = self.ahead.then(|| self.store.inner.pending.hold(self.decided(), &ticket));
         let outcome = outcome.await;
         if let (Some(claim), Ok(_)) = (claimed_apart, &outcome) {
             self.store.append(Append { claim: Some(claim), ..Append::default() }).await?;
@@ -234,12 +256,8 @@ impl UnitOfWork {
     /// # Errors
     /// As [`UnitOfWork::commit`]; the record is then parked as before.
     pub async fn commit_unparking(mut self, parked: &ParkedPlace) -> Result<Committed, AppendError> {
-        // It does not go through the appender, which alone could see to what the unit stands on.
-        let unsure = self.streams.iter().find(|(_, overlay)| overlay.after.is_some());
-        if let Some((stream, Overlay { base, .. })) = unsure {
-            let (stream, expected, actual) = (stream.clone(), *base, base.saturating_sub(1));
-            return Err(AppendError::Conflict { stream, expected, actual });
-        }
+        // It does not go through the appender, which alone sees to what a unit stands on.
+        self.founded().await?;
         let prepared = self.prepare()?;
         let outcome = self.store.append_unparking(&prepared, parked).await;
         self.settle(outcome)
@@ -247,7 +265,7 @@ impl UnitOfWork {
 
     /// The appends that lead to what was read, where they may not be in the log yet.
     fn stands_on(&self) -> Vec<Ticket> {
-        self.streams.values().filter_map(|overlay| overlay.after.clone()).collect()
+        self.streams.values().filter_map(|overlay| overlay.stands_on.clone()).collect()
     }
 
     fn prepare(&mut self) -> Result<Prepared, AppendError> {
@@ -261,8 +279,10 @@ impl UnitOfWork {
         match outcome {
             Ok(appended) => Ok(Committed { appended, versions: self.into_cache() }),
             Err(error) => {
-                if let AppendError::Conflict { stream, actual, .. } = &error {
-                    self.distrust(stream, *actual);
+                match &error {
+                    AppendError::Conflict { stream, actual, .. } => self.distrust(Some((stream, *actual))),
+                    AppendError::Unfounded => self.distrust(None),
+                    _ => {}
                 }
                 Err(error)
             }
@@ -300,10 +320,15 @@ impl UnitOfWork {
         for (stream, overlay) in self.streams {
             versions.insert(stream.clone(), overlay.current.version);
             let (base, current) = (overlay.base, overlay.current);
-            if let Some(writer) = overlay.snapshots
+            if let (Some(writer), Some(last_event)) = (overlay.snapshots, overlay.last_event)
                 && snapshots::is_due(base, current.version)
             {
-                self.store.inner.snapshots.take(&stream, current.version, &current.state, writer);
+                self.store.inner.snapshots.take(
+                    &stream,
+                    (current.version, last_event),
+                    &current.state,
+                    writer,
+                );
             }
             if base < current.version {
                 self.store.inner.cache.put(&stream, current);
@@ -312,9 +337,10 @@ impl UnitOfWork {
         versions
     }
 
-    fn distrust(&self, conflicting: &StreamId, actual: Version) {
+    fn distrust(&self, conflict: Option<(&StreamId, Version)>) {
         for (stream, overlay) in &self.streams {
-            if stream == conflicting && actual < overlay.base {
+            self.store.inner.pending.forget(stream);
+            if conflict.is_some_and(|(conflicting, actual)| conflicting == stream && actual < overlay.base) {
                 // A version that the log does not have: the log is another one now.
                 self.store.inner.cache.remove(stream);
             } else {

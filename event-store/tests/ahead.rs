@@ -1,13 +1,15 @@
 //! Decisions on what is not in the log yet: they go in with it, and fall with it.
 //!
-//! Read next: `src/pending.rs`, `src/chain.rs`.
+//! Read next: `src/pending.rs`, `src/appender.rs`.
 
 mod support;
 
 use std::pin::Pin;
 
 use domain::{StockCommand, StockItem};
-use event_store::{AppendError, Committed, EventStore, StoreError, UnitOfWork, retry_conflicts};
+use event_store::{
+    Answer, AppendError, Committed, EventStore, IdempotencyClaim, StoreError, UnitOfWork, retry_conflicts,
+};
 use events::StreamId;
 use futures::future::{join_all, try_join_all};
 use futures::poll;
@@ -20,7 +22,7 @@ type Committing = Pin<Box<dyn Future<Output = Result<Committed, AppendError>>>>;
 async fn receiving(store: &EventStore, name: &str) -> UnitOfWork {
     let quantity = events::Quantity::try_from(1).expect("one piece is some");
     let command = StockCommand::ReceiveStock { sku: sku(name), quantity, reference: None };
-    let mut work = store.unit_of_work();
+    let mut work = store.unit_of_work_ahead();
     let decided = work.decide::<StockItem>(&stock(name), &command, &metadata()).await;
     decided.expect("the stream can be read").expect("there is room");
     work
@@ -76,8 +78,79 @@ async fn what_stands_on_a_failed_append_fails_though_the_version_is_the_one_it_w
     held.release().await;
     let (first, second) = (first.await, second.await);
     assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
-    assert!(matches!(second, Err(AppendError::Conflict { expected: 2, .. })), "{second:?}");
+    assert!(matches!(second, Err(AppendError::Unfounded)), "{second:?}");
     assert_eq!(log.count("events").await, 2, "the other process's alone");
+}
+
+/// The same within one batch, where only the database can tell; and a command of the batch that stands on neither passes.
+#[tokio::test]
+async fn in_one_batch_too_what_stands_on_a_failed_append_fails_and_nothing_else() {
+    let log = fresh_log("unfounded").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    let other = first_waits(&log, &store, "OTHER").await;
+    let first = submitted(receiving(&store, "A").await).await;
+    let second = submitted(receiving(&store, "A").await).await;
+    let third = submitted(receiving(&store, "A").await).await;
+    let beside = submitted(receiving(&store, "B").await).await;
+    let on_other = submitted(receiving(&store, "OTHER").await).await;
+    held.append(&stock("A"), 0, Uuid::now_v7()).await;
+    held.append(&stock("A"), 1, Uuid::now_v7()).await;
+    held.release().await;
+    let (first, second, third) = (first.await, second.await, third.await);
+    assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
+    for unfounded in [second, third] {
+        assert!(matches!(unfounded, Err(AppendError::Unfounded)), "{unfounded:?}");
+    }
+    other.await.expect("nobody else writes there");
+    beside.await.expect("it stands on nothing");
+    on_other.await.expect("what it stands on passed");
+    assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 2, "the other process's alone");
+}
+
+#[tokio::test]
+async fn commands_with_keys_stand_on_one_another_too_and_a_repeated_key_takes_its_followers_along() {
+    let log = fresh_log("keyed_ahead").await;
+    let store = log.store().await;
+    keyed(&store, "first").await.commit().await.expect("it is new");
+    let held = log.hold().await;
+    let other = first_waits(&log, &store, "OTHER").await;
+    let second = submitted(keyed(&store, "second").await).await;
+    let repeated = submitted(keyed(&store, "first").await).await;
+    let follower = submitted(keyed(&store, "third").await).await;
+    held.release().await;
+    other.await.expect("nobody else writes there");
+    second.await.expect("it stands on nothing");
+    let repeated = repeated.await;
+    assert!(matches!(repeated, Err(AppendError::AlreadyAnswered(_))), "{repeated:?}");
+    let follower = follower.await;
+    assert!(matches!(follower, Err(AppendError::Unfounded)), "{follower:?}");
+    assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 3, "registered, and received twice");
+    keyed(&store, "third").await.commit().await.expect("tried again it passes");
+}
+
+/// As a repeated request is: the same key, decided anew.
+async fn keyed(store: &EventStore, key: &str) -> UnitOfWork {
+    let mut work = receiving(store, "A").await;
+    let answer = Answer { status: 200, body: serde_json::json!({}) };
+    work.claim(IdempotencyClaim { key: key.to_owned(), fingerprint: [7; 32], answer });
+    work
+}
+
+#[tokio::test]
+async fn a_unit_that_does_not_run_ahead_sees_the_log_alone() {
+    let log = fresh_log("not_ahead").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    let under_way = first_waits(&log, &store, "A").await;
+    let mut plain = store.unit_of_work();
+    assert_eq!(plain.load::<StockItem>(&stock("A")).await.expect("readable").received(), 0);
+    let mut ahead = store.unit_of_work_ahead();
+    assert_eq!(ahead.load::<StockItem>(&stock("A")).await.expect("readable").received(), 1);
+    let founded = tokio::spawn(async move { ahead.founded().await });
+    held.release().await;
+    under_way.await.expect("nobody else writes there");
+    founded.await.expect("it does not panic").expect("what it read is in the log");
 }
 
 #[tokio::test]
@@ -99,7 +172,7 @@ async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
     let bad = bad.await;
     assert!(matches!(bad, Err(AppendError::Store(StoreError::Database { .. }))), "{bad:?}");
     let after = after.await;
-    assert!(matches!(after, Err(AppendError::Conflict { .. })), "{after:?}");
+    assert!(matches!(after, Err(AppendError::Unfounded)), "{after:?}");
     assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 2, "registered and received, once");
 }
 

@@ -19,9 +19,10 @@ pub(crate) fn of_append_error(error: AppendError) -> HandlerError {
         AppendError::CheckpointLost { topic, partition, .. } => {
             HandlerError::CheckpointLost { topic, partition }
         }
-        AppendError::Conflict { .. } | AppendError::Overloaded { .. } | AppendError::Store(_) => {
-            HandlerError::Retry(error.to_string())
-        }
+        AppendError::Conflict { .. }
+        | AppendError::Unfounded
+        | AppendError::Overloaded { .. }
+        | AppendError::Store(_) => HandlerError::Retry(error.to_string()),
         // None of them comes of a batch of reactions: they claim no key, and their events are smaller than an order.
         AppendError::EventTooLarge { .. }
         | AppendError::AlreadyAnswered(_)

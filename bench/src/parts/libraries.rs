@@ -79,7 +79,7 @@ async fn receive(store: &EventStore) -> anyhow::Result<()> {
     let stream = StreamId::stock(&popular);
     let command = StockCommand::ReceiveStock { sku: popular, quantity: pieces(1), reference: None };
     retry_conflicts(ATTEMPTS_MAX, async || {
-        let mut work = store.unit_of_work();
+        let mut work = store.unit_of_work_ahead();
         let decided = work.decide::<StockItem>(&stream, &command, &metadata()).await?;
         decided.expect("there is room for one piece");
         work.commit().await?;
