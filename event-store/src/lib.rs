@@ -33,7 +33,7 @@ pub use deadlines::Deadline;
 pub use error::{AppendError, StoreError};
 pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
-pub use relay_state::{Lease, RelayStatus};
+pub use relay_state::{LEASE_TERM_MAX, Lease, RECONCILER, RelayStatus};
 pub use retry::{MayBeConflict, retry_conflicts};
 pub use scan::{LogEpoch, Scan};
 pub use store::{EventStore, StoreOptions};

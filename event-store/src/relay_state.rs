@@ -13,6 +13,11 @@ use tokio_postgres::Row;
 
 use crate::{EventStore, StoreError};
 
+/// Nobody takes the lease for longer, except for the reconciler.
+pub const LEASE_TERM_MAX: Duration = Duration::from_secs(300);
+/// Who holds the leases while `tradewind reconcile` works, for hours if need be.
+pub const RECONCILER: &str = "reconcile";
+
 /// The right to relay a context's log, for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
@@ -48,6 +53,9 @@ impl RelayStatus {
 impl EventStore {
     /// Takes the lease when nobody holds it. None: somebody else does.
     ///
+    /// A lease that ends later than anybody could have asked for is void: the database's clock was set back, and whoever
+    /// held it may be gone. If its holder lives, it finds out by the epoch, as it would after any other taking.
+    ///
     /// `holder` names this process and this start of it.
     ///
     /// # Errors
@@ -57,8 +65,12 @@ impl EventStore {
                         SET holder = $1, lease_epoch = lease_epoch + 1,
                             lease_expires_at = clock_timestamp() + $2 * interval '1 second'
                       WHERE lease_expires_at <= clock_timestamp()
+                         OR (lease_expires_at > clock_timestamp() + $3 * interval '1 second' AND holder <> $4)
                   RETURNING holder, lease_epoch, lease_expires_at, cursor";
-        let rows = self.query("take the lease", query, &[&holder, &term.as_secs_f64()]).await?;
+        let longest = LEASE_TERM_MAX.as_secs_f64();
+        let rows = self
+            .query("take the lease", query, &[&holder, &term.as_secs_f64(), &longest, &RECONCILER])
+            .await?;
         Ok(rows.first().map(lease_of))
     }
 

@@ -6,6 +6,7 @@ mod support;
 
 use std::time::Duration;
 
+use event_store::{LEASE_TERM_MAX, RECONCILER};
 use support::{fresh_log, receipts};
 
 const TERM: Duration = Duration::from_secs(60);
@@ -25,6 +26,32 @@ async fn a_lease_is_held_by_one_until_it_runs_out() {
     let second = store.acquire_lease("two", TERM).await.expect("readable").expect("it ran out");
     assert_eq!(second.epoch, 2);
     assert_eq!(store.renew_lease(&first, TERM).await.expect("readable"), None, "the first must stop");
+}
+
+/// As it lies there when the database's clock was set back by an hour after the lease was taken.
+#[tokio::test]
+async fn a_lease_that_ends_later_than_anybody_could_ask_for_is_void() {
+    let log = fresh_log("lease_ahead").await;
+    let store = log.store().await;
+    let gone = store.acquire_lease("gone", LEASE_TERM_MAX).await.expect("readable").expect("nobody holds it");
+    assert_eq!(
+        store.acquire_lease("next", TERM).await.expect("readable"),
+        None,
+        "the longest is none too long"
+    );
+    let ahead = "UPDATE relay SET lease_expires_at = clock_timestamp() + interval '1 hour'";
+    log.admin.batch_execute(ahead).await.expect("the owner may");
+    let next = store.acquire_lease("next", TERM).await.expect("readable").expect("nobody asked for an hour");
+    assert_eq!(next.epoch, gone.epoch + 1);
+    assert_eq!(store.renew_lease(&gone, TERM).await.expect("readable"), None, "if it lives, it stops");
+
+    let reconciling = format!("{ahead}, holder = '{RECONCILER}'");
+    log.admin.batch_execute(&reconciling).await.expect("the owner may");
+    assert_eq!(
+        store.acquire_lease("another", TERM).await.expect("readable"),
+        None,
+        "a reconciliation may last"
+    );
 }
 
 #[tokio::test]

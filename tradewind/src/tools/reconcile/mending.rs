@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use event_bus::{
     BusConfig, OrderedPublisher, commit_offsets, ensure_topics, group_members, remove_topic, replication_of,
 };
-use event_store::{EventStore, StoreOptions};
+use event_store::{EventStore, RECONCILER, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
 use query_side::engine::consumer_name;
 use query_side::{READ_MODEL, projections};
@@ -31,7 +31,6 @@ use super::places::Schemas;
 const PAGE: usize = 2_000;
 /// How long the leases are ours at most; whoever runs this again takes them over.
 const LEASE: Duration = Duration::from_secs(6 * 3_600);
-const HOLDER: &str = "reconcile";
 
 /// Where the events of one context lie on its new topic.
 struct Laid {
@@ -100,7 +99,7 @@ async fn nobody_runs(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<()> {
                 "UPDATE relay SET holder = $1, lease_epoch = lease_epoch + 1,
                         lease_expires_at = clock_timestamp() + $2 * interval '1 second'
                   WHERE lease_expires_at <= clock_timestamp() OR holder = $1",
-                &[&HOLDER, &LEASE.as_secs_f64()],
+                &[&RECONCILER, &LEASE.as_secs_f64()],
             )
             .await?;
         if taken == 0 {
