@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_bus::{ConsumerError, HandlerError};
+use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
 use support::{
     CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
     put_by_hand, until,
@@ -219,6 +219,52 @@ async fn a_fatal_answer_stops_the_consumer_with_its_reason() {
     );
     assert_eq!(ledger.entries().await, []);
     assert_eq!(Arc::strong_count(&keeper), 1, "nothing of it is left running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_lies_before_what_kafka_was_told_stops_who_must_never_go_back() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=100).await;
+    let keeper = Keeper::new(&ledger, "a");
+    let running = keeper.start_and_never_go_back(&bus);
+    ledger.when_entries(100).await;
+    running.stop().await;
+    // As its database would be after a restore: without what it has done.
+    ledger.execute("UPDATE checkpoints SET next_offset = 0, last_position = 0").await;
+    let error = keeper.start_and_never_go_back(&bus).ended().await.expect_err("it must not go on");
+    assert!(error.wants_reconciliation(), "{error}");
+    assert!(error.to_string().contains("the database was restored to an older state"), "{error}");
+    assert_eq!(ledger.entries().await.len(), 100, "nothing was done a second time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_another_epoch_stops_the_consumer_and_has_no_effect() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=100).await;
+    let running = Keeper::new(&ledger, "a").start(&bus);
+    ledger.when_entries(100).await;
+    running.stop().await;
+    let mut record = outgoing(&event(101));
+    record.headers.push((EPOCH_HEADER, "2".to_owned()));
+    let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
+    publisher.publish(&[record]).await.expect("acknowledged");
+    let error = Keeper::new(&ledger, "b").start(&bus).ended().await.expect_err("it must not go on");
+    assert!(error.wants_reconciliation(), "{error}");
+    assert!(error.to_string().contains("holds records of epoch 2"), "{error}");
+    assert_eq!(ledger.entries().await.len(), 100, "its position speaks of another log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_halt_stops_the_consumer_with_the_relays_reason() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=100).await;
+    put_halt(&bus, &bus.topic(CONTEXT), &[home(&event(1))], "the log was restored")
+        .await
+        .expect("acknowledged");
+    let error = Keeper::new(&ledger, "a").start(&bus).ended().await.expect_err("it must not go on");
+    assert!(error.wants_reconciliation(), "{error}");
+    assert!(error.to_string().contains("the log was restored"), "{error}");
+    assert!(ledger.entries().await.iter().all(|entry| entry.position > 0), "a halt is no event");
 }
 
 /// A handler that takes long has its partitions paused; librdkafka keeps a partition paused that is given up meanwhile.

@@ -226,8 +226,18 @@ impl Keeper {
     }
 
     pub fn start(self: &Arc<Self>, bus: &BusConfig) -> Running {
+        self.start_with(bus, false)
+    }
+
+    /// As the sagas do: a checkpoint that has gone back stops it.
+    pub fn start_and_never_go_back(self: &Arc<Self>, bus: &BusConfig) -> Running {
+        self.start_with(bus, true)
+    }
+
+    fn start_with(self: &Arc<Self>, bus: &BusConfig, never_back: bool) -> Running {
         let mut options = ConsumerOptions::new(self.consumer.clone(), [CONTEXT]);
         options.batch_max = 50;
+        options.never_back = never_back;
         let shutdown = CancellationToken::new();
         let health: Arc<Mutex<Option<ConsumerHealth>>> = Arc::default();
         let (bus, handler, stop, seen) =
