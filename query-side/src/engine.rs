@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use events::{Context, Envelope};
+use fault::planted_bug;
 use tokio_postgres::types::Json;
 
 use crate::projection::{FedBy, Projection};
@@ -128,8 +129,10 @@ fn upsert_statement<P: Projection>(row: &P::Row) -> String {
         columns.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect();
     let (columns, assignments) = (columns.join(", "), assignments.join(", "));
     let on_conflict = match P::FED_BY {
-        FedBy::OneEvent => "DO NOTHING".to_owned(),
-        FedBy::OneStream | FedBy::SeveralStreams => format!("DO UPDATE SET {assignments}"),
+        FedBy::OneEvent if !planted_bug!("projector::version_not_checked") => "DO NOTHING".to_owned(),
+        FedBy::OneEvent | FedBy::OneStream | FedBy::SeveralStreams => {
+            format!("DO UPDATE SET {assignments}")
+        }
     };
     format!(
         "INSERT INTO {table} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::json) \
