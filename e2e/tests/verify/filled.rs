@@ -103,6 +103,9 @@ async fn fill() -> Filled {
     }
     shop.sees_payment(refunded, "refunded").await;
     shop.sees_stock("TEAPOT", 100, 93, 4, 3).await;
+    for order in [confirmed, gift] {
+        shop.shipment_is_prepared(order).await;
+    }
     let (database_url, topic) = (platform.endpoint("database_url"), platform.topic(Context::Orders));
     let topic_prefix = topic.strip_suffix(Context::Orders.topic()).expect("a prefix and the name").to_owned();
     platform.stop().await;

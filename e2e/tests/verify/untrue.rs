@@ -107,6 +107,33 @@ async fn a_deadline_that_is_long_past_is_found() {
     copy.verify(&["--only", "processes", "--grace-seconds", "7200"]).await.is_clean();
 }
 
+/// The capture was asked for, and what came of it is gone: the gateway has passed the question, and no deadline brings it back.
+#[tokio::test]
+async fn a_question_that_nobody_will_ask_the_provider_is_found() {
+    let filled = filled().await;
+    let copy = filled.copy_database().await;
+    let stream = format!("payment-{}", filled.delivered);
+    copy.execute(&format!(
+        "DELETE FROM payments.events WHERE stream = '{stream}' AND type = 'PaymentCaptured'"
+    ))
+    .await;
+    let verdict = copy.verify(&["--only", "processes"]).await;
+    let offender = verdict.offender("processes");
+    assert_eq!(
+        (&offender["at"]["order"], &offender["at"]["stream"]),
+        (&json!(filled.delivered), &json!(stream)),
+        "{offender:#}"
+    );
+    let what = "nobody will ask the provider: PaymentCaptureRequested is open, without a deadline";
+    assert_eq!(offender["what"], json!(what), "{offender:#}");
+    copy.execute(&format!(
+        "INSERT INTO payments.deadlines VALUES ('provider:{}', '{stream}', now() + interval '1 hour', '{{}}')",
+        filled.delivered
+    ))
+    .await;
+    copy.verify(&["--only", "processes"]).await.is_clean();
+}
+
 #[tokio::test]
 async fn an_answer_that_does_not_agree_with_its_event_is_found() {
     let filled = filled().await;

@@ -18,6 +18,11 @@ async fn a_platform_that_took_orders_to_every_end_verifies_clean() {
         assert!(rows.as_i64() >= Some(7), "{table}: {rows}");
     }
     assert_eq!(properties["stock"]["counts"]["skus"], json!(1));
+    let ends = json!({
+        "orders": 8, "delivered": 1, "cancelled": 2, "rejected": 2,
+        "waiting for dispatch": 2, "waiting for deliver": 1,
+    });
+    assert_eq!(properties["processes"]["counts"], ends, "each is over, or waits for somebody who is named");
 }
 
 #[tokio::test]
