@@ -102,16 +102,18 @@ async fn a_cancellation_and_a_dispatch_at_once_leave_one_end_and_books_that_agre
 
 #[tokio::test]
 async fn webhooks_in_triplicate_late_and_out_of_order_change_nothing() {
+    const ORDERS: usize = 20;
+    const COPIES: usize = 3;
     let platform = Platform::start("webhooks", &[]).await;
     let shop = platform.shop();
-    shop.receives_stock("GOLD", 20).await;
-    let noisy = json!({"webhook_copies": 3, "webhook_delay_ms": 50, "webhook_disorder": true});
+    shop.receives_stock("GOLD", ORDERS as i64).await;
+    let noisy = json!({"webhook_copies": COPIES, "webhook_delay_ms": 50, "webhook_disorder": true});
     let mut lossy = noisy.clone();
     lossy["fault"] = json!("time_out_after_acceptance");
     shop.provider_treats("kim", noisy).await;
     shop.provider_treats("tim", lossy).await;
     let lines = [line("GOLD", 1, 700)];
-    let placing = (0..20).map(|n| shop.places_order(if n % 2 == 0 { "kim" } else { "tim" }, &lines));
+    let placing = (0..ORDERS).map(|n| shop.places_order(if n % 2 == 0 { "kim" } else { "tim" }, &lines));
     let orders = join_all(placing).await;
     for id in &orders {
         assert_eq!(shop.waits_for_outcome(*id).await["status"], "confirmed");
@@ -119,12 +121,26 @@ async fn webhooks_in_triplicate_late_and_out_of_order_change_nothing() {
         shop.sees_order(*id, "shipped").await;
         shop.sees_payment(*id, "captured").await;
     }
-    assert_eq!(shop.provider_books().await["counts"], json!({"authorised": 20, "captured": 20}));
-    shop.sees_stock("GOLD", 20, 0, 0, 20).await;
+    assert_eq!(shop.provider_books().await["counts"], json!({"authorised": ORDERS, "captured": ORDERS}));
+    shop.sees_stock("GOLD", ORDERS as i64, 0, 0, ORDERS as i64).await;
     let metrics = platform.endpoints()["ops_urls"]["sagas"].as_str().expect("a URL").to_owned();
-    eventually("webhooks are taken", || async {
-        let text = shop.text_at(&format!("{metrics}/metrics")).await;
-        if text.contains("tradewind_webhooks_total{outcome=") { Ok(()) } else { Err("none yet".to_owned()) }
+    // Authorised and captured, three copies each. Not one is turned away, and none is about a payment that nobody knows.
+    eventually("every copy of every webhook is taken", || async {
+        let taken = webhooks_by_outcome(&shop.text_at(&format!("{metrics}/metrics")).await);
+        for outcome in taken.keys() {
+            assert!(["asking", "nothing_open"].contains(&outcome.as_str()), "{taken:?}");
+        }
+        if taken.values().sum::<usize>() >= ORDERS * 2 * COPIES { Ok(()) } else { Err(format!("{taken:?}")) }
     })
     .await;
+}
+
+/// Of `/metrics`, how many webhooks had which outcome.
+fn webhooks_by_outcome(metrics: &str) -> HashMap<String, usize> {
+    let counts = metrics.lines().filter_map(|line| {
+        let (outcome, count) =
+            line.strip_prefix("tradewind_webhooks_total{outcome=\"")?.split_once("\"} ")?;
+        Some((outcome.to_owned(), count.trim().parse().ok()?))
+    });
+    counts.collect()
 }
