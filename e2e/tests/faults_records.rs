@@ -14,8 +14,8 @@ async fn records_that_do_not_belong_are_neither_applied_nor_do_they_stop_a_strea
     let mut scene = Scene::start("records", Own::default(), 1).await;
     repeated_and_reordered_records_are_skipped(&mut scene).await;
     a_known_position_with_another_body_is_skipped_and_named(&mut scene).await;
-    a_poison_record_parks_its_stream_and_no_other(&scene).await;
-    an_event_type_from_the_future_parks_its_stream_and_no_other(&scene).await;
+    a_poison_record_parks_its_stream_and_no_other(&mut scene).await;
+    an_event_type_from_the_future_parks_its_stream_and_no_other(&mut scene).await;
 }
 
 async fn repeated_and_reordered_records_are_skipped(scene: &mut Scene) {
@@ -48,7 +48,7 @@ async fn a_known_position_with_another_body_is_skipped_and_named(scene: &mut Sce
     assert!(verify.starts_with("tradewind verify") && verify.contains("topics"), "{verify}");
 }
 
-async fn a_poison_record_parks_its_stream_and_no_other(scene: &Scene) {
+async fn a_poison_record_parks_its_stream_and_no_other(scene: &mut Scene) {
     let stream = format!("order-{}", Uuid::now_v7());
     let (brokers, topic) = (scene.platform.kafka_brokers().to_owned(), scene.platform.topic(Context::Orders));
     let poison = RawRecord {
@@ -64,7 +64,7 @@ async fn a_poison_record_parks_its_stream_and_no_other(scene: &Scene) {
 }
 
 /// As a newer build would have appended it, before this one was rolled back to.
-async fn an_event_type_from_the_future_parks_its_stream_and_no_other(scene: &Scene) {
+async fn an_event_type_from_the_future_parks_its_stream_and_no_other(scene: &mut Scene) {
     let stream = format!("shipment-{}", Uuid::now_v7());
     let metadata = json!({"correlation_id": Uuid::now_v7(), "actor": "a newer build"}).to_string();
     let insert = format!(
@@ -80,8 +80,9 @@ async fn an_event_type_from_the_future_parks_its_stream_and_no_other(scene: &Sce
     every_other_stream_flows(scene).await;
 }
 
-/// In `parked_events` of each consumer that reads the context's topic, once; and the sagas' readiness names the stream.
-async fn every_consumer_parks(scene: &Scene, context: Context, stream: &str) {
+/// In `parked_events` of each consumer that reads the context's topic, once; and the sagas' readiness names the stream, and
+/// the verdict on a scene names each of them: nobody parks unseen.
+async fn every_consumer_parks(scene: &mut Scene, context: Context, stream: &str) {
     let database = scene.database().await.expect("the database answers");
     let union = |table: &str, columns: &str| {
         let schemas = Context::ALL.map(Context::name).into_iter().chain(["readmodel"]);
@@ -115,6 +116,11 @@ async fn every_consumer_parks(scene: &Scene, context: Context, stream: &str) {
         if named { Ok(()) } else { Err(format!("{status} {said}")) }
     })
     .await;
+    let (_, violations) = scene.verdict().await;
+    for consumer in consumers {
+        let says = format!("{consumer} has parked {stream}");
+        assert!(violations.iter().any(|violation| violation.starts_with(&says)), "{says}: {violations:#?}");
+    }
 }
 
 async fn every_other_stream_flows(scene: &Scene) {

@@ -1,4 +1,4 @@
-//! The four logs as they lie in the database, read by SQL of the checker's own.
+//! The four logs as they lie in the database, and what was parked of them, read by SQL of the checker's own.
 //!
 //! Never: a type of the platform's. Read next: `check.rs`.
 
@@ -56,6 +56,25 @@ pub async fn read(database: &Client) -> Result<Logs, String> {
         logs.insert(context.name(), events.collect());
     }
     Ok(logs)
+}
+
+/// What waits in `parked_events` for a person, one line each: of the sagas by context, of the projections in the read model.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn parked(database: &Client) -> Result<Vec<String>, String> {
+    let mut parked = Vec::new();
+    for schema in Context::ALL.map(Context::name).into_iter().chain(["readmodel"]) {
+        let select =
+            format!("SELECT consumer, stream, position, reason FROM {schema}.parked_events ORDER BY 1, 2, 3");
+        for row in database.query(&select, &[]).await.map_err(|error| error.to_string())? {
+            let (consumer, stream): (String, String) = (row.get(0), row.get(1));
+            let (position, reason): (Option<i64>, String) = (row.get(2), row.get(3));
+            let position = position.map_or("that cannot be read".to_owned(), |position| position.to_string());
+            parked.push(format!("{consumer} has parked {stream}, position {position}: {reason}"));
+        }
+    }
+    Ok(parked)
 }
 
 /// The events of each stream, in order.

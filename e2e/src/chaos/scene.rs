@@ -246,6 +246,7 @@ impl Scene {
         let database = self.database().await?;
         let logs = logs::read(&database).await?;
         let mut figures = Figures { events: logs.values().map(Vec::len).sum(), ..Figures::default() };
+        violations.extend(logs::parked(&database).await?);
         violations.extend(check::logs_are_contiguous(&logs));
         violations.extend(check::history_is_in_the_logs(&self.history.operations(), &logs));
         let orders = orders_read(&database).await?;
@@ -265,8 +266,6 @@ impl Scene {
         if code != 0 {
             violations.push(format!("tradewind verify ended with {code}: {said}"));
         }
-        let parked = "parked an event";
-        violations.extend(self.alarms().into_iter().filter(|line| line.contains(parked)));
         Ok(figures)
     }
 
