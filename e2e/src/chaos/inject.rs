@@ -14,13 +14,15 @@ use crate::platform::signal;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Scene {
-    /// Does what the step says and undoes it. Returns when the fault has ended.
+    /// Does what the step says and undoes it. Returns when the fault has ended, with the kinds of what really happened:
+    /// nobody may have come by a crash point.
     ///
     /// # Errors
     /// When it could not be done.
-    pub async fn suffer(&mut self, step: &Step) -> Result<(), String> {
+    pub async fn suffer(&mut self, step: &Step) -> Result<Vec<&'static str>, String> {
         self.history.note("begins", &step.to_string());
         let hold = step.hold;
+        let mut happened = true;
         match step.fault {
             Fault::Killed(role) => {
                 self.signal(role, "KILL").await;
@@ -67,9 +69,11 @@ impl Scene {
                 second.leave().await;
             }
             Fault::RecordsRepeated => {
+                let mut repeated = 0;
                 for context in Context::ALL {
-                    self.repeat_records(context, 5).await?;
+                    repeated += self.repeat_records(context, 5).await?;
                 }
+                happened = repeated > 0;
                 self.meanwhile(step).await;
             }
             Fault::ProviderUnavailable => {
@@ -85,8 +89,9 @@ impl Scene {
                 while control.died_of(&crash).is_none() && started.elapsed() < hold {
                     sleep(POLL_INTERVAL).await;
                 }
-                let died =
-                    control.died_of(&crash).map_or("nobody came by".to_owned(), |pid| format!("{pid} died"));
+                let died = control.died_of(&crash);
+                happened = died.is_some();
+                let died = died.map_or("nobody came by".to_owned(), |pid| format!("{pid} died"));
                 self.history.note("crash point", &died);
                 self.meanwhile(step).await;
                 control.arm(&[], &[]).map_err(|error| error.to_string())?;
@@ -101,7 +106,8 @@ impl Scene {
             }
         }
         self.history.note("ends", &step.fault.to_string());
-        Ok(())
+        let also_killed = step.also_killed.map(|role| Fault::Killed(role).kind());
+        Ok(happened.then(|| step.fault.kind()).into_iter().chain(also_killed).collect())
     }
 
     async fn meanwhile(&self, step: &Step) {

@@ -40,7 +40,10 @@ pub enum Length {
 pub struct Summary {
     pub seed: u64,
     took: Duration,
+    /// What really happened, by kind.
     faults: BTreeMap<&'static str, usize>,
+    /// What was tried and did not happen: crash points that nobody came by.
+    in_vain: Vec<String>,
     operations: BTreeMap<String, usize>,
     figures: Figures,
     longest_recovery: (Duration, String),
@@ -61,6 +64,7 @@ pub async fn run(seed: u64, length: Length, out: &Path) -> Summary {
         seed,
         took: Duration::ZERO,
         faults: BTreeMap::new(),
+        in_vain: Vec::new(),
         operations: BTreeMap::new(),
         figures: Figures::default(),
         longest_recovery: (Duration::ZERO, String::new()),
@@ -92,12 +96,9 @@ impl Summary {
                 return;
             }
             println!("{:>7.1} s  {step}", started.elapsed().as_secs_f32());
-            *self.faults.entry(step.fault.kind()).or_default() += 1;
-            if step.also_killed.is_some() {
-                *self.faults.entry("role killed").or_default() += 1;
-            }
-            if let Err(why) = scene.suffer(&step).await {
-                self.violations.push(format!("{} could not be done: {why}", step.fault));
+            match scene.suffer(&step).await {
+                Ok(happened) => self.count(&step, &happened),
+                Err(why) => self.violations.push(format!("{} could not be done: {why}", step.fault)),
             }
             match scene.recovered().await {
                 Ok(took) if took > self.longest_recovery.0 => {
@@ -107,6 +108,15 @@ impl Summary {
                 Err(why) => self.violations.push(format!("after {}: {why}", step.fault)),
             }
             tokio::time::sleep(step.calm).await;
+        }
+    }
+
+    fn count(&mut self, step: &Step, happened: &[&'static str]) {
+        for kind in happened {
+            *self.faults.entry(kind).or_default() += 1;
+        }
+        if !happened.contains(&step.fault.kind()) {
+            self.in_vain.push(step.fault.to_string());
         }
     }
 
@@ -129,6 +139,7 @@ impl Summary {
             "took_seconds": self.took.as_secs(),
             "faults": self.faults.values().sum::<usize>(),
             "faults_by_kind": self.faults,
+            "faults_in_vain": self.in_vain,
             "operations": self.operations.values().sum::<usize>(),
             "operations_by_result": self.operations,
             "events": self.figures.events,
