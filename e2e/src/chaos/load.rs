@@ -31,6 +31,8 @@ pub const DECLINED: &str = "declined";
 pub const SLOW: &str = "slow";
 pub const LOST_ANSWER: &str = "lost-answer";
 pub const CAPTURED_AT_ONCE: &str = "captured-at-once";
+/// Each webhook about their payments comes three times, late, and the second before the first.
+pub const NOISY: &str = "noisy";
 
 /// What the provider is told. `fault` is for everybody who has no rule.
 pub fn behaviour(fault: &str) -> Value {
@@ -39,8 +41,14 @@ pub fn behaviour(fault: &str) -> Value {
         "rules": [
             {"customer_id": DECLINED, "outcome": "decline", "decline_code": "card_declined"},
             {"customer_id": SLOW, "delay_ms": 700},
-            {"customer_id": LOST_ANSWER, "fault": "time_out_after_acceptance"},
-            {"customer_id": CAPTURED_AT_ONCE, "capture_at_once": true},
+            // A webhook is all that tells of their payments before the provider is asked: twice, in any order.
+            {
+                "customer_id": LOST_ANSWER, "fault": "time_out_after_acceptance",
+                "webhook_copies": 2, "webhook_disorder": true,
+            },
+            // Far too late: the payment is long done, and perhaps given back.
+            {"customer_id": CAPTURED_AT_ONCE, "capture_at_once": true, "webhook_delay_ms": 3_000},
+            {"customer_id": NOISY, "webhook_copies": 3, "webhook_delay_ms": 200, "webhook_disorder": true},
         ],
     })
 }
@@ -175,6 +183,7 @@ impl Shopper {
             6..9 => SLOW,
             9..11 => LOST_ANSWER,
             11..14 => CAPTURED_AT_ONCE,
+            14..22 => NOISY,
             _ => "anybody",
         };
         let gift = self.dice.percent(6);
