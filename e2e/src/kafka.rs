@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
@@ -88,6 +90,18 @@ fn watermarks(consumer: &BaseConsumer, topic: &str) -> Result<Vec<Watermarks>, S
     let of =
         |partition: i32| Ok((partition, consumer.fetch_watermarks(topic, partition, WAIT).map_err(failed)?));
     found.partitions().iter().map(|partition| of(partition.id())).collect()
+}
+
+/// Kafka forgets a group of consumers, and with it how far they said that they were.
+///
+/// # Errors
+/// When Kafka does not answer, or the group still has members.
+pub async fn forget_group(brokers: &str, group: &str) -> Result<(), String> {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().map_err(|error| error.to_string())?;
+    let options = AdminOptions::new().request_timeout(Some(WAIT));
+    let told = admin.delete_groups(&[group], &options).await.map_err(|error| error.to_string())?;
+    told.into_iter().try_for_each(|group| group.map(|_| ()).map_err(|(name, code)| format!("{name}: {code}")))
 }
 
 /// Puts records on a topic as they are, past the relay, each on its partition. Blocks until Kafka has them.
