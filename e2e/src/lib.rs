@@ -11,7 +11,7 @@ mod shop;
 mod topic;
 
 pub use engines::{PrivateKafka, PrivatePostgres};
-pub use platform::{AnotherDoor, Beside, Ground, Platform, signal};
+pub use platform::{AnotherDoor, Beside, Ground, Platform, readiness, signal};
 pub use shop::{Answer, Shop, line};
 pub use topic::first_occurrences_are_in_order;
 

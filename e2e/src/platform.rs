@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::{PATIENCE, Shop, eventually};
@@ -35,6 +36,44 @@ impl Ground {
         let database_url = testkit::fresh_database(name).await.url;
         Self { database_url, kafka_brokers: testkit::kafka_brokers(), env: Vec::new() }
     }
+}
+
+impl Ground {
+    /// The same, with the read models and the provider's ledger in a database of their own, whose URL is returned.
+    pub async fn with_read_models_beside(name: &str) -> (Self, String) {
+        let mut ground = Self::of_make_test(name).await;
+        let beside = testkit::fresh_database(&format!("{name}_beside")).await.url;
+        let migrated = Command::new(binary())
+            .args(["migrate", "--database-url", &beside, "--owner", "readmodel", "--owner", "provider"])
+            .output()
+            .await
+            .expect("TRADEWIND_BIN is the tradewind binary");
+        assert!(migrated.status.success(), "{migrated:?}");
+        for (variable, role) in
+            [("READMODEL_DATABASE_URL", "readmodel"), ("PROVIDER_DATABASE_URL", "provider")]
+        {
+            ground.env.push((variable.to_owned(), as_role(&beside, &format!("tradewind_{role}"))));
+        }
+        (ground, beside)
+    }
+}
+
+/// The URL with another user; the password stays.
+fn as_role(url: &str, role: &str) -> String {
+    let (scheme, rest) = url.split_once("://").expect("a URL has a scheme");
+    let (user, place) = rest.rsplit_once('@').expect("the URL of the engines names a user");
+    let password = user.split_once(':').map_or_else(String::new, |(_, password)| format!(":{password}"));
+    format!("{scheme}://{role}{password}@{place}")
+}
+
+/// What a role says of itself at /readyz: status and body.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn readiness(ops_url: &str) -> Result<(u16, Value), String> {
+    let answer = reqwest::get(format!("{ops_url}/readyz")).await.map_err(|error| error.to_string())?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.json().await.map_err(|error| error.to_string())?))
 }
 
 impl Platform {
@@ -199,6 +238,47 @@ impl Platform {
         let text =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (output.status.code().unwrap_or(-1), text)
+    }
+
+    /// Runs `tradewind <args>` until it prints a line that contains `line`, and kills it with SIGKILL.
+    ///
+    /// # Panics
+    /// When it ends before it has said so.
+    pub async fn tradewind_killed_at(&self, args: &[&str], line: &str) {
+        let mut child = Command::new(binary())
+            .args(args)
+            .current_dir(&self.state_dir)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("TRADEWIND_BIN is the tradewind binary");
+        let mut printed = BufReader::new(child.stdout.take().expect("it was piped")).lines();
+        let said = async {
+            while let Some(said) = printed.next_line().await.expect("it prints text") {
+                if said.contains(line) {
+                    return true;
+                }
+            }
+            false
+        };
+        let said = tokio::time::timeout(PATIENCE, said).await.expect("it gets so far");
+        assert!(said, "tradewind {args:?} ended without {line:?}");
+        child.kill().await.expect("it was running");
+    }
+
+    /// Where a role answers for itself.
+    pub fn ops_url(&self, role: &str) -> String {
+        self.endpoints()["ops_urls"][role].as_str().unwrap_or_else(|| panic!("no {role}")).to_owned()
+    }
+
+    /// A connection as the owner of everything.
+    pub async fn database(&self) -> tokio_postgres::Client {
+        let connected = tokio_postgres::connect(self.database_url(), tokio_postgres::NoTls).await;
+        let (client, connection) = connected.expect("the database answers");
+        tokio::spawn(connection);
+        client
     }
 
     /// SIGTERM, and the exit code of `up`.
