@@ -52,6 +52,17 @@ impl EventStore {
         Ok(rows.iter().map(deadline).collect())
     }
 
+    /// Of the deadlines that are due the one that waits longest, those called `except` left out.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database cannot be asked.
+    pub async fn oldest_due_deadline(&self, except: &[String]) -> Result<Option<Deadline>, StoreError> {
+        let query = "SELECT id, stream, due_at, command, clock_timestamp() AS seen_at FROM deadlines
+                      WHERE due_at <= clock_timestamp() AND id <> ALL($1) ORDER BY due_at, id LIMIT 1";
+        let rows = self.query("read the oldest deadline", query, &[&except]).await?;
+        Ok(rows.first().map(deadline))
+    }
+
     /// The streams whose question was refused for good, a few of them, and how many there are: the command's field
     /// `refused` says what was said.
     ///

@@ -2,7 +2,7 @@
 //!
 //! Never: a start with a story that breaks its own rules. Read next: `reactor.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use event_bus::{BatchHandler, ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, run_consumer};
@@ -17,7 +17,8 @@ use crate::Config;
 use crate::order_fulfilment::{DOORS, RESTS, STORY, StoryError, check, topics_of};
 use crate::parking::{self, Parking};
 use crate::payments::{
-    Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider, watch_refused,
+    Circuit, DeadlineWorker, Desk, Gateway, HttpProvider, InvalidProviderUrl, PaymentProvider, watch_overdue,
+    watch_refused,
 };
 use crate::reactor::Reactor;
 use crate::witness::Witness;
@@ -56,6 +57,8 @@ struct Running {
     stop: CancellationToken,
     tasks: JoinSet<Result<(), SagaError>>,
     stores: Vec<EventStore>,
+    /// Why everything here waits for a reconciliation, once a consumer has found that out.
+    restored: Arc<OnceLock<String>>,
 }
 
 /// Runs until `shutdown`, with the payment provider that the configuration names.
@@ -80,8 +83,15 @@ pub async fn run_with(
     check(STORY, RESTS, DOORS)?;
     tracing::info!(?config, "sagas start");
     let stop = shutdown.child_token();
-    let mut running =
-        Running { config, health, shutdown, stop: stop.clone(), tasks: JoinSet::new(), stores: Vec::new() };
+    let mut running = Running {
+        config,
+        health,
+        shutdown,
+        stop: stop.clone(),
+        tasks: JoinSet::new(),
+        stores: Vec::new(),
+        restored: Arc::default(),
+    };
     // Whatever is dropped unfinished is told to stop.
     let _guard = stop.clone().drop_guard();
     for context in running.config.contexts().to_vec() {
@@ -105,13 +115,8 @@ impl Running {
 
     fn parking(&mut self, store: &EventStore, consumer: &str) -> Parking {
         let check = self.health.check(format!("{consumer} parked"));
-        let (store, stop) = (store.clone(), self.stop.clone());
-        let watch = parking::watch(store.clone(), consumer.to_owned(), check);
-        self.tasks.spawn(async move {
-            stop.run_until_cancelled_owned(watch).await;
-            Ok(())
-        });
-        Parking::new(store, consumer)
+        self.watch(parking::watch(store.clone(), consumer.to_owned(), check));
+        Parking::new(store.clone(), consumer)
     }
 
     fn start_reactor(&mut self, store: &EventStore) {
@@ -135,16 +140,24 @@ impl Running {
         let mut options = ConsumerOptions::new(GATEWAY, [Context::Payments]);
         options.batch_max = GATEWAY_BATCH_MAX;
         self.start_consumer(options, Arc::new(gateway));
-        let refused = watch_refused(store.clone(), self.health.check("payments refused"));
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            stop.run_until_cancelled_owned(refused).await;
-            Ok(())
-        });
-        let worker = DeadlineWorker::new(store.clone(), desk, self.health.check("payment deadlines"));
-        let stop = self.stop.clone();
+        self.watch(watch_refused(store.clone(), self.health.check("payments refused")));
+        let check = self.health.check("payment deadlines");
+        let worker = DeadlineWorker::new(store.clone(), desk, check.clone());
+        let lag = self.health.check("payment deadline lag");
+        self.watch(watch_overdue(store.clone(), worker.unreadable(), lag));
+        let (stop, restored) = (self.stop.clone(), Arc::clone(&self.restored));
         self.tasks.spawn(async move {
             worker.run(stop).await;
+            tell_if_restored(&check, &restored);
+            Ok(())
+        });
+    }
+
+    /// What only looks, until the stop.
+    fn watch(&mut self, look: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled_owned(look).await;
             Ok(())
         });
     }
@@ -155,6 +168,7 @@ impl Running {
         let check = self.health.check(options.name.clone());
         let report = report_to(check.clone());
         let (stop, shutdown) = (self.stop.clone(), self.shutdown.clone());
+        let restored = Arc::clone(&self.restored);
         self.tasks.spawn(async move {
             let ended = run_consumer(&bus, options, handler, report, stop.clone()).await;
             if let Err(error) = &ended
@@ -162,8 +176,11 @@ impl Running {
             {
                 // Nothing here may act on a log that is another one now; and whoever asks shall be told why.
                 check.failing(error.to_string());
+                let _ = restored.set(error.to_string()); // the first says it for all
                 stop.cancel();
                 shutdown.cancelled().await;
+            } else {
+                tell_if_restored(&check, &restored);
             }
             Ok(ended?)
         });
@@ -180,6 +197,13 @@ impl Running {
             store.shutdown().await;
         }
         outcome
+    }
+}
+
+/// What was told to stop says why: it did not fail itself, and does nothing any more.
+fn tell_if_restored(check: &Check, restored: &OnceLock<String>) {
+    if let Some(found) = restored.get() {
+        check.failing(format!("stopped, because {found}"));
     }
 }
 

@@ -4,6 +4,8 @@
 //! do no harm. Never: a clock but the database's to say what is due, or a row left behind unread.
 //! Read next: `asking.rs`, `wake.rs`.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -37,6 +39,25 @@ pub struct DeadlineWorker {
     store: EventStore,
     desk: Desk,
     check: Check,
+    unreadable: Unreadable,
+}
+
+/// Rows that nobody can act on, and why, by id: each stays due until a person has looked.
+#[derive(Clone, Default)]
+pub(crate) struct Unreadable(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Unreadable {
+    fn add(&self, id: String, why: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, why);
+    }
+
+    fn replace(&self, rows: BTreeMap<String, String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -61,38 +82,14 @@ impl MayBeConflict for Undone {
     }
 }
 
-/// What became of everything that was due.
-#[derive(Default)]
-struct Round {
-    done: usize,
-    /// Of those acted on, the longest.
-    overdue: TimeDelta,
-    unreadable: u64,
-    first_unreadable: Option<String>,
-}
-
-impl Round {
-    /// # Errors
-    /// What is about more than one row.
-    fn note(&mut self, outcome: Result<TimeDelta, Undone>) -> Result<(), Undone> {
-        match outcome {
-            Ok(overdue) => {
-                self.done += 1;
-                self.overdue = self.overdue.max(overdue);
-            }
-            Err(unreadable @ (Undone::Unreadable { .. } | Undone::Trouble(Trouble::Park(_)))) => {
-                self.unreadable += 1;
-                self.first_unreadable.get_or_insert_with(|| unreadable.to_string());
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
 impl DeadlineWorker {
     pub(crate) fn new(store: EventStore, desk: Desk, check: Check) -> Self {
-        Self { store, desk, check }
+        Self { store, desk, check, unreadable: Unreadable::default() }
+    }
+
+    /// For [`watch_overdue`].
+    pub(crate) fn unreadable(&self) -> Unreadable {
+        self.unreadable.clone()
     }
 
     /// Looks and acts until `shutdown`; what was begun is finished.
@@ -116,38 +113,47 @@ impl DeadlineWorker {
 
     /// How many were acted on. One that fails stays due, is named, and holds up none behind it.
     async fn act_on_what_is_due(&self) -> Result<usize, Undone> {
-        let mut round = Round::default();
+        let mut done = 0;
+        let mut unreadable = BTreeMap::new();
         let mut after = None;
         loop {
             let due = self.store.due_deadlines(after.as_ref(), DUE_MAX).await?;
             let is_last = due.len() < DUE_MAX;
             after = due.last().cloned();
-            let acting = due.into_iter().map(|row| self.act(row));
-            let outcomes: Vec<_> =
-                stream::iter(acting).buffer_unordered(self.desk.calls_max()).collect().await;
-            for outcome in outcomes {
-                round.note(outcome)?;
+            let acting = due.into_iter().map(|row| async move { (row.id.clone(), self.act(row).await) });
+            let mut acting = stream::iter(acting).buffer_unordered(self.desk.calls_max());
+            let mut failed = None;
+            while let Some((id, outcome)) = acting.next().await {
+                match outcome {
+                    Ok(()) => done += 1,
+                    Err(error @ (Undone::Unreadable { .. } | Undone::Trouble(Trouble::Park(_)))) => {
+                        self.unreadable.add(id.clone(), error.to_string());
+                        unreadable.insert(id, error.to_string());
+                    }
+                    // About more than one row; those that were begun are finished.
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
             if is_last {
                 break;
             }
         }
-        metrics::gauge!("tradewind_deadline_lag_seconds").set(round.overdue.num_seconds().max(0) as f64);
-        metrics::gauge!("tradewind_deadlines_unreadable").set(round.unreadable as f64);
-        if round.overdue > OVERDUE_MAX {
-            let seconds = round.overdue.num_seconds();
-            self.check.failing(format!("the oldest deadline was overdue for {seconds} s"));
-        } else if let Some(first) = round.first_unreadable {
-            self.check.degraded(format!("{} deadlines cannot be read; the first: {first}", round.unreadable));
-        } else {
-            self.check.ok();
+        metrics::gauge!("tradewind_deadlines_unreadable").set(unreadable.len() as f64);
+        match unreadable.values().next() {
+            None => self.check.ok(),
+            Some(first) => {
+                let count = unreadable.len();
+                self.check.degraded(format!("{count} deadlines cannot be read; the first: {first}"));
+            }
         }
-        Ok(round.done)
+        self.unreadable.replace(unreadable);
+        Ok(done)
     }
 
-    /// How long it was overdue when we came to it.
-    async fn act(&self, row: Deadline) -> Result<TimeDelta, Undone> {
-        let overdue = row.seen_at - row.due_at;
+    async fn act(&self, row: Deadline) -> Result<(), Undone> {
         let unreadable = |cause: String| Undone::Unreadable { id: row.id.clone(), cause };
         let wake: Wake =
             serde_json::from_value(row.command.clone()).map_err(|cause| unreadable(cause.to_string()))?;
@@ -163,8 +169,7 @@ impl DeadlineWorker {
         };
         let outcome = if done.is_ok() { "done" } else { "failed" };
         metrics::counter!("tradewind_deadlines_total", "kind" => kind, "outcome" => outcome).increment(1);
-        done.inspect_err(|error| tracing::warn!(deadline = row.id, %error, "a deadline stays due"))?;
-        Ok(overdue)
+        done.inspect_err(|error| tracing::warn!(deadline = row.id, %error, "a deadline stays due"))
     }
 
     async fn expire(&self, row: &Deadline, order_id: OrderId, cause: &Metadata) -> Result<(), Undone> {
@@ -214,6 +219,31 @@ impl DeadlineWorker {
             Ok(())
         })
         .await
+    }
+}
+
+/// Tells readiness and metrics how long the oldest deadline is overdue, as the table has it: also while a worker hangs.
+/// Never returns.
+pub(crate) async fn watch_overdue(store: EventStore, unreadable: Unreadable, check: Check) {
+    loop {
+        match store.oldest_due_deadline(&unreadable.ids()).await {
+            Ok(oldest) => {
+                let overdue = oldest.as_ref().map_or_else(TimeDelta::zero, |row| row.seen_at - row.due_at);
+                let seconds = overdue.num_seconds();
+                metrics::gauge!("tradewind_deadline_lag_seconds").set(seconds as f64);
+                match oldest.filter(|_| overdue > OVERDUE_MAX) {
+                    None => check.ok(),
+                    Some(row) => {
+                        let (id, stream) = (row.id, row.stream);
+                        check.failing(format!(
+                            "the deadline {id} of {stream} has been overdue for {seconds} s"
+                        ));
+                    }
+                }
+            }
+            Err(error) => check.failing(error.to_string()),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -19,7 +19,7 @@ mod webhooks;
 pub use asking::Desk;
 pub use circuit::Circuit;
 pub use deadlines::DeadlineWorker;
-pub(crate) use deadlines::watch_refused;
+pub(crate) use deadlines::{watch_overdue, watch_refused};
 pub use gateway::Gateway;
 pub use http_provider::{HttpProvider, InvalidProviderUrl};
 pub use provider::{PaymentProvider, ProviderError, ProviderPayment, ProviderState, Reply, answer, ask};

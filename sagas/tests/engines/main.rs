@@ -2,6 +2,7 @@
 //!
 //! Never: a rule that `sagas/tests/story` tells already. Read next: [`stage`], [`shop`].
 
+mod readiness;
 mod shop;
 mod stage;
 

@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
@@ -15,11 +16,12 @@ use event_store::{EventStore, StoreOptions};
 use events::{Context, OrderId, StreamId, cloud_event};
 use runtime::{Health, Secret, postgres};
 use sagas::SagaError;
+use sagas::payments::PaymentProvider;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const RELAY_BATCH_MAX: usize = 500;
 
@@ -86,15 +88,27 @@ impl Stage {
 
     /// Starts the sagas with these options besides the engines'.
     pub fn play(&self, options: &[&str]) -> Playing {
+        let config = self.config(options);
+        let (health, stop) = (Health::new(), self.stop.child_token());
+        let task = tokio::spawn(sagas::run(config, health.clone(), stop.clone()));
+        Playing { health, stop, task }
+    }
+
+    /// Starts the sagas with another provider than that of the stage.
+    pub fn play_with(&self, provider: Arc<dyn PaymentProvider>) -> Playing {
+        let config = self.config(&[]);
+        let (health, stop) = (Health::new(), self.stop.child_token());
+        let task = tokio::spawn(sagas::run_with(config, provider, health.clone(), stop.clone()));
+        Playing { health, stop, task }
+    }
+
+    fn config(&self, options: &[&str]) -> sagas::Config {
         let provider = format!("http://{}", self.provider_address);
         let mut words =
             vec!["--database-url", self.database_url.expose(), "--payment-provider-url", &provider];
         words.extend(["--kafka-brokers", &self.bus.brokers, "--topic-prefix", &self.bus.topic_prefix]);
         words.extend(options);
-        let config: sagas::Config = parse(&words);
-        let (health, stop) = (Health::new(), self.stop.child_token());
-        let task = tokio::spawn(sagas::run(config, health.clone(), stop.clone()));
-        Playing { health, stop, task }
+        parse(&words)
     }
 
     /// Starts the payment provider, and waits until it answers.
