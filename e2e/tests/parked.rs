@@ -53,7 +53,7 @@ async fn what_the_database_refused_is_retried_in_order_when_its_cause_is_gone(pl
 
     let (code, said) = platform.tradewind(&["parked", "retry", &stream]).await;
     assert!(code == 1 && said.contains("0 events handled; stopped at position"), "{said}");
-    assert_eq!(list(platform, &stream).await, [parked.clone()], "its cause is there still");
+    assert_eq!(list(platform, &stream).await, std::slice::from_ref(&parked), "its cause is there still");
     let allow = "ALTER TABLE readmodel.orders DROP CONSTRAINT nobody_is_eve";
     database.batch_execute(allow).await.expect("the owner may");
     let (code, said) = platform.tradewind(&["parked", "retry", &stream, "--dry-run"]).await;

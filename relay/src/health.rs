@@ -10,6 +10,8 @@ use std::time::Duration;
 use event_store::{EventStore, RelayStatus};
 use runtime::Check;
 
+use crate::Error;
+
 const LOOK: Duration = Duration::from_secs(1);
 /// An event that waits longer than this to be relayed is trouble.
 const UNRELAYED_AGE_MAX: Duration = Duration::from_secs(10);
@@ -44,7 +46,7 @@ pub(crate) async fn watch(store: &EventStore, holder: &str, check: &Check, troub
                 metrics::gauge!("relay_oldest_unrelayed_seconds", "context" => context)
                     .set(age.as_secs_f64());
                 metrics::gauge!("relay_lease_held", "context" => context).set(if holds { 1.0 } else { 0.0 });
-                match failure(&status, trouble.get()) {
+                match why_not(store, &status, trouble).await {
                     Some(reason) => check.failing(reason),
                     None => check.ok(),
                 }
@@ -52,6 +54,17 @@ pub(crate) async fn watch(store: &EventStore, holder: &str, check: &Check, troub
             Err(error) => check.failing(error.to_string()),
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What is wrong. A reconciliation that was killed holds the lease still: whoever stands by would never see it otherwise.
+async fn why_not(store: &EventStore, status: &RelayStatus, trouble: &Trouble) -> Option<String> {
+    match store.epoch().await {
+        Ok(epoch) if epoch.is_reconciling => {
+            Some(Error::Unreconciled { context: store.context() }.to_string())
+        }
+        Ok(_) => failure(status, trouble.get()),
+        Err(error) => Some(error.to_string()),
     }
 }
 

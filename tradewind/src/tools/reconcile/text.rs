@@ -32,14 +32,23 @@ pub fn report(finding: &Finding) -> String {
             format_args!("read models: the timelines of orders show {} lost events", finding.shown),
         );
     }
-    let paid = paid_and_lost(finding);
-    if !paid.is_empty() {
+    let (asked_again, unasked) = paid_and_lost(finding);
+    if !asked_again.is_empty() {
         line(
             &mut text,
             format_args!(
-                "the payment provider was asked about payments whose events are lost. Those whose request is still in \
-                 the log are asked about again, under the same key; for the others the provider may hold money: {}",
-                paid.into_iter().collect::<Vec<_>>().join(", ")
+                "the log lost what the payment provider was asked or said later. Their request is still in the log, and \
+                 they go on under the same key, so what the provider did counts: {}",
+                names(asked_again)
+            ),
+        );
+    }
+    if !unasked.is_empty() {
+        line(
+            &mut text,
+            format_args!(
+                "the request itself is lost, and the payment provider may hold money: ask it about {}",
+                names(unasked)
             ),
         );
     }
@@ -81,15 +90,24 @@ pub fn plan(finding: &Finding) -> String {
     )
 }
 
-/// The payments of which the log lost what the provider had said.
-fn paid_and_lost(finding: &Finding) -> BTreeSet<String> {
+/// The payments of which the log lost what the provider was asked or had said: those whose request it still has, and those
+/// of which it knows nothing any more.
+fn paid_and_lost(finding: &Finding) -> (BTreeSet<String>, BTreeSet<String>) {
     let payments = finding.contexts.iter().filter(|compared| compared.context == Context::Payments);
-    let told = ["PaymentRequested", "PaymentAuthorised", "PaymentCaptured", "PaymentCaptureRequested"];
-    payments
-        .flat_map(|compared| compared.lost.values())
-        .filter(|event| told.iter().any(|told| event.event_type.split('.').next() == Some(*told)))
-        .map(|event| event.stream.to_string())
-        .collect()
+    let (mut told, mut unasked) = (BTreeSet::new(), BTreeSet::new());
+    for event in payments.flat_map(|compared| compared.lost.values()) {
+        match event.event_type.split('.').next() {
+            Some("PaymentRequested") => unasked.insert(event.stream.to_string()),
+            // Nobody was asked about nothing.
+            None | Some("PaymentWaived") => false,
+            Some(_) => told.insert(event.stream.to_string()),
+        };
+    }
+    (&told - &unasked, unasked)
+}
+
+fn names(streams: BTreeSet<String>) -> String {
+    streams.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
