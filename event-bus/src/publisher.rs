@@ -168,12 +168,16 @@ impl Drop for OrderedPublisher {
 }
 
 impl Receipt {
+    pub fn is_acknowledged(&self) -> bool {
+        self.batch.outstanding.load(Ordering::Acquire) == 0
+    }
+
     /// # Errors
     /// [`PublishError::NotDelivered`] as soon as any record of the publisher, of this batch or not, has failed.
     pub async fn acknowledged(self) -> Result<(), PublishError> {
         loop {
             let none_left = self.batch.none_left.notified();
-            if self.batch.outstanding.load(Ordering::Acquire) == 0 {
+            if self.is_acknowledged() {
                 return Ok(());
             }
             if let Some(error) = self.shared.failure() {

@@ -197,13 +197,11 @@ async fn follow(
     mut receipts: mpsc::Receiver<(Position, Receipt)>,
 ) -> Result<(), PumpError> {
     let mut not_before = Instant::now();
-    while let Some((mut to, receipt)) = receipts.recv().await {
+    let mut next = receipts.recv().await;
+    while let Some((mut to, receipt)) = next {
         acknowledged(receipt).await?;
         tokio::time::sleep_until(not_before).await;
-        while let Ok((later, receipt)) = receipts.try_recv() {
-            acknowledged(receipt).await?;
-            to = later;
-        }
+        next = take_acknowledged(&mut receipts, &mut to, is_acknowledged);
         crash_point!("relay::acknowledged_before_cursor");
         if !store.advance_cursor(held.lease(), cursor, to).await? {
             return Err(PumpError::LeaseLost);
@@ -211,8 +209,31 @@ async fn follow(
         crash_point!("relay::cursor_moved");
         cursor = to;
         not_before = Instant::now() + CURSOR_PAUSE;
+        if next.is_none() {
+            next = receipts.recv().await;
+        }
     }
     Ok(())
+}
+
+/// Moves `to` over whatever is acknowledged by now, and returns the first that is not. It waits for none: under a load that
+/// never ends there would always be another, and the cursor would never move.
+fn take_acknowledged<R>(
+    receipts: &mut mpsc::Receiver<(Position, R)>,
+    to: &mut Position,
+    is_acknowledged: impl Fn(&R) -> bool,
+) -> Option<(Position, R)> {
+    while let Ok((last, receipt)) = receipts.try_recv() {
+        if !is_acknowledged(&receipt) {
+            return Some((last, receipt));
+        }
+        *to = last;
+    }
+    None
+}
+
+fn is_acknowledged(receipt: &Receipt) -> bool {
+    planted_bug!("relay::cursor_before_acknowledgement") || receipt.is_acknowledged()
 }
 
 async fn acknowledged(receipt: Receipt) -> Result<(), PublishError> {
@@ -225,6 +246,19 @@ async fn acknowledged(receipt: Receipt) -> Result<(), PublishError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cursor_follows_what_is_acknowledged_and_waits_for_nothing_else() {
+        let (to_acknowledge, mut receipts) = mpsc::channel(4);
+        for receipt in [(2, true), (5, true), (7, false), (9, true)] {
+            to_acknowledge.try_send(receipt).expect("there is room");
+        }
+        let mut to = 1;
+        assert_eq!(take_acknowledged(&mut receipts, &mut to, |acknowledged| *acknowledged), Some((7, false)));
+        assert_eq!(to, 5);
+        assert_eq!(take_acknowledged(&mut receipts, &mut to, |acknowledged| *acknowledged), None);
+        assert_eq!(to, 9);
+    }
 
     #[test]
     fn large_events_are_read_in_small_chunks_and_small_events_in_large_ones() {
