@@ -16,7 +16,7 @@ async fn what_does_not_get_on_is_named_and_nothing_else_is() {
 async fn an_event_that_waits_to_be_relayed_is_named_with_its_age(platform: &Platform) {
     let (shop, database) = (platform.shop(), platform.database().await);
     let take = "UPDATE orders.relay SET holder = 'somebody', lease_epoch = lease_epoch + 1,
-                       lease_expires_at = clock_timestamp() + interval '1 day'";
+                       lease_expires_at = clock_timestamp() + interval '280 seconds'";
     database.batch_execute(take).await.expect("the owner may");
     let order_id = shop.places_order("ada", &[line("VASE", 1, 700)]).await;
     let failing = fails(platform, "relay", "relay orders", "are not relayed").await;
