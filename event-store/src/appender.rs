@@ -24,6 +24,7 @@ use crate::batch::{self, Command};
 use crate::cache::AggregateCache;
 use crate::error::said;
 use crate::failure::{Failure, own_events};
+use crate::herald::Herald;
 use crate::pending::{Fate, Settler, Ticket};
 use crate::{AppendError, Appended, StoreError, StoreOptions};
 
@@ -80,7 +81,8 @@ impl Appender {
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let worker = Worker { context, pool, client: None, cache, options, waiting, held_back: None };
+        let herald = Herald::start(context, pool.clone());
+        let worker = Worker { context, pool, client: None, cache, herald, options, waiting, held_back: None };
         task.spawn(worker.run(stop.clone()));
         task.close();
         Self {
@@ -135,6 +137,7 @@ struct Worker {
     pool: Pool,
     client: Option<ClientWrapper>,
     cache: Arc<AggregateCache>,
+    herald: Herald,
     options: StoreOptions,
     waiting: mpsc::Receiver<Waiting>,
     /// Taken from the queue and too much for the batch: it begins the next.
@@ -288,6 +291,9 @@ impl Worker {
             outcomes.iter().filter(|outcome| matches!(outcome, Err(e) if e.is_conflict())).count();
         metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.name())
             .increment(conflicts as u64);
+        if outcomes.iter().flatten().any(|appended| appended.first_position > 0) {
+            self.herald.the_log_grew();
+        }
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
             waiting.tell(outcome);
         }

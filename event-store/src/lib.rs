@@ -14,6 +14,7 @@ mod consumers;
 mod deadlines;
 mod error;
 mod failure;
+mod herald;
 mod load;
 mod migrate;
 mod pending;
@@ -31,6 +32,7 @@ pub use append::{
 pub use consumers::Checkpoint;
 pub use deadlines::Deadline;
 pub use error::{AppendError, StoreError};
+pub use herald::growth_channel;
 pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
 pub use relay_state::{LEASE_TERM_MAX, Lease, RECONCILER, RelayStatus};

@@ -29,9 +29,10 @@ pub async fn migrate(admin: &mut Client, context: Context) -> Result<(), Migrate
     let schema = |cause| MigrateError::Schema { context, cause };
     admin.batch_execute(&format!("SET search_path TO {context}")).await.map_err(schema)?;
     let applied = embedded::migrations::runner().run_async(admin).await;
-    // A dump of the database does not hold this, so a restored one has lost it (migrations/context/V1__event_log.sql).
+    // Look-ups by an index: one plan serves every value, and none is made anew at each execution. Not in a migration, since a
+    // dump of the database does not hold it.
     let planner = format!(
-        "DO $$ BEGIN EXECUTE format('ALTER ROLE tradewind_{context} IN DATABASE %I SET enable_seqscan = off', current_database()); END $$"
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE tradewind_{context} IN DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$"
     );
     admin.batch_execute(&planner).await.map_err(schema)?;
     admin.batch_execute("RESET search_path").await.map_err(schema)?;

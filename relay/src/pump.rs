@@ -9,9 +9,10 @@
 use std::time::Duration;
 
 use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
-use event_store::{EventStore, StoreError};
+use event_store::{EventStore, StoreError, growth_channel};
 use events::{Context, Position, RawEvent, cloud_event};
 use fault::{crash_point, planted_bug};
+use runtime::Notifications;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,10 +31,11 @@ const IN_FLIGHT_CHUNKS: usize = 64;
 const CHUNK_BYTES: usize = 2 << 20;
 const CHUNK_EVENTS_FIRST: usize = 256;
 const CHUNK_EVENTS_MIN: usize = 16;
-/// The shortest pause between two looks at the log, also taken when the last look did not fill its chunk.
+/// The shortest pause between two looks at the log while nothing can be heard of it.
 const POLL_MIN: Duration = Duration::from_millis(1);
-/// Each move of the cursor is a commit; a trickle of events needs no more of them than this.
-const CURSOR_PAUSE: Duration = Duration::from_millis(10);
+/// Each move of the cursor is a commit; a trickle of events needs no more of them than this. Who takes over looks at the
+/// end of the topic, so a cursor that is this much behind costs no duplicate.
+const CURSOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the pump stopped.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +78,12 @@ pub(crate) async fn run(
         already_there,
         after: cursor,
         chunk_events_max: config.batch_max as usize,
+        growth: Notifications::listen(
+            &config.database_url(store.context()),
+            &growth_channel(store.context()),
+        ),
         poll: Backoff::new(POLL_MIN, config.poll_max()),
+        poll_max: config.poll_max(),
     };
     let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(to_publish, stop.clone())));
     let read = async { reader.await.expect("the reader does not panic") };
@@ -93,7 +100,9 @@ struct Reader {
     already_there: AlreadyThere,
     after: Position,
     chunk_events_max: usize,
+    growth: Notifications,
     poll: Backoff,
+    poll_max: Duration,
 }
 
 impl Reader {
@@ -115,10 +124,20 @@ impl Reader {
                 }
             }
             if !was_full {
-                let _ = tokio::time::timeout(self.poll.next(), stop.cancelled()).await;
+                self.wait_for_more(&stop).await;
             }
         }
         Ok(())
+    }
+
+    /// Until the log is said to have grown; and not for long without a look, since a hint may be missed.
+    async fn wait_for_more(&mut self, stop: &CancellationToken) {
+        let pause = if self.growth.is_listening() { self.poll_max } else { self.poll.next() };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.growth.heard() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 
     /// The payload's bytes are passed on as they were appended.

@@ -5,6 +5,7 @@
 
 pub mod health;
 pub mod http;
+pub mod notifications;
 pub mod postgres;
 pub mod problem;
 pub mod secret;
@@ -14,6 +15,7 @@ pub mod telemetry;
 pub mod trace;
 
 pub use health::{Check, Failing, Health, Level, Report, ops_router};
+pub use notifications::Notifications;
 pub use problem::{FieldError, Problem};
 pub use secret::Secret;
 pub use shutdown::shutdown_signal;

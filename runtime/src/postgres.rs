@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
-use postgres_openssl::MakeTlsConnector;
+use postgres_openssl::{MakeTlsConnector, TlsStream};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Client, Config, Connection, Socket};
 
 use crate::Secret;
 
@@ -66,15 +66,26 @@ pub fn pool(url: &Secret, connections_max: usize) -> Result<Pool, PostgresError>
 /// # Errors
 /// When the URL is wrong or the server does not answer.
 pub async fn connect(url: &Secret) -> Result<Client, PostgresError> {
-    let (config, tls) = parse(url)?;
-    let (client, connection) =
-        config.connect(tls).await.map_err(|source| PostgresError::Connect { url: url.clone(), source })?;
+    let Dialled { client, connection } = dial(url).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(%error, "connection to postgres lost");
         }
     });
     Ok(client)
+}
+
+/// A connection that nobody drives yet.
+pub(crate) struct Dialled {
+    pub client: Client,
+    pub connection: Connection<Socket, TlsStream<Socket>>,
+}
+
+pub(crate) async fn dial(url: &Secret) -> Result<Dialled, PostgresError> {
+    let (config, tls) = parse(url)?;
+    let (client, connection) =
+        config.connect(tls).await.map_err(|source| PostgresError::Connect { url: url.clone(), source })?;
+    Ok(Dialled { client, connection })
 }
 
 /// The role that owns what is in the schema `owner`.
@@ -153,8 +164,10 @@ fn owner_statements(owner: &str, password: Option<&Secret>) -> String {
            EXECUTE format('GRANT CONNECT ON DATABASE %I TO {role}', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = {owner}', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET idle_in_transaction_session_timeout = ''{IDLE_IN_TRANSACTION_MAX}''', current_database());
-           -- Short statements, not reports. Where sequential scans are switched off, one that is left (a table of one row) is
-           -- priced so high that the planner would compile it to machine code: 150 ms of processor for a look at one row.
+           -- Short statements, not reports: look-ups by an index. A plan that was made while a table was small must not scan
+           -- it when it has grown. A scan that is left (a table of one row) is then priced so high that the planner would
+           -- compile it to machine code: 150 ms of processor for a look at one row.
+           EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET enable_seqscan = off', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET jit = off', current_database());
          END $$;"
     )

@@ -1,7 +1,9 @@
 //! The Postgres helpers against a real server.
 
-use runtime::Secret;
+use std::time::Duration;
+
 use runtime::postgres::{PostgresError, connect, owner_url, pool, prepare_owner};
+use runtime::{Notifications, Secret};
 
 #[tokio::test]
 async fn an_owner_finds_its_own_schema_and_may_use_no_other() {
@@ -71,6 +73,30 @@ async fn a_schema_name_that_needs_quoting_is_refused() {
         let refused = prepare_owner(&admin, given, None).await;
         assert!(matches!(refused, Err(PostgresError::InvalidOwner { .. })), "{given}: {refused:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_said_on_a_channel_is_heard_also_after_the_connection_was_lost() {
+    let url = Secret::from(testkit::fresh_database("notifications").await.url);
+    let admin = connect(&url).await.expect("the server runs");
+    let say = || admin.batch_execute("NOTIFY something_grew");
+    let ear = Notifications::listen(&url, "something_grew");
+    heard(&ear, "that it listens").await;
+    assert!(ear.is_listening());
+    say().await.expect("anybody may");
+    heard(&ear, "what was said").await;
+
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN something_grew'";
+    assert_eq!(admin.query(end, &[]).await.expect("the admin may end backends").len(), 1);
+    heard(&ear, "that it listens again").await;
+    say().await.expect("anybody may");
+    heard(&ear, "what was said then").await;
+}
+
+async fn heard(ear: &Notifications, what: &str) {
+    tokio::time::timeout(Duration::from_secs(60), ear.heard())
+        .await
+        .unwrap_or_else(|_| panic!("not heard: {what}"));
 }
 
 #[tokio::test]

@@ -39,6 +39,9 @@ pub struct ConsumerOptions {
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
+    /// How long Kafka holds back records that do not fill a fetch: what comes meanwhile shares a fetch and a transaction.
+    /// Zero: each record is handed over as soon as it is there.
+    pub gather_max: Duration,
     /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
     /// follows was done before. Not for a consumer whose checkpoints a person may set back.
     pub never_back: bool,
@@ -51,6 +54,7 @@ impl ConsumerOptions {
             topics: topics.into(),
             batch_max: 500,
             batch_bytes_max: 4 << 20,
+            gather_max: Duration::ZERO,
             never_back: false,
         }
     }
