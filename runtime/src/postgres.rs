@@ -153,6 +153,9 @@ fn owner_statements(owner: &str, password: Option<&Secret>) -> String {
            EXECUTE format('GRANT CONNECT ON DATABASE %I TO {role}', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = {owner}', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET idle_in_transaction_session_timeout = ''{IDLE_IN_TRANSACTION_MAX}''', current_database());
+           -- Short statements, not reports. Where sequential scans are switched off, one that is left (a table of one row) is
+           -- priced so high that the planner would compile it to machine code: 150 ms of processor for a look at one row.
+           EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET jit = off', current_database());
          END $$;"
     )
 }

@@ -47,6 +47,23 @@ async fn owners_may_be_prepared_by_many_at_once_and_again() {
 }
 
 #[tokio::test]
+async fn what_an_owner_asks_is_never_compiled_also_where_the_server_compiles_what_looks_dear() {
+    let database = testkit::fresh_database("owner").await;
+    let base = Secret::from(database.url);
+    let admin = connect(&base).await.expect("the server runs");
+    prepare_owner(&admin, "orders", None).await.expect("the admin may do this");
+    let owner =
+        pool(&owner_url(&base, "orders"), 1).expect("a good url").get().await.expect("the role may log in");
+    // What the migrations do to a context's role, and a table that nothing but a sequential scan can read.
+    owner.batch_execute("SET enable_seqscan = off").await.expect("a setting of the session");
+    let plan =
+        owner.query("EXPLAIN (ANALYZE) SELECT * FROM pg_catalog.pg_shdepend", &[]).await.expect("a plan");
+    let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+    assert!(plan[0].contains("Seq Scan"), "{plan:?}");
+    assert!(!plan.iter().any(|line| line.starts_with("JIT")), "{plan:?}");
+}
+
+#[tokio::test]
 async fn a_schema_name_that_needs_quoting_is_refused() {
     let database = testkit::fresh_database("owner").await;
     let admin = connect(&Secret::from(database.url)).await.expect("the server runs");

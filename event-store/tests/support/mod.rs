@@ -36,6 +36,7 @@ pub async fn fresh_log(name: &str) -> TestLog {
              CREATE SCHEMA {CONTEXT};
              DO $$ BEGIN
                EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = {CONTEXT}', current_database());
+               EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET jit = off', current_database());
              END $$;"
         ))
         .await
