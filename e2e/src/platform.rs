@@ -9,12 +9,19 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{PATIENCE, Shop, eventually};
+
+/// So many platforms run side by side, however many cores there are: they share one PostgreSQL and one Kafka. A test that
+/// had two would wait for itself.
+const PLATFORMS_MAX: usize = 4;
+static SEATS: Semaphore = Semaphore::const_new(PLATFORMS_MAX);
 
 /// A platform with each role in its own process. It stops when it is dropped.
 pub struct Platform {
     up: Child,
+    _seat: SemaphorePermit<'static>,
     state_dir: PathBuf,
     /// The engines and settings that `up` and every process beside it are given.
     env: Vec<(String, String)>,
@@ -90,6 +97,7 @@ impl Platform {
     /// # Panics
     /// When it is not ready in time; shows its log.
     pub async fn start_on(name: &str, ground: Ground, extra: &[&str]) -> Self {
+        let seat = SEATS.acquire().await.expect("it is never closed");
         let mut env = ground.env;
         env.push(("DATABASE_URL".to_owned(), ground.database_url));
         env.push(("KAFKA_BROKERS".to_owned(), ground.kafka_brokers));
@@ -100,7 +108,7 @@ impl Platform {
         env.push((fault::CONTROL_VARIABLE.to_owned(), control));
         let extra: Vec<String> = extra.iter().map(|word| (*word).to_owned()).collect();
         let up = launch(&state_dir, &env, &extra);
-        let mut platform = Self { up, state_dir, env, extra };
+        let mut platform = Self { up, _seat: seat, state_dir, env, extra };
         platform.wait_until_ready().await;
         platform
     }
