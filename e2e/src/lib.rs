@@ -4,12 +4,14 @@
 //! Read next: `e2e/tests/story.rs`.
 
 pub mod chaos;
+mod connection;
 mod engines;
 pub mod kafka;
 mod platform;
 mod shop;
 mod topic;
 
+pub use connection::Connection;
 pub use engines::{PrivateKafka, PrivatePostgres};
 pub use platform::{AnotherDoor, Beside, Ground, Platform, readiness, signal};
 pub use shop::{Answer, Shop, line};
