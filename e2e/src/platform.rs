@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -246,34 +245,6 @@ impl Platform {
         let text =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (output.status.code().unwrap_or(-1), text)
-    }
-
-    /// Runs `tradewind <args>` until it prints a line that contains `line`, and kills it with SIGKILL.
-    ///
-    /// # Panics
-    /// When it ends before it has said so.
-    pub async fn tradewind_killed_at(&self, args: &[&str], line: &str) {
-        let mut child = Command::new(binary())
-            .args(args)
-            .current_dir(&self.state_dir)
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("TRADEWIND_BIN is the tradewind binary");
-        let mut printed = BufReader::new(child.stdout.take().expect("it was piped")).lines();
-        let said = async {
-            while let Some(said) = printed.next_line().await.expect("it prints text") {
-                if said.contains(line) {
-                    return true;
-                }
-            }
-            false
-        };
-        let said = tokio::time::timeout(PATIENCE, said).await.expect("it gets so far");
-        assert!(said, "tradewind {args:?} ended without {line:?}");
-        child.kill().await.expect("it was running");
     }
 
     /// Where a role answers for itself.
