@@ -20,10 +20,12 @@ build: setup ## build the release binary
 demo: build ## orders to each kind of end, on a platform of its own
 	scripts/demo
 
+# Tests of engines and platforms wait more than they compute: more of them side by side than a small machine has cores.
+TEST_THREADS ?= 4
 test: setup ## unit, property, integration and end-to-end tests on private engines
 	cargo test --workspace --locked --no-run
 	cargo test --package fault --test release --release --locked
-	TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
 
 fuzz: setup ## send both doors what their OpenAPI documents allow and forbid; SEED=n
 	cargo build --locked --package tradewind

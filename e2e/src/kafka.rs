@@ -69,22 +69,6 @@ pub fn leaders(brokers: &str, topic: &str) -> Result<BTreeSet<i32>, String> {
     Ok(found.partitions().iter().map(|partition| partition.leader()).collect())
 }
 
-/// Removes a topic.
-///
-/// # Errors
-/// When Kafka does not.
-pub async fn remove_topic(brokers: &str, topic: &str) -> Result<(), String> {
-    let failed = |error: rdkafka::error::KafkaError| format!("{topic}: {error}");
-    let admin: AdminClient<_> =
-        ClientConfig::new().set("bootstrap.servers", brokers).create().map_err(failed)?;
-    let options = AdminOptions::new().operation_timeout(Some(WAIT));
-    let outcomes = admin.delete_topics(&[topic], &options).await.map_err(failed)?;
-    outcomes.into_iter().try_for_each(|outcome| match outcome {
-        Ok(_) => Ok(()),
-        Err((topic, cause)) => Err(format!("{topic}: {cause}")),
-    })
-}
-
 fn reader(brokers: &str) -> Result<BaseConsumer, String> {
     ClientConfig::new()
         .set("bootstrap.servers", brokers)

@@ -4,21 +4,30 @@
 //! Read next: `e2e/tests/story.rs`.
 
 pub mod chaos;
+mod connection;
 mod engines;
 pub mod kafka;
 mod platform;
 mod shop;
 mod topic;
 
+pub use connection::Connection;
 pub use engines::{PrivateKafka, PrivatePostgres};
 pub use platform::{AnotherDoor, Beside, Ground, Platform, readiness, signal};
 pub use shop::{Answer, Shop, line};
 pub use topic::first_occurrences_are_in_order;
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 /// The longest that anything here may take to come true.
 pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Says that a test was not done, and why: past the test harness, which shows what a test prints only when it fails.
+pub fn skipped(test: &str, why: &str) {
+    // Who has no standard error has nobody to tell.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
 
 /// Asks again and again, with a short pause between, until `probe` answers with a value.
 ///

@@ -7,14 +7,20 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{PATIENCE, Shop, eventually};
+
+/// So many platforms run side by side, however many cores there are: they share one PostgreSQL and one Kafka. A test that
+/// had two would wait for itself.
+const PLATFORMS_MAX: usize = 4;
+static SEATS: Semaphore = Semaphore::const_new(PLATFORMS_MAX);
 
 /// A platform with each role in its own process. It stops when it is dropped.
 pub struct Platform {
     up: Child,
+    _seat: SemaphorePermit<'static>,
     state_dir: PathBuf,
     /// The engines and settings that `up` and every process beside it are given.
     env: Vec<(String, String)>,
@@ -90,6 +96,7 @@ impl Platform {
     /// # Panics
     /// When it is not ready in time; shows its log.
     pub async fn start_on(name: &str, ground: Ground, extra: &[&str]) -> Self {
+        let seat = SEATS.acquire().await.expect("it is never closed");
         let mut env = ground.env;
         env.push(("DATABASE_URL".to_owned(), ground.database_url));
         env.push(("KAFKA_BROKERS".to_owned(), ground.kafka_brokers));
@@ -100,7 +107,7 @@ impl Platform {
         env.push((fault::CONTROL_VARIABLE.to_owned(), control));
         let extra: Vec<String> = extra.iter().map(|word| (*word).to_owned()).collect();
         let up = launch(&state_dir, &env, &extra);
-        let mut platform = Self { up, state_dir, env, extra };
+        let mut platform = Self { up, _seat: seat, state_dir, env, extra };
         platform.wait_until_ready().await;
         platform
     }
@@ -238,34 +245,6 @@ impl Platform {
         let text =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (output.status.code().unwrap_or(-1), text)
-    }
-
-    /// Runs `tradewind <args>` until it prints a line that contains `line`, and kills it with SIGKILL.
-    ///
-    /// # Panics
-    /// When it ends before it has said so.
-    pub async fn tradewind_killed_at(&self, args: &[&str], line: &str) {
-        let mut child = Command::new(binary())
-            .args(args)
-            .current_dir(&self.state_dir)
-            .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("TRADEWIND_BIN is the tradewind binary");
-        let mut printed = BufReader::new(child.stdout.take().expect("it was piped")).lines();
-        let said = async {
-            while let Some(said) = printed.next_line().await.expect("it prints text") {
-                if said.contains(line) {
-                    return true;
-                }
-            }
-            false
-        };
-        let said = tokio::time::timeout(PATIENCE, said).await.expect("it gets so far");
-        assert!(said, "tradewind {args:?} ended without {line:?}");
-        child.kill().await.expect("it was running");
     }
 
     /// Where a role answers for itself.

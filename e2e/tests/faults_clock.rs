@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use e2e::chaos::{Own, Scene};
-use e2e::eventually;
+use e2e::{eventually, skipped};
 use events::Context;
 
 const HOUR: i64 = 3_600;
@@ -24,9 +24,9 @@ const UNDER_WAY_SECONDS_MAX: i64 = 600;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_databases_clock_is_an_hour_ahead_and_jumps_forwards_and_back_under_load() {
     let Some(library) = faketime() else {
-        eprintln!(
-            "SKIPPED the_databases_clock_is_an_hour_ahead_and_jumps_forwards_and_back_under_load: \
-             no libfaketime (apt-get install libfaketime)"
+        skipped(
+            "the_databases_clock_is_an_hour_ahead_and_jumps_forwards_and_back_under_load",
+            "no libfaketime (apt-get install libfaketime)",
         );
         return;
     };

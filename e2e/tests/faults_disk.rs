@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use e2e::chaos::{Own, Scene};
-use e2e::eventually;
+use e2e::{eventually, skipped};
 
 const SIZE: &str = "256m";
 const BLOCK_BYTES: usize = 1 << 20;
@@ -18,7 +18,7 @@ async fn a_full_disk_refuses_commands_with_503_and_writes_nothing_by_halves() {
     let disk = match SmallDisk::mount() {
         Ok(disk) => disk,
         Err(why) => {
-            eprintln!("SKIPPED a_full_disk_refuses_commands_with_503_and_writes_nothing_by_halves: {why}");
+            skipped("a_full_disk_refuses_commands_with_503_and_writes_nothing_by_halves", &why);
             return;
         }
     };

@@ -100,6 +100,7 @@ async fn every_consumer_parks(scene: &mut Scene, context: Context, stream: &str)
     let topic = scene.platform.topic(context);
     let names = |rows: Vec<tokio_postgres::Row>| rows.iter().map(|row| row.get(0)).collect::<Vec<String>>();
     let consumers = names(database.query(&consumers, &[&topic]).await.expect("it can be asked"));
+    assert!(consumers.len() > 1, "{topic} is read by projections and sagas: {consumers:?}");
     eventually(&format!("{stream} is parked by each of {consumers:?}"), || async {
         let rows = database.query(&parked, &[&topic, &stream]).await.map_err(|error| error.to_string())?;
         let parked = names(rows);

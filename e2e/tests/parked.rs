@@ -222,7 +222,9 @@ async fn parked_streams_are(platform: &Platform, role: &str, consumer: &str, wan
 async fn consumers_of(database: &Client, topic: &str) -> BTreeSet<String> {
     let query = format!("SELECT DISTINCT consumer FROM ({}) c WHERE topic = $1", all("checkpoints"));
     let rows = database.query(&query, &[&topic]).await.expect("a readable table");
-    rows.iter().map(|row| row.get("consumer")).collect()
+    let consumers: BTreeSet<String> = rows.iter().map(|row| row.get("consumer")).collect();
+    assert!(consumers.len() > 1, "{topic} is read by projections and sagas: {consumers:?}");
+    consumers
 }
 
 /// Who gave up a record of the stream, and why.

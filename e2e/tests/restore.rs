@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::kafka::remove_topic;
 use e2e::{Ground, Platform, Shop, eventually, line, readiness};
 use events::Context;
+use fault::{CRASH_POINTS, Crash};
 use serde_json::Value;
 use testkit::{copy_database, read_topic};
 use uuid::Uuid;
+
+const RECONCILE: &str = "reconcile";
 
 /// Everything that acts on events, by role, as its readiness calls it.
 const STOPPED: [(&str, &[&str]); 3] = [
@@ -89,13 +91,6 @@ async fn ahead(platform: &Platform, read_models: &str) -> BTreeSet<String> {
             })
         })
         .collect()
-}
-
-/// What `reconcile` says once a topic is filled again.
-async fn published_anew(platform: &Platform, context: Context) -> String {
-    let count = format!("SELECT count(*) AS events FROM {context}.events");
-    let count = platform.database().await.query_one(&count, &[]).await.expect("a log can be read");
-    format!("{context}: {} events published anew", count.get::<_, i64>("events"))
 }
 
 /// The lines of an output that begin so.
@@ -186,6 +181,38 @@ async fn after_a_restore_everything_stops_and_says_why_and_reconcile_brings_it_t
     assert!(code == 0 && output.contains("nothing to reconcile"), "{output}");
 }
 
+/// At each, the logs as the restore left them; what topics and read models hold by then is of the reconciliation before.
+async fn dies_at_every_crash_point_and_is_run_again(
+    platform: &mut Platform,
+    reconcile: &[&str],
+    endpoints: &Value,
+) {
+    let database = platform.database_url().to_owned();
+    let (_, name) = database.rsplit_once('/').expect("a database url ends in /<database>");
+    let restored = copy_database(&database, &format!("{name}_restored")).await;
+    let points = CRASH_POINTS.iter().filter(|point| point.roles.contains(&RECONCILE));
+    for (nth, point) in points.enumerate() {
+        if nth > 0 {
+            copy_database(&restored.url, name).await;
+        }
+        let crash = Crash::at(point.name, RECONCILE);
+        platform.faults().arm(std::slice::from_ref(&crash), &[]).expect("the control file can be written");
+        let (code, said) = platform.tradewind(reconcile).await;
+        assert!(platform.faults().died_of(&crash).is_some(), "nobody died at {crash:?}: {said}");
+        assert_ne!(code, 0, "{said}");
+        if nth == 0 {
+            platform.rise();
+            let why = "did not end; run `tradewind reconcile` again";
+            each_part_says_why_it_stopped(endpoints, &STOPPED[..1], why).await;
+            platform.rest().await;
+        }
+        let (code, said) = platform.tradewind(reconcile).await;
+        assert_eq!(code, 0, "after {crash:?}: {said}");
+        let (code, said) = platform.tradewind(reconcile).await;
+        assert!(code == 0 && said.contains("nothing to reconcile"), "after {crash:?}: {said}");
+    }
+}
+
 /// The read models and the provider's ledger lie in another database, and nobody restores that one.
 #[tokio::test]
 async fn when_the_logs_alone_are_restored_what_is_ahead_of_them_is_named_and_a_killed_reconcile_is_run_again()
@@ -233,16 +260,7 @@ async fn when_the_logs_alone_are_restored_what_is_ahead_of_them_is_named_and_a_k
     assert!(said.contains(&format!("may hold money: ask it about payment-{gone}\n")), "{said}");
 
     let yes = [&reconcile[..], &["--yes"]].concat();
-    platform.tradewind_killed_at(&yes, &published_anew(&platform, Context::Orders).await).await;
-    // As if it had been killed one step earlier.
-    let _ = remove_topic(platform.kafka_brokers(), &platform.topic(Context::Shipping)).await;
-    platform.tradewind_killed_at(&yes, &published_anew(&platform, Context::Shipping).await).await;
-    platform.rise();
-    each_part_says_why_it_stopped(&endpoints, &STOPPED[..1], "did not end; run `tradewind reconcile` again")
-        .await;
-    platform.rest().await;
-    let (code, said) = platform.tradewind(&yes).await;
-    assert_eq!(code, 0, "{said}");
+    dies_at_every_crash_point_and_is_run_again(&mut platform, &yes, &endpoints).await;
 
     platform.rise();
     platform.wait_until_ready().await;

@@ -1,32 +1,41 @@
 //! Everybody at once: thousands for a few pieces, many under one key, a cancellation against a dispatch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use e2e::{Platform, Shop, eventually, line};
+use e2e::{Connection, PATIENCE, Platform, Shop, eventually, line};
 use futures::future::join_all;
-use futures::{StreamExt, stream};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 const BUYERS: usize = 5_000;
 const PIECES: i64 = 100;
-/// Requests under way at a time, over both doors: fewer than the doors admit, so that none is told to come again.
-const AT_ONCE: usize = 600;
+/// What the test's process has open besides.
+const OTHER_FILES: u64 = 500;
+/// Until a buyer comes again that was not told when.
+const SHORT_WHILE: Duration = Duration::from_millis(250);
 
 #[tokio::test]
-async fn five_thousand_buyers_of_a_hundred_pieces_over_two_command_sides_buy_a_hundred() {
+async fn five_thousand_buyers_of_a_hundred_pieces_all_at_once_over_three_command_sides_buy_a_hundred() {
+    may_open(BUYERS as u64 + OTHER_FILES);
     let platform = Platform::start("rush", &[]).await;
-    let second = platform.another_command_side().await;
-    let doors = [platform.shop(), platform.shop().with_command_url(&second.url)];
-    doors[0].receives_stock("GOLD", PIECES).await;
-    let buying = (0..BUYERS).map(|n| {
-        let shop = &doors[n % doors.len()];
-        async move { shop.places_order("kim", &[line("GOLD", 1, 700)]).await }
-    });
-    let orders: Vec<Uuid> = stream::iter(buying).buffer_unordered(AT_ONCE).collect().await;
-    assert_eq!(orders.len(), BUYERS);
+    let (second, third) = tokio::join!(platform.another_command_side(), platform.another_command_side());
+    let shop = platform.shop();
+    let doors = [platform.endpoint("command_url"), second.url.clone(), third.url.clone()];
+    shop.receives_stock("GOLD", PIECES).await;
+    let all_are_connected = Arc::new(Barrier::new(BUYERS));
+    let mut buying = JoinSet::new();
+    for n in 0..BUYERS {
+        let door = doors[n % doors.len()].clone();
+        buying.spawn(buys(door, format!("buyer-{n}"), Arc::clone(&all_are_connected)));
+    }
+    let orders: HashSet<String> = buying.join_all().await.into_iter().collect();
+    assert_eq!(orders.len(), BUYERS, "an order for each buyer, and one only");
 
-    let shop = &doors[0];
     eventually("every order has an outcome", || async {
         let placed = shop.count_orders("placed").await;
         let rejected = shop.count_orders("rejected").await;
@@ -40,6 +49,45 @@ async fn five_thousand_buyers_of_a_hundred_pieces_over_two_command_sides_buy_a_h
     let books = shop.provider_books().await;
     assert_eq!(books["counts"], json!({"authorised": PIECES}), "money is held for each piece, once");
     assert_eq!(books["currencies"]["GBP"]["held_minor"], PIECES * 700);
+}
+
+/// Connects, sends when all others are connected too, and comes again under the same key when it was sent away. Returns
+/// the order.
+async fn buys(door: String, key: String, all_are_connected: Arc<Barrier>) -> String {
+    let mut order = Shop::order(Uuid::nil(), "kim", &[line("GOLD", 1, 700)]);
+    order.as_object_mut().expect("an object").remove("order_id");
+    let mut connection = Connection::open(&door).await;
+    all_are_connected.wait().await;
+    let set_off = Instant::now();
+    loop {
+        let asked = async {
+            let mut connection = connection?;
+            connection.post("/v1/orders", &[("Idempotency-Key", key.as_str())], &order).await?;
+            connection.answer().await
+        };
+        let pause = match asked.await {
+            Ok((answer, _)) if answer.status != 503 => {
+                return answer.accepted()["order_id"].as_str().expect("an order id").to_owned();
+            }
+            last => {
+                assert!(
+                    set_off.elapsed() < PATIENCE,
+                    "{key} is not served within {PATIENCE:?}; last: {last:?}"
+                );
+                last.ok().and_then(|(_, retry_after)| retry_after).unwrap_or(SHORT_WHILE)
+            }
+        };
+        // As it was told.
+        tokio::time::sleep(pause).await;
+        connection = Connection::open(&door).await;
+    }
+}
+
+/// Raises the limit of open files of the test's process.
+fn may_open(files: u64) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
+    assert!(hard >= files, "{files} open files are wanted, `ulimit -Hn` allows {hard}");
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(files), hard).expect("up to the hard limit anybody may");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use e2e::{Platform, Shop};
+use e2e::{Platform, Shop, skipped};
 use serde_json::Value;
 
 const RETAIL: &str = "../../shared/data/online-retail/2010-12_2011-06.csv.gz";
@@ -86,7 +86,8 @@ async fn a_file_of_orders_is_loaded_once_however_often_it_is_loaded_and_the_tool
 #[tokio::test]
 async fn five_hundred_real_invoices_settle_and_shortages_are_rejected_not_oversold() {
     let Ok(retail) = Path::new(RETAIL).canonicalize() else {
-        eprintln!("SKIPPED five_hundred_real_invoices_settle: {RETAIL} is not there");
+        let test = "five_hundred_real_invoices_settle_and_shortages_are_rejected_not_oversold";
+        skipped(test, &format!("{RETAIL} is not there"));
         return;
     };
     let platform = Platform::start("retail", &[]).await;

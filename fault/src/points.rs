@@ -7,7 +7,8 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashPoint {
     pub name: &'static str,
-    /// The subcommands whose processes pass it. Each of them is killed there by `e2e/tests/crash_points.rs`.
+    /// The subcommands whose processes pass it. Each of them is killed there by `e2e/tests/crash_points.rs`, and
+    /// `tradewind reconcile` by `restore.rs` beside it.
     pub roles: &'static [&'static str],
 }
 
@@ -17,6 +18,7 @@ const SAGAS: &str = "sagas";
 const QUERY_SIDE: &str = "query-side";
 const PROVIDER: &str = "payment-provider";
 const REPLAY: &str = "replay";
+const RECONCILE: &str = "reconcile";
 
 const fn point(name: &'static str, roles: &'static [&'static str]) -> CrashPoint {
     CrashPoint { name, roles }
@@ -37,7 +39,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     point("command_side::appended_before_answer", &[COMMAND_SIDE]),
     point("relay::lease_taken", &[RELAY]),
     point("relay::read_before_publish", &[RELAY]),
-    point("publisher::between_records", &[RELAY]),
+    point("publisher::between_records", &[RELAY, RECONCILE]),
     point("relay::acknowledged_before_cursor", &[RELAY]),
     point("relay::cursor_moved", &[RELAY]),
     point("consumer::batch_taken", &[SAGAS, QUERY_SIDE]),
@@ -46,7 +48,17 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     point("reactor::committed", &[SAGAS]),
     point("projector::applied_before_commit", &[QUERY_SIDE]),
     point("projector::committed", &[QUERY_SIDE]),
-    point("replay::shadow_filled", &[REPLAY]),
-    point("replay::swap_before_commit", &[REPLAY]),
-    point("replay::swapped", &[REPLAY]),
+    point("replay::shadow_filled", &[REPLAY, RECONCILE]),
+    point("replay::swap_before_commit", &[REPLAY, RECONCILE]),
+    point("replay::swapped", &[REPLAY, RECONCILE]),
+    // Of what is done to each context, topic or consumer, the first is done then, and the others are not.
+    point("reconcile::marked", &[RECONCILE]),
+    point("reconcile::topic_removed", &[RECONCILE]),
+    point("reconcile::topics_made", &[RECONCILE]),
+    point("reconcile::log_published", &[RECONCILE]),
+    point("reconcile::checkpoints_set", &[RECONCILE]),
+    point("reconcile::read_models_reset", &[RECONCILE]),
+    point("reconcile::offsets_told", &[RECONCILE]),
+    point("reconcile::read_models_rebuilt", &[RECONCILE]),
+    point("reconcile::epoch_begun", &[RECONCILE]),
 ];

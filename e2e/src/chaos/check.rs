@@ -39,6 +39,9 @@ pub fn logs_are_contiguous(logs: &Logs) -> Vec<String> {
 /// absent; and nothing is there that nobody asked for.
 pub fn history_is_in_the_logs(operations: &HashMap<Uuid, Operation>, logs: &Logs) -> Vec<String> {
     let mut violations = Vec::new();
+    if !operations.values().any(|operation| matches!(operation.outcome, Outcome::Ok(_))) {
+        violations.push("no operation was ok: there is nothing to judge by".to_owned());
+    }
     let by_stream = streams(logs);
     let mut caused = HashMap::<Uuid, Vec<&Logged>>::new();
     for event in logs.values().flatten().filter(|event| event.actor == "http") {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use super::history::{History, Outcome, What};
+use crate::Connection;
 
 /// A client waits no longer; the server may still do it.
 const ANSWER_LIMIT: Duration = Duration::from_secs(12);
@@ -101,16 +100,10 @@ impl Client {
 
     /// The whole request, and then nobody to hear the answer.
     async fn hang_up(&self, id: Uuid, what: &What, after: Duration) -> std::io::Result<()> {
-        let address = self.command_url.trim_start_matches("http://");
-        let body = what.body().to_string();
-        let request = format!(
-            "POST {} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-             X-Correlation-Id: {id}\r\nIdempotency-Key: {id}\r\n\r\n{body}",
-            what.path(),
-            body.len()
-        );
-        let mut connection = TcpStream::connect(address).await?;
-        connection.write_all(request.as_bytes()).await?;
+        let id = id.to_string();
+        let mut connection = Connection::open(&self.command_url).await?;
+        let headers = [("X-Correlation-Id", id.as_str()), ("Idempotency-Key", id.as_str())];
+        connection.post(&what.path(), &headers, &what.body()).await?;
         tokio::time::sleep(after).await;
         Ok(())
     }

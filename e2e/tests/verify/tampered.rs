@@ -6,7 +6,7 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 
-use crate::filled::{admin, filled};
+use super::filled::{admin, filled};
 
 /// The position of some event of the orders' log that is neither the first nor the last of its stream.
 const ANY: i64 = 7;

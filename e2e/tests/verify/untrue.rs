@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::filled::filled;
+use super::filled::filled;
 
 #[tokio::test]
 async fn money_that_is_not_what_the_ledger_says_is_found() {

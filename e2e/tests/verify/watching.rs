@@ -6,7 +6,7 @@ use std::process::Stdio;
 use e2e::eventually;
 use tokio::process::{Child, Command};
 
-use crate::filled::{Resting, filled};
+use super::filled::{Resting, filled};
 
 const ORDERS_ARE_RIGHT: &str = r#"tradewind_verify_holds{property="read-model-orders"} 1"#;
 const ORDERS_ARE_WRONG: &str = r#"tradewind_verify_holds{property="read-model-orders"} 0"#;

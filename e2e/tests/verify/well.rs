@@ -5,7 +5,7 @@ use futures::{StreamExt, stream};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::filled::filled;
+use super::filled::filled;
 
 #[tokio::test]
 async fn a_platform_that_took_orders_to_every_end_verifies_clean() {

@@ -122,6 +122,40 @@ mod tests {
         fn no_text_makes_the_decoder_panic(text in "\\PC{0,600}") {
             prop_assert!(Cursor::<Key>::try_from(text).is_err());
         }
+
+        /// As an enemy changes one: what comes through is a cursor like any other, and fits into a query.
+        #[test]
+        fn a_cursor_that_was_changed_is_refused_or_is_one(
+            micros in Moment::MICROS,
+            id in "\\PC{0,40}",
+            at in any::<prop::sample::Index>(),
+            cut in 0..4_usize,
+            put in "[A-Za-z0-9_=\\-]{0,4}",
+        ) {
+            let mut text = Cursor(Key { at: Moment::try_from(micros).expect("in range"), id }).encode();
+            let at = at.index(text.len());
+            text.replace_range(at..(at + cut).min(text.len()), &put);
+            if let Ok(cursor) = Cursor::<Key>::try_from(text) {
+                prop_assert!(Moment::MICROS.contains(&i64::from(cursor.0.at)));
+                prop_assert_eq!(Cursor::try_from(cursor.encode()), Ok(cursor));
+            }
+        }
+
+        /// The same behind the base64, which most changes of the text do not get through.
+        #[test]
+        fn a_cursor_of_any_json_is_refused_or_is_one(
+            micros in prop_oneof![any::<i64>(), Moment::MICROS],
+            list in "(things|others|\\PC{0,9})",
+            id in any::<String>(),
+        ) {
+            let forged = serde_json::json!([list, {"at": micros, "id": id}]).to_string();
+            match Cursor::<Key>::try_from(URL_SAFE_NO_PAD.encode(forged)) {
+                Ok(cursor) => {
+                    prop_assert_eq!((list.as_str(), i64::from(cursor.0.at), cursor.0.id), ("things", micros, id));
+                }
+                Err(_) => prop_assert!(list != "things" || !Moment::MICROS.contains(&micros)),
+            }
+        }
     }
 
     #[test]

@@ -36,7 +36,8 @@ const SETTINGS: [&str; 9] = [
     "log_min_messages=warning",
     "log_line_prefix=%m [%p] %q%u@%d ",
 ];
-const THROWN_AWAY_SETTINGS: [&str; 2] = ["fsync=off", "full_page_writes=off"];
+/// Tests run several platforms at once.
+const THROWN_AWAY_SETTINGS: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_connections=600"];
 /// Tests make roles of their own, for each database, and give them no passwords.
 const THROWN_AWAY_ACCESS: &str =
     "host all tradewind 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";

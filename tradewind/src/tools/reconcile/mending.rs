@@ -17,6 +17,7 @@ use event_bus::{
 };
 use event_store::{EventStore, RECONCILER, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
+use fault::crash_point;
 use query_side::engine::consumer_name;
 use query_side::{READ_MODEL, projections};
 use runtime::postgres::{owner_url, pool};
@@ -63,6 +64,7 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
     for (_, client) in &schemas.contexts {
         client.execute("UPDATE log_epoch SET reconciling_to = $1", &[&epoch]).await?;
     }
+    crash_point!("reconcile::marked");
     let topics = lay_topics_anew(schemas, bus, epoch).await?;
     let mut offsets = BTreeMap::<String, Vec<(String, i32, i64)>>::new();
     let mut contexts = Vec::new();
@@ -74,14 +76,19 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
         set_checkpoints(&transaction, &topics, epoch, &mut offsets).await?;
         find_parked_again(&transaction, &topics).await?;
         transaction.commit().await?;
+        crash_point!("reconcile::checkpoints_set");
     }
     reset_read_models(schemas, bus, &topics, epoch, &mut offsets).await?;
+    crash_point!("reconcile::read_models_reset");
     for (consumer, offsets) in &offsets {
         commit_offsets(bus, consumer, offsets).await.with_context(|| format!("the offsets of {consumer}"))?;
+        crash_point!("reconcile::offsets_told");
     }
     rebuild_read_models(schemas).await?;
+    crash_point!("reconcile::read_models_rebuilt");
     for (context, client) in &schemas.contexts {
         begin_epoch(client, epoch, topics[&bus.topic(*context)].head).await?;
+        crash_point!("reconcile::epoch_begun");
     }
     Ok(())
 }
@@ -118,8 +125,10 @@ async fn lay_topics_anew(schemas: &Schemas, bus: &BusConfig, epoch: i64) -> anyh
     }
     for context in Context::ALL {
         remove_topic(bus, context).await?;
+        crash_point!("reconcile::topic_removed");
     }
     ensure_topics(bus, replication).await?;
+    crash_point!("reconcile::topics_made");
     let mut topics = Topics::new();
     for context in Context::ALL {
         let url = owner_url(schemas.places.of(context), context.name());
@@ -127,6 +136,7 @@ async fn lay_topics_anew(schemas: &Schemas, bus: &BusConfig, epoch: i64) -> anyh
         let laid = republish(&store, bus, epoch).await.with_context(|| format!("publishing {context}"))?;
         store.shutdown().await;
         println!("{context}: {} events published anew", laid.head);
+        crash_point!("reconcile::log_published");
         topics.insert(bus.topic(context), laid);
     }
     Ok(topics)
