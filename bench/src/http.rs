@@ -58,12 +58,15 @@ impl Connection {
                 bail!("the server closed the connection, or its answer's head has no end");
             }
         };
-        let head = std::str::from_utf8(&self.buffer[..head_end])?.to_ascii_lowercase();
+        let head = std::str::from_utf8(&self.buffer[..head_end])?;
         let status = head.split(' ').nth(1).context("a status line")?.parse()?;
         let length: usize = head
             .lines()
-            .find_map(|line| line.strip_prefix("content-length:"))
+            .find_map(|line| {
+                line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            })
             .context("an answer with its length")?
+            .1
             .trim()
             .parse()?;
         while self.buffer.len() < head_end + length {

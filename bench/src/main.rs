@@ -32,6 +32,10 @@ use parts::Part;
 use sizes::Sizes;
 use stage::Stage;
 
+/// The same as in the binary that is measured: what runs in this process, the appends and the echo, has what it has there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures Tradewind beside the engines that it stands on
 #[derive(Parser, Debug)]
 #[command(name = "bench", version)]

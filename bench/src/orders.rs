@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use event_store::{Append, NewEvent, StreamWrite};
 use events::order::{OrderLine, OrderPlaced};
 use events::{Address, Metadata, OrderEvent, OrderId, Quantity, Sku, StreamId};
-use serde_json::json;
+use serde::Serialize;
 use uuid::Uuid;
 
 const ADDRESS: &str = "Mrs A. Customer, 12 Long Lane, Upper Somewhere, Some County, SW1A 9ZZ, United Kingdom";
@@ -57,16 +57,31 @@ pub fn append_one() -> Append {
 
 /// The body of `POST /v1/orders`: one piece of each SKU.
 pub fn body(order_id: Uuid, skus: &[&str]) -> String {
-    let lines: Vec<_> =
-        skus.iter().map(|sku| json!({"sku": sku, "quantity": 1, "unit_price_minor": 1_295})).collect();
-    json!({
-        "order_id": order_id,
-        "customer_id": "customer-17850",
-        "currency": "GBP",
-        "lines": lines,
-        "shipping_address": ADDRESS,
-    })
-    .to_string()
+    let line = |sku| Line { sku, quantity: 1, unit_price_minor: 1_295 };
+    let body = Body {
+        order_id,
+        customer_id: "customer-17850",
+        currency: "GBP",
+        lines: skus.iter().copied().map(line).collect(),
+        shipping_address: ADDRESS,
+    };
+    serde_json::to_string(&body).expect("plain data")
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    order_id: Uuid,
+    customer_id: &'static str,
+    currency: &'static str,
+    lines: Vec<Line<'a>>,
+    shipping_address: &'static str,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    sku: &'a str,
+    quantity: i64,
+    unit_price_minor: i64,
 }
 
 #[cfg(test)]

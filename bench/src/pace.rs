@@ -105,6 +105,21 @@ where
     merged(join_all((0..callers).map(caller)).await, span)
 }
 
+/// A load that is one thread's own work, sockets and all, as `wrk` does it: with several, each answer would be noticed by one
+/// and handled by another, and waking that one costs more than handling it.
+///
+/// # Errors
+/// The load's own.
+pub async fn by_one_thread<F>(load: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<Outcome>
+where
+    F: Future<Output = anyhow::Result<Outcome>>,
+{
+    tokio::task::spawn_blocking(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(load())
+    })
+    .await?
+}
+
 fn merged(callers: Vec<anyhow::Result<Latencies>>, span: Duration) -> anyhow::Result<Outcome> {
     let mut all = latencies();
     for seen in callers {

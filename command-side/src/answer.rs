@@ -70,9 +70,9 @@ where
         Err(problem) if problem.status().is_server_error() => ("failed", problem.code()),
         Err(problem) => ("refused", problem.code()),
     };
-    let labels =
-        [("command", command.to_owned()), ("outcome", outcome.to_owned()), ("code", code.to_owned())];
-    metrics::counter!("tradewind_commands_total", &labels).increment(1);
+    let code = code.to_owned();
+    metrics::counter!("tradewind_commands_total", "command" => command, "outcome" => outcome, "code" => code)
+        .increment(1);
     metrics::histogram!("tradewind_command_duration_seconds", "command" => command).record(started.elapsed());
     told.into_response()
 }

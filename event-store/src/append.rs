@@ -8,10 +8,10 @@
 //! 2. queued, with a limit ([`EventStore::append`](crate::EventStore::append));
 //! 3. sent together with whatever else waits, as one statement (`appender.rs`, `batch.rs`);
 //! 4. judged under the log's lock, after those before it, by the SQL function `append`
-//!    (`migrations/context/V6__standing_commands.sql`), which gives it the next positions or names what stood in its way.
+//!    (`migrations/context/V7__unhindered_batches.sql`), which gives it the next positions or names what stood in its way.
 //!
 //! Never: a write to the log by another way, or a wait between the judgement and the commit.
-//! Read next: `migrations/context/V6__standing_commands.sql`, then `appender.rs`.
+//! Read next: `migrations/context/V7__unhindered_batches.sql`, then `appender.rs`.
 
 use chrono::{DateTime, Utc};
 use events::{Event, Metadata, Position, StreamId, Version};

@@ -2,10 +2,11 @@
 //!
 //! The columns here are the parameters there, name by name and in the same order; what they mean is written there.
 //! Never: a judgement. The function judges; this only spells.
-//! Read next: `migrations/context/V6__standing_commands.sql`.
+//! Read next: `migrations/context/V7__unhindered_batches.sql`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{ClientWrapper, Transaction};
@@ -35,7 +36,7 @@ pub(crate) async fn append(
     batch: &[Command<'_>],
 ) -> Result<Vec<Result<Appended, AppendError>>, tokio_postgres::Error> {
     let columns = Columns::of(batch);
-    let statement = client.prepare_cached(&columns.statement()).await?;
+    let statement = client.prepare_cached(&STATEMENT).await?;
     // The rows end with ReadyForQuery, which the server sends after the commit.
     let rows = client.query(&statement, &columns.parameters()).await?;
     columns.outcomes(batch, &rows)
@@ -51,10 +52,17 @@ pub(crate) async fn append_one_in(
 ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
     let batch = [Command { prepared, stands_on: Vec::new() }];
     let columns = Columns::of(&batch);
-    let statement = transaction.prepare_cached(&columns.statement()).await?;
+    let statement = transaction.prepare_cached(&STATEMENT).await?;
     let rows = transaction.query(&statement, &columns.parameters()).await?;
     Ok(columns.outcomes(&batch, &rows)?.remove(0))
 }
+
+/// In the order of the function's parameters.
+static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+    let count = Columns::default().parameters().len();
+    let placeholders: Vec<String> = (1..=count).map(|n| format!("${n}")).collect();
+    format!("SELECT * FROM append({})", placeholders.join(", "))
+});
 
 #[derive(Default)]
 struct Columns<'a> {
@@ -217,13 +225,6 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// In the order of the function's parameters.
-    #[rustfmt::skip]
-    fn statement(&self) -> String {
-        let placeholders: Vec<String> = (1..=self.parameters().len()).map(|n| format!("${n}")).collect();
-        format!("SELECT * FROM append({})", placeholders.join(", "))
-    }
-
     fn outcomes(
         &self,
         batch: &[Command<'_>],
@@ -233,6 +234,7 @@ impl<'a> Columns<'a> {
         batch.iter().zip(rows).map(|(command, row)| self.outcome(command.prepared, row)).collect()
     }
 
+    /// In the order of the function's parameters.
     fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
         vec![
             &self.streams.named,

@@ -98,6 +98,49 @@ async fn a_refusal_is_an_answer_too() {
 }
 
 #[tokio::test]
+async fn a_batch_is_answered_alike_whether_or_not_something_in_it_fails() {
+    // Where nothing fails, append() judges the batch as a whole.
+    let alone = batch_beside(None).await;
+    let beside_a_conflict = batch_beside(Some(receipts(&[("G", 5)]))).await;
+    let beside_a_repetition = batch_beside(Some(claimed("a", 1, receipts(&[("G", 0)])))).await;
+    assert_eq!(alone.0, [(2, 2), (0, 0), (3, 4), (5, 6)]);
+    assert_eq!(alone.1, [(2, 2), (0, 0), (5, 6)]);
+    assert_eq!(alone, beside_a_conflict);
+    assert_eq!(alone, beside_a_repetition);
+}
+
+/// Where the commands of one batch stand, and what their keys were answered with.
+async fn batch_beside(failing: Option<Append>) -> (Vec<(i64, i64)>, Vec<(i64, i64)>) {
+    let log = fresh_log("batch_beside").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    // The first goes alone and waits for the log; the others wait for it, and go together.
+    let first = tokio::spawn({
+        let store = store.clone();
+        async move { store.append(receipts(&[("first", 0)])).await }
+    });
+    log.until_waiting(1).await;
+    let several = receipts(&[("C", 0), ("D", 0)]);
+    let keyed =
+        [("a", receipts(&[("A", 0)])), ("b", Append::default()), ("e", receipts(&[("E", 0), ("F", 0)]))];
+    let [a, b, e] = keyed.map(|(key, append)| claimed(key, 1, append));
+    let batch = [a, b, several, e].into_iter().chain(failing).map(|append| store.append(append));
+    let outcomes = async { tokio::join!(join_all(batch), held.release()).0 }.await;
+    first.await.expect("no panic").expect("its stream is empty");
+    let (passed, failed) = outcomes.split_at(4);
+    assert!(failed.iter().all(Result::is_err), "{failed:?}");
+    let passed: Vec<_> = passed.iter().map(|outcome| outcome.as_ref().expect("nothing hinders it")).collect();
+    let mut answers = Vec::new();
+    for key in ["a", "b", "e"] {
+        let stored = store.answer(key).await.expect("readable").expect("it was claimed");
+        assert_eq!(stored.answer, Answer { status: 201, body: json!({ "request": 1 }) });
+        assert_eq!(stored.answered_at, passed[0].recorded_at, "they were one batch");
+        answers.push((stored.first_position, stored.last_position));
+    }
+    (passed.iter().map(|appended| (appended.first_position, appended.last_position)).collect(), answers)
+}
+
+#[tokio::test]
 async fn old_answers_are_forgotten_and_young_ones_are_not() {
     let log = fresh_log("prune").await;
     let store = log.store().await;

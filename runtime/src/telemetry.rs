@@ -47,7 +47,7 @@ pub fn metrics_text() -> String {
     install_metrics().render()
 }
 
-fn install_metrics() -> &'static PrometheusHandle {
+pub(crate) fn install_metrics() -> &'static PrometheusHandle {
     METRICS.get_or_init(|| {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)

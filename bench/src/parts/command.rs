@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::figures::{Goal, Row, Spread};
 use crate::http::Connection;
 use crate::orders;
-use crate::pace::{Outcome, closed_loop, ms, open_loop};
+use crate::pace::{Outcome, by_one_thread, closed_loop, ms, open_loop};
 use crate::parts::append::appending;
 use crate::role::Role;
 use crate::stage::{Database, Stage, binary};
@@ -31,19 +31,30 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let own = std::env::current_exe().context("this program has a path")?;
     let echo = Role::start(&own, &["echo"], &[], None).await?;
     let sizes = stage.sizes.clone();
-    let shop = Shop::open(&role.address, sizes.connections, 201).await?;
-    let mirror = Shop::open(&echo.address, sizes.connections, 200).await?;
+    let (connections, warm_up, span) = (sizes.connections, sizes.warm_up, sizes.span);
+    let placing = |address: &str, status| {
+        let address = address.to_owned();
+        by_one_thread(move || async move {
+            Shop::open(&address, connections, status).await?.placing(warm_up, span).await
+        })
+    };
+    let placing_at = |rate| {
+        let address = role.address.clone();
+        by_one_thread(move || async move {
+            Shop::open(&address, connections, 201).await?.placing_at(rate, span).await
+        })
+    };
     let (mut commands, mut echoes, mut appends) = (Vec::new(), Vec::new(), Vec::new());
     let (mut p50, mut p99, mut round_trips) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..sizes.repetitions {
-        let full = shop.placing(sizes.warm_up, sizes.span).await?;
-        appends.push(appending(&store, sizes.connections, sizes.warm_up, sizes.span).await?.per_second);
-        echoes.push(mirror.placing(sizes.warm_up, sizes.span).await?.per_second);
-        let half = shop.placing_at(full.per_second / 2.0, sizes.span).await?;
+        let full = placing(&role.address, 201).await?;
+        appends.push(appending(&store, connections, warm_up, span).await?.per_second);
+        echoes.push(placing(&echo.address, 200).await?.per_second);
+        let half = placing_at(full.per_second / 2.0).await?;
         p50.push(ms(&half.latencies, 0.5));
         p99.push(ms(&half.latencies, 0.99));
         commands.push(full.per_second);
-        let alone = appending(&store, 1, sizes.warm_up, sizes.span / 2).await?;
+        let alone = appending(&store, 1, warm_up, span / 2).await?;
         round_trips.push(ms(&alone.latencies, 0.5));
     }
     role.stop().await?;
@@ -51,7 +62,6 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     store.shutdown().await;
     database.drop().await?;
     let round_trip = Spread::of(round_trips).median;
-    let connections = sizes.connections;
     let full =
         Row::new(format!("POST /v1/orders, {connections} connections"), "orders/s", Spread::of(commands));
     let echo = full.clone().beside("/s, HTTP echo by the same server loop", Spread::of(echoes).median);

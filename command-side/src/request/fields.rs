@@ -141,14 +141,10 @@ impl<'a> Fields<'a> {
     }
 
     fn refuse_unknown(self) {
-        let known = if self.asked.is_empty() { "no fields".to_owned() } else { self.asked.join(", ") };
         for name in self.object.keys().filter(|name| !self.asked.contains(&name.as_str())) {
+            let known = if self.asked.is_empty() { "no fields".to_owned() } else { self.asked.join(", ") };
             let shown: String = name.chars().take(NAME_CHARS_SHOWN_MAX).collect();
-            note(
-                self.errors,
-                format!("{}{shown}", self.prefix),
-                Wrong::new("is not a known field", known.as_str()),
-            );
+            note(self.errors, format!("{}{shown}", self.prefix), Wrong::new("is not a known field", known));
         }
     }
 }

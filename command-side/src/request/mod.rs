@@ -46,7 +46,7 @@ impl CommandRequest {
     /// # Errors
     /// When it is not JSON, or fields are wrong: every one of them is named.
     pub fn body<B: Body>(&self) -> Result<B, Problem> {
-        let tree = JsonBytes(self.bytes.clone()).parse()?;
+        let tree = JsonBytes(self.bytes.clone()).tree()?;
         read(&tree)
     }
 

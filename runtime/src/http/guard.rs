@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -19,6 +19,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::context::{CORRELATION_ID, RequestContext};
+use super::meter::Meter;
 use super::seats::Seat;
 use super::{Limits, body, extract, hang_up};
 use crate::Problem;
@@ -32,6 +33,7 @@ pub(super) struct Guards {
     /// Requests that may change something and whose clients need not be there any more.
     pub(super) unfinished: TaskTracker,
     pub(super) limits: Limits,
+    pub(super) meter: Meter,
 }
 
 pub(super) fn protect(router: Router, guards: Arc<Guards>) -> Router {
@@ -60,7 +62,8 @@ async fn observe(State(guards): State<Arc<Guards>>, mut request: Request, next: 
         // Its own could not be read; the answer carries one all the same.
         Err(problem) => (Uuid::now_v7(), problem.into_response()),
     };
-    measure(&method, route.as_ref().map_or("unmatched", MatchedPath::as_str), response.status(), started);
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    guards.meter.note(&method, route, response.status(), started.elapsed());
     let id = HeaderValue::try_from(correlation_id.to_string()).expect("a UUID is ASCII");
     response.headers_mut().insert(CORRELATION_ID, id);
     response
@@ -135,16 +138,4 @@ fn log(path: &str, status: StatusCode, started: Instant) {
         400.. => tracing::info!(status, latency_ms, "request refused"),
         _ => tracing::debug!(status, latency_ms, "request answered"),
     }
-}
-
-fn measure(method: &Method, route: &str, status: StatusCode, started: Instant) {
-    // A client may invent methods; a label has few values.
-    let method = match method.as_str() {
-        known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => known,
-        _ => "other",
-    };
-    let labels =
-        [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.as_str().to_owned())];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_duration_seconds", &labels).record(started.elapsed());
 }

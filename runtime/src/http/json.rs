@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::json_shape;
 use super::strict::Strict;
@@ -31,11 +32,8 @@ impl JsonBytes {
     /// # Errors
     /// When the bytes are not JSON, or not a `T`: a 400 that names the field.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let text = std::str::from_utf8(&self.0).map_err(|error| {
-            malformed(String::new(), format!("not UTF-8 from byte {} on", error.valid_up_to()))
-        })?;
-        json_shape::check(text).map_err(|wrong| malformed(wrong.field, shortened(&wrong.detail)))?;
-        let mut json = serde_json::Deserializer::from_str(text);
+        self.tree()?;
+        let mut json = serde_json::Deserializer::from_slice(&self.0);
         serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
             let path = error.path().to_string();
             let message = without_place(error.inner());
@@ -43,6 +41,17 @@ impl JsonBytes {
                 .detail("see errors for the field and what is allowed there")
                 .field_error(field_error(&path, &message))
         })
+    }
+
+    /// For whoever reads the fields alone: whatever JSON the bytes are.
+    ///
+    /// # Errors
+    /// When they are none: a 400 that names the field.
+    pub fn tree(&self) -> Result<Value, Problem> {
+        let text = std::str::from_utf8(&self.0).map_err(|error| {
+            malformed(String::new(), format!("not UTF-8 from byte {} on", error.valid_up_to()))
+        })?;
+        json_shape::read(text).map_err(|wrong| malformed(wrong.field, shortened(&wrong.detail)))
     }
 }
 

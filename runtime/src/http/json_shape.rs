@@ -1,13 +1,14 @@
-//! What is wrong with a JSON text whatever type it is meant for: syntax, numbers that no number holds, a key given
-//! twice, nesting without end.
+//! A JSON text as a tree, and what is wrong with it whatever type it is meant for: syntax, numbers that no number holds,
+//! a key given twice, nesting without end.
 //!
-//! Never: a value kept; the text is walked, not built. Read next: `extract.rs`.
+//! Never: the text read twice, or a place told that nobody asked for (its parts are put together when there is an error).
+//! Read next: `extract.rs`.
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// No body of ours is deeper than 4; a bomb is deeper than this.
 const DEPTH_MAX: usize = 32;
@@ -19,118 +20,144 @@ pub(super) struct Malformed {
     pub(super) detail: String,
 }
 
-pub(super) fn check(text: &str) -> Result<(), Malformed> {
-    let path = RefCell::new(Vec::new());
+pub(super) fn read(text: &str) -> Result<Value, Malformed> {
+    let place = Place::default();
     let mut json = serde_json::Deserializer::from_str(text);
-    (Walk { path: &path })
+    (Walk { depth: 0, place: &place })
         .deserialize(&mut json)
-        .and_then(|()| json.end())
-        .map_err(|error| Malformed { field: path.borrow().concat(), detail: error.to_string() })
+        .and_then(|tree| json.end().map(|()| tree))
+        .map_err(|error| Malformed { field: place.told(), detail: error.to_string() })
 }
 
-/// The path is left standing where an error is raised, so that it can be told.
+/// Where an error was raised.
+#[derive(Default)]
+struct Place {
+    /// From the inside out: each level adds its own as the error passes it.
+    steps: RefCell<Vec<String>>,
+    /// Of a bomb nobody wants to read the place.
+    is_bottomless: Cell<bool>,
+}
+
+impl Place {
+    fn told(&self) -> String {
+        if self.is_bottomless.get() {
+            return String::new();
+        }
+        self.steps.borrow().iter().rev().map(String::as_str).collect()
+    }
+}
+
+/// Reads one value.
 #[derive(Clone, Copy)]
 struct Walk<'a> {
-    path: &'a RefCell<Vec<String>>,
+    /// How many lists and objects it stands in.
+    depth: usize,
+    place: &'a Place,
 }
 
 impl Walk<'_> {
-    fn enter<E: Error>(self, step: String) -> Result<(), E> {
-        let mut path = self.path.borrow_mut();
-        path.push(step);
-        if path.len() > DEPTH_MAX {
-            path.truncate(0);
+    fn inside<E: Error>(self) -> Result<Self, E> {
+        if self.depth == DEPTH_MAX {
+            self.place.is_bottomless.set(true);
             return Err(E::custom(format_args!("nested deeper than {DEPTH_MAX} levels")));
         }
-        Ok(())
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 
-    fn leave(self) {
-        self.path.borrow_mut().pop();
+    fn at<E>(self, step: String, error: E) -> E {
+        self.place.steps.borrow_mut().push(step);
+        error
+    }
+
+    fn at_key<E>(self, key: &str, error: E) -> E {
+        self.at(if self.depth == 0 { key.to_owned() } else { format!(".{key}") }, error)
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
+    type Value = Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        for index in 0.. {
-            self.enter(format!("[{index}]"))?;
-            let more = items.next_element_seed(self)?;
-            self.leave();
-            if more.is_none() {
-                break;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let item = self.inside::<A::Error>()?;
+        let mut read = Vec::new();
+        loop {
+            match items.next_element_seed(item) {
+                Ok(Some(value)) => read.push(value),
+                Ok(None) => return Ok(Value::Array(read)),
+                Err(error) => return Err(self.at(format!("[{}]", read.len()), error)),
             }
         }
-        Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        let mut seen = HashSet::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut read = Map::new();
         while let Some(key) = fields.next_key::<String>()? {
-            let root = self.path.borrow().is_empty();
-            self.enter(if root { key.clone() } else { format!(".{key}") })?;
-            if !seen.insert(key) {
-                return Err(A::Error::custom("the key is given twice"));
+            let field = self.inside::<A::Error>()?;
+            if read.contains_key(&key) {
+                return Err(self.at_key(&key, A::Error::custom("the key is given twice")));
             }
-            fields.next_value_seed(self)?;
-            self.leave();
+            let value = fields.next_value_seed(field).map_err(|error| self.at_key(&key, error))?;
+            read.insert(key, value);
         }
-        Ok(())
+        Ok(Value::Object(read))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Malformed, check};
+    use serde_json::json;
+
+    use super::{Malformed, read};
 
     #[track_caller]
     fn refused(text: &str, field: &str, detail_starts: &str) {
-        let Malformed { field: actual, detail } = check(text).expect_err("malformed");
+        let Malformed { field: actual, detail } = read(text).expect_err("malformed");
         assert_eq!(actual, field);
         assert!(detail.starts_with(detail_starts), "{detail}");
     }
 
     #[test]
-    fn well_formed_json_passes() {
-        assert_eq!(check(r#"{"a":[1,-2,3.5,"x",null,true,{"b":{}}],"c":18446744073709551615}"#), Ok(()));
-        assert_eq!(check(&format!("{}1{}", "[".repeat(32), "]".repeat(32))), Ok(()));
+    fn well_formed_json_is_read_as_it_stands() {
+        let text = r#"{"a":[1,-2,3.5,"x",null,true,{"b":{}}],"c":18446744073709551615}"#;
+        let tree = json!({"a": [1, -2, 3.5, "x", null, true, {"b": {}}], "c": u64::MAX});
+        assert_eq!(read(text), Ok(tree));
+        assert!(read(&format!("{}1{}", "[".repeat(32), "]".repeat(32))).is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod extract;
 mod guard;
 mod json;
 mod json_shape;
+mod meter;
 mod open_files;
 mod seats;
 mod strict;
@@ -43,6 +44,7 @@ pub use json::{Json, JsonBytes};
 
 use connection::GuardedStream;
 use guard::Guards;
+use meter::Meter;
 use seats::{Seat, Seats};
 
 /// What one listener allows.
@@ -169,6 +171,7 @@ impl Server {
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
             unfinished: TaskTracker::new(),
             limits: limits.clone(),
+            meter: Meter::new(),
         });
         Self {
             router: guard::protect(router, guards.clone()),
