@@ -11,6 +11,7 @@ mod echo;
 mod figures;
 mod fill;
 mod floor;
+mod history;
 mod http;
 mod orders;
 mod pace;
@@ -22,6 +23,7 @@ mod sizes;
 mod stage;
 mod table;
 mod tail;
+mod tool;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +50,12 @@ struct Cli {
 enum Task {
     /// Measure, print the table, write the results
     Run(Options),
+    /// Make a platform with a long past that rests, and print where it is
+    History {
+        /// In the four logs together
+        #[arg(long)]
+        events: u64,
+    },
     /// Answer every POST with its own body: what the server stack costs by itself
     Echo {
         /// Where to listen: host:port
@@ -82,6 +90,7 @@ struct Options {
 async fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Run(options) => run(options).await,
+        Task::History { events } => history(events).await,
         Task::Echo { listen } => echo::serve(&listen).await,
     };
     match outcome {
@@ -91,6 +100,13 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn history(events: u64) -> anyhow::Result<()> {
+    let history = history::platform_of(events).await?;
+    println!("export DATABASE_URL={}", history.database.url.expose());
+    println!("export TOPIC_PREFIX={}", history.prefix);
+    Ok(())
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {

@@ -26,6 +26,8 @@ pub struct Sizes {
     pub hot_stock: usize,
     pub projection_orders: usize,
     pub replay_events: Vec<u64>,
+    /// Of the long log whose verification's memory is looked at.
+    pub verify_events: u64,
     pub growth_events: Vec<u64>,
     pub load_minutes: u32,
     /// Orders of the real file; none: all.
@@ -51,6 +53,7 @@ impl Sizes {
             hot_stock: 2_000,
             projection_orders: 5_000,
             replay_events: vec![1_000_000, 5_000_000],
+            verify_events: 1_500_000,
             growth_events: vec![10_000, 1_000_000, 5_000_000 * size],
             load_minutes: minutes,
             real_orders: None,
@@ -76,6 +79,7 @@ impl Sizes {
             hot_stock: 4,
             projection_orders: 20,
             replay_events: vec![2_000],
+            verify_events: 2_000,
             growth_events: vec![1_000, 2_000],
             load_minutes: 0,
             real_orders: Some(5),

@@ -9,9 +9,19 @@ use crate::Error;
 use crate::database::Snapshot;
 use crate::report::{Offence, Property, Report};
 
+/// `logs`: in the order of [`Context::ALL`].
+///
 /// # Errors
 /// [`Error`] when the database fails.
-pub async fn hold_answers(log: &Snapshot, context: Context, report: &mut Report) -> Result<(), Error> {
+pub async fn hold_answers(logs: Vec<Snapshot>) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for (context, log) in Context::ALL.into_iter().zip(&logs) {
+        hold_context(log, context, &mut report).await?;
+    }
+    Ok(report)
+}
+
+async fn hold_context(log: &Snapshot, context: Context, report: &mut Report) -> Result<(), Error> {
     let line = report.line(Property::Answers);
     let counted = log.query(&format!("SELECT count(*) FROM {context}.idempotency_keys"), &[]).await?;
     line.count("answers", counted.first().map_or(0, |row| row.get::<_, i64>(0).unsigned_abs()));

@@ -4,57 +4,79 @@
 //! Read next: `orders.rs`.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
 
-use crate::fold::{Row, Table};
+use crate::fold::Table;
 use crate::report::{Line, Offence};
+use crate::row::{Cell, Given, Row};
+use crate::tree::Tree;
 
 /// Postgres rounds to microseconds.
 const ROUNDING: TimeDelta = TimeDelta::nanoseconds(500);
 
 /// Holds the row `key` against what it must be.
-pub fn hold(line: &mut Line, table: Table, key: &str, given: Option<&Row>, wanted: Option<&Row>) {
+pub fn hold(line: &mut Line, table: Table, key: &str, given: Option<&Given>, wanted: Option<&Row>) {
     let here = |what: &str| Offence::new(what).at("table", table.name).at("row", key);
     line.count("rows", u64::from(given.is_some()));
     match (given, wanted) {
         (None, None) => {}
         (Some(_), None) => line.offend(here("a row that the log does not give")),
-        (None, Some(wanted)) => {
-            line.offend(here("a row is missing").wanted(Value::from(wanted.clone())));
-        }
+        (None, Some(wanted)) => line.offend(here("a row is missing").wanted(wanted)),
         (Some(given), Some(wanted)) => {
             if let Some(column) = first_difference(given, wanted) {
-                let value = |row: &Row| row.get(column).map_or("nothing".to_owned(), ToString::to_string);
+                let value = |cell: Option<&Cell>| cell.map_or("nothing".to_owned(), ToString::to_string);
                 let offence = here("a row is not what the log gives").at("column", column);
-                line.offend(offence.given(value(given)).wanted(value(wanted)));
+                line.offend(offence.given(value(given.get(column))).wanted(value(wanted.get(column))));
             }
         }
     }
 }
 
-fn first_difference<'a>(given: &'a Row, wanted: &'a Row) -> Option<&'a str> {
-    let columns = wanted.keys().chain(given.keys().filter(|column| !wanted.contains_key(*column)));
-    columns.map(String::as_str).find(|column| match (given.get(*column), wanted.get(*column)) {
-        (Some(given), Some(wanted)) => !is_same(given, wanted),
-        _ => true,
-    })
+fn first_difference<'a>(given: &'a Given, wanted: &'a Row) -> Option<&'a str> {
+    let differs = |(place, (column, wanted)): &(usize, (&str, &Cell))| {
+        !given.near(*place, column).is_some_and(|given| is_same(given, wanted))
+    };
+    let changed = wanted.columns().enumerate().find(differs).map(|(_, (column, _))| column);
+    // Each has every column once: where all that are wanted are there, only more of them can differ.
+    let more = given.columns().count() > wanted.columns().count();
+    let one_more = || given.columns().map(|(column, _)| column).find(|column| wanted.get(column).is_none());
+    changed.or_else(|| if more { one_more() } else { None })
 }
 
-fn is_same(given: &Value, wanted: &Value) -> bool {
+fn is_same(given: &Cell, wanted: &Cell) -> bool {
     match (given, wanted) {
-        (Value::String(given), Value::String(wanted)) => {
+        (Cell::Moment(given), Cell::Moment(wanted)) => is_same_moment(*given, *wanted),
+        (Cell::Json(given), Cell::Json(wanted)) => {
+            given == wanted
+                || matches!((Tree::parse(given), Tree::parse(wanted)), (Ok(given), Ok(wanted)) if says_the_same(&given, &wanted))
+        }
+        (given, wanted) => given == wanted,
+    }
+}
+
+fn says_the_same(given: &Tree<'_>, wanted: &Tree<'_>) -> bool {
+    match (given, wanted) {
+        (Tree::Text(given), Tree::Text(wanted)) => {
             given == wanted
                 || moment(given)
                     .zip(moment(wanted))
-                    .is_some_and(|(given, wanted)| (given - wanted).abs() <= ROUNDING)
+                    .is_some_and(|(given, wanted)| is_same_moment(given, wanted))
         }
-        (Value::Array(given), Value::Array(wanted)) => {
+        (Tree::List(given), Tree::List(wanted)) => {
             given.len() == wanted.len()
-                && given.iter().zip(wanted).all(|(given, wanted)| is_same(given, wanted))
+                && given.iter().zip(wanted).all(|(given, wanted)| says_the_same(given, wanted))
         }
-        (Value::Object(given), Value::Object(wanted)) => first_difference(given, wanted).is_none(),
+        (Tree::Fields(given), Tree::Fields(wanted)) => {
+            let has = |(name, wanted): &(_, Tree<'_>)| {
+                given.iter().any(|(known, given)| known == name && says_the_same(given, wanted))
+            };
+            given.len() == wanted.len() && wanted.iter().all(has)
+        }
         (given, wanted) => given == wanted,
     }
+}
+
+fn is_same_moment(given: DateTime<Utc>, wanted: DateTime<Utc>) -> bool {
+    (given - wanted).abs() <= ROUNDING
 }
 
 fn moment(text: &str) -> Option<DateTime<Utc>> {
@@ -65,18 +87,30 @@ fn moment(text: &str) -> Option<DateTime<Utc>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::fold::orders::TABLE;
 
-    fn row(value: Value) -> Row {
-        value.as_object().cloned().expect("an object")
+    /// A row with one column for each field of `value`.
+    fn given(value: &Value) -> Given {
+        let fields = value.as_object().expect("an object");
+        let columns: Vec<String> = fields.keys().cloned().collect();
+        Given::new(columns.into(), fields.values().map(cell).collect())
     }
 
-    fn first(given: Value, wanted: Value) -> Option<String> {
+    fn cell(value: &Value) -> Cell {
+        match value {
+            Value::Number(number) => number.as_i64().into(),
+            Value::String(text) => moment(text).into(),
+            other => Cell::json(other),
+        }
+    }
+
+    fn first<const N: usize>(given_row: &Value, wanted: [(&'static str, Value); N]) -> Option<String> {
         let mut line = Line::default();
-        hold(&mut line, TABLE, "1", Some(&row(given)), Some(&row(wanted)));
+        let wanted = Row::new(wanted.map(|(column, value)| (column, cell(&value))));
+        hold(&mut line, TABLE, "1", Some(&given(given_row)), Some(&wanted));
         line.first.map(|offence| offence.to_string())
     }
 
@@ -84,18 +118,36 @@ mod tests {
     fn one_moment_in_two_spellings_is_one_moment() {
         let given =
             json!({"at": "2026-01-02T03:04:05.000001+00:00", "in": [{"at": "2026-01-02T03:04:05+00:00"}]});
-        let wanted = json!({"at": "2026-01-02T03:04:05.000001400Z", "in": [{"at": "2026-01-02T03:04:05Z"}]});
-        assert_eq!(first(given, wanted), None);
-        let later =
-            first(json!({"at": "2026-01-02T03:04:05.000002Z"}), json!({"at": "2026-01-02T03:04:05.000001Z"}));
-        assert!(later.is_some());
+        let wanted = [
+            ("at", json!("2026-01-02T03:04:05.000001400Z")),
+            ("in", json!([{"at": "2026-01-02T03:04:05Z"}])),
+        ];
+        assert_eq!(first(&given, wanted), None);
+        let later = [("at", json!("2026-01-02T03:04:05.000001Z"))];
+        assert!(first(&json!({"at": "2026-01-02T03:04:05.000002Z"}), later).is_some());
     }
 
     #[test]
     fn the_column_that_differs_is_named() {
-        let offence = first(json!({"a": 1, "b": 2}), json!({"a": 1, "b": 3}));
+        let offence = first(&json!({"a": 1, "b": 2}), [("a", json!(1)), ("b", json!(3))]);
         let named = "a row is not what the log gives at column b, row 1, table orders; given 2; wanted 3";
         assert_eq!(offence.as_deref(), Some(named));
-        assert!(first(json!({"a": 1, "c": null}), json!({"a": 1})).is_some(), "a column more");
+        assert!(first(&json!({"a": 1, "c": null}), [("a", json!(1))]).is_some(), "a column more");
+        assert!(first(&json!({"a": 1}), [("a", json!(1)), ("c", Value::Null)]).is_some(), "a column less");
+    }
+
+    #[test]
+    fn json_is_the_same_whatever_its_spaces_and_the_order_of_its_fields() {
+        let said = |given: &str, wanted: &str| is_same(&Cell::Json(given.into()), &Cell::Json(wanted.into()));
+        assert!(said(r#"{"b": [1, "\u00e4"], "a": null}"#, r#"{"a":null,"b":[1,"ä"]}"#));
+        for other in [
+            r#"{"a":null,"b":[1]}"#,
+            r#"{"a":null,"b":["ä",1]}"#,
+            r#"{"a":null}"#,
+            r#"{"a":null,"b":[1.0,"ä"]}"#,
+        ] {
+            assert!(!said(r#"{"b": [1, "ä"], "a": null}"#, other), "{other}");
+        }
+        assert!(!said(r#"{"a": 1}"#, r#"{"a":1,"b":2}"#), "a field less");
     }
 }

@@ -9,7 +9,7 @@ use events::Context;
 use tokio::sync::mpsc;
 
 use crate::Error;
-use crate::log::Event;
+use crate::log::Published;
 use crate::reach::Claim;
 use crate::report::{Offence, Property, Report};
 use crate::topic::{Bounds, Partition, Record};
@@ -24,7 +24,8 @@ pub struct Holding {
     claims: VecDeque<Claim>,
     /// The highest position so far; what a checkpoint here must say. None when the partition's beginning is gone.
     highest: Option<i64>,
-    head: Option<Record>,
+    /// The next first occurrence, and its position.
+    head: Option<(Record, i64)>,
     to_look_up: mpsc::Sender<(String, Repeated)>,
 }
 
@@ -39,7 +40,7 @@ pub struct Repeated {
 
 impl Repeated {
     /// What is wrong with it, if it is not what the log says.
-    pub fn offence(&self, context: Context, event: Option<&Event>) -> Option<Offence> {
+    pub fn offence(&self, context: Context, event: Option<&Published>) -> Option<Offence> {
         let here = |what: &str| {
             let offence = Offence::new(what).in_context(context).at("position", self.position);
             offence.at("partition", self.partition).at("offset", self.offset)
@@ -47,9 +48,11 @@ impl Repeated {
         let Some(event) = event else {
             return Some(here("a record of a position that the log does not have"));
         };
-        differs(context, event, self.partition, &self.key, &self.value).map(|(what, wanted)| {
+        differs(event, self.partition, &self.key, &self.value).map(|(what, wanted)| {
             let given = String::from_utf8_lossy(&self.value);
-            here(&format!("a repeated record {what}")).at("stream", &event.stream).differing(&given, &wanted)
+            here(&format!("a repeated record {what}"))
+                .at("stream", &event.event.stream)
+                .differing(&given, &wanted)
         })
     }
 }
@@ -72,20 +75,19 @@ impl Holding {
 
     /// The next first occurrence, once [`Self::meet`] has looked.
     pub fn head(&self) -> Option<&Record> {
-        self.head.as_ref()
+        self.head.as_ref().map(|(record, _)| record)
     }
 
     /// Whether the next first occurrence is this event's. Whatever comes before it and is no event of the log is accused.
     ///
     /// # Errors
     /// [`Error`] when Kafka fails.
-    pub fn meet(&mut self, event: &Event, report: &mut Report) -> Result<bool, Error> {
+    pub fn meet(&mut self, published: &Published, report: &mut Report) -> Result<bool, Error> {
+        let event = &published.event;
         loop {
-            self.look_ahead(report)?;
-            let Some((record, position)) = self.head.as_ref().and_then(|head| Some((head, head.position?)))
-            else {
-                return Ok(false);
-            };
+            self.look_ahead(Some(published), report)?;
+            let Some((record, position)) = &self.head else { return Ok(false) };
+            let position = *position;
             if position > event.position {
                 return Ok(false);
             }
@@ -96,7 +98,7 @@ impl Holding {
                         .at("position", position),
                 )
             } else {
-                differs(self.context, event, self.number, &record.key, &record.value).map(|(what, wanted)| {
+                differs(published, self.number, &record.key, &record.value).map(|(what, wanted)| {
                     let offence =
                         event.accuse(self.context, self.here(&format!("the record {what}"), record));
                     offence.differing(&String::from_utf8_lossy(&record.value), &wanted)
@@ -116,28 +118,30 @@ impl Holding {
     /// [`Error`] when Kafka fails.
     pub fn finish(&mut self, head: i64, report: &mut Report) -> Result<(), Error> {
         loop {
-            self.look_ahead(report)?;
-            let Some(record) = self.head.take() else { break };
-            let what = if record.position.is_some_and(|position| position > head) {
+            self.look_ahead(None, report)?;
+            let Some((record, position)) = self.head.take() else { break };
+            let what = if position > head {
                 "a record of an event that the log does not have"
             } else {
                 "a record on a partition that is not its stream's"
             };
-            let offence = self.here(what, &record).at("position", record.position.unwrap_or(0));
+            let offence = self.here(what, &record).at("position", position);
             report.line(Property::Topics).offend(offence.wanted(format!("positions up to {head}")));
         }
         self.check_claims(i64::MAX, report);
         Ok(())
     }
 
-    /// Reads up to the next first occurrence.
-    fn look_ahead(&mut self, report: &mut Report) -> Result<(), Error> {
+    /// Reads up to the next first occurrence. It is most likely that of `expected`, and is then known by its bytes.
+    fn look_ahead(&mut self, expected: Option<&Published>, report: &mut Report) -> Result<(), Error> {
         while self.head.is_none() {
             let Some(record) = self.partition.read()? else { break };
             self.check_claims(record.offset, report);
             let line = report.line(Property::Topics);
             line.count("records", 1);
-            match record.position {
+            let expected = expected.filter(|published| published.is(&record.value));
+            let position = expected.map(|published| published.event.position).or_else(|| record.position());
+            match position {
                 None => {
                     let given = String::from_utf8_lossy(&record.value);
                     let offence = self.here("a record that is no event", &record).given(given);
@@ -145,14 +149,14 @@ impl Holding {
                 }
                 Some(position) if self.highest.is_some_and(|highest| position <= highest) => {
                     line.count("repeated", 1);
-                    let Record { offset, key, value, .. } = record;
+                    let Record { offset, key, value } = record;
                     let repeated = Repeated { position, partition: self.number, offset, key, value };
                     // A receiver that is gone has failed, and says why.
                     let _ = self.to_look_up.blocking_send((self.topic.clone(), repeated));
                 }
                 Some(position) => {
                     self.highest = Some(position);
-                    self.head = Some(record);
+                    self.head = Some((record, position));
                 }
             }
         }
@@ -187,19 +191,18 @@ impl Holding {
     }
 }
 
-/// What is wrong with the record of `event`, and the value that it should have.
+/// What is wrong with the record of an event, and the value that it should have.
 fn differs(
-    context: Context,
-    event: &Event,
+    Published { event, wire }: &Published,
     partition: i32,
     key: &[u8],
     value: &[u8],
 ) -> Option<(&'static str, String)> {
-    let wire = match event.wire(context) {
+    let wire = match wire {
         Ok(wire) => wire,
-        Err(unreadable) => return Some(("cannot be compared with the log", unreadable)),
+        Err(unreadable) => return Some(("cannot be compared with the log", unreadable.clone())),
     };
-    let wanted = || String::from_utf8_lossy(&wire).into_owned();
+    let wanted = || String::from_utf8_lossy(wire).into_owned();
     if value != wire {
         return Some(("has another body than the log", wanted()));
     }

@@ -3,6 +3,9 @@
 //! The encoder here is this crate's own: were it the relay's, both could be wrong together. Never: a payload changed on
 //! the way. Read next: `travel.rs` (the logs by position), `streams.rs` (the logs by stream).
 
+use std::borrow::Cow;
+use std::fmt;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use events::{Context, partition_of};
 use serde::{Deserialize, Serialize};
@@ -10,11 +13,15 @@ use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use crate::database::Json;
 use crate::report::Offence;
 
 /// In the order in which [`Event::read`] takes them.
 pub const COLUMNS: &str =
-    "position, stream, version, event_id, type, schema_version, payload::text, metadata::text, recorded_at";
+    "position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at";
+
+/// About so many bytes of a record are not its payload.
+const WIRE_AROUND_THE_PAYLOAD: usize = 640;
 
 /// An event as it lies in the log, nothing decoded.
 #[derive(Debug, Clone)]
@@ -31,12 +38,13 @@ pub struct Event {
 }
 
 #[derive(Deserialize)]
-pub struct Metadata {
+pub struct Metadata<'a> {
     pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,
-    pub actor: String,
-    traceparent: Option<String>,
-    idempotency_key: Option<String>,
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+    traceparent: Option<Cow<'a, str>>,
+    idempotency_key: Option<Cow<'a, str>>,
 }
 
 /// CloudEvents 1.0 in JSON, its attributes in this order.
@@ -44,9 +52,9 @@ pub struct Metadata {
 struct Wire<'a> {
     specversion: &'static str,
     id: Uuid,
-    source: String,
+    source: fmt::Arguments<'a>,
     #[serde(rename = "type")]
-    event_type: String,
+    event_type: fmt::Arguments<'a>,
     subject: &'a str,
     time: String,
     datacontenttype: &'static str,
@@ -72,8 +80,8 @@ impl Event {
             event_id: row.get(3),
             event_type: row.get(4),
             schema_version: row.get(5),
-            payload: row.get(6),
-            metadata: row.get(7),
+            payload: row.get::<_, Json>(6).0,
+            metadata: row.get::<_, Json>(7).0,
             recorded_at: row.get(8),
         }
     }
@@ -84,7 +92,7 @@ impl Event {
 
     /// # Errors
     /// In words, when it is not what an append writes.
-    pub fn metadata(&self) -> Result<Metadata, String> {
+    pub fn metadata(&self) -> Result<Metadata<'_>, String> {
         serde_json::from_str(&self.metadata).map_err(|cause| format!("the metadata does not parse: {cause}"))
     }
 
@@ -109,8 +117,8 @@ impl Event {
         let wire = Wire {
             specversion: "1.0",
             id: self.event_id,
-            source: format!("/tradewind/{context}"),
-            event_type: format!("tradewind.{context}.{}.v{}", self.event_type, self.schema_version),
+            source: format_args!("/tradewind/{context}"),
+            event_type: format_args!("tradewind.{context}.{}.v{}", self.event_type, self.schema_version),
             subject: &self.stream,
             time: self.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true),
             datacontenttype: "application/json",
@@ -123,7 +131,9 @@ impl Event {
             idempotencykey: metadata.idempotency_key.as_deref(),
             data,
         };
-        serde_json::to_vec(&wire).map_err(|cause| cause.to_string())
+        let mut bytes = Vec::with_capacity(self.payload.len() + WIRE_AROUND_THE_PAYLOAD);
+        serde_json::to_writer(&mut bytes, &wire).map_err(|cause| cause.to_string())?;
+        Ok(bytes)
     }
 
     /// `offence`, with the place of this event.
@@ -133,5 +143,24 @@ impl Event {
             .at("position", self.position)
             .at("stream", &self.stream)
             .at("version", self.version)
+    }
+}
+
+/// An event, and the value that its record must have.
+pub struct Published {
+    pub event: Event,
+    /// Or, in words, why none can be made.
+    pub wire: Result<Vec<u8>, String>,
+}
+
+impl Published {
+    pub fn of(event: Event, context: Context) -> Self {
+        Self { wire: event.wire(context), event }
+    }
+
+    /// Whether a record with this value is this event's, as consumers read it: the bytes say all that they look at.
+    pub fn is(&self, value: &[u8]) -> bool {
+        let is_readable = self.event.position >= 1 && self.event.version >= 1;
+        is_readable && self.wire.as_deref().is_ok_and(|wire| wire == value)
     }
 }

@@ -4,19 +4,20 @@
 //! Read next: `fold/` (what each table must show), `process.rs`.
 
 use events::Context;
-use serde_json::Value;
+use futures::future::try_join_all;
 
 use crate::Error;
 use crate::compare::hold;
 use crate::database::{Keyed, Snapshot};
-use crate::fold::{Row, Table, order_events, orders, payments, processes, sales};
+use crate::fold::{Table, order_events, orders, payments, processes, sales};
 use crate::reach::{Consumer, Reach};
 use crate::report::{Offence, Report};
+use crate::row::{Cell, Given, reading};
 use crate::streams::{Streams, Told};
 
 /// The category of each context's streams that are an order's.
 const CATEGORIES: [&str; 4] = ["order", "reservation", "payment", "shipment"];
-const TABLES: [Table; 5] =
+pub const TABLES: [Table; 5] =
     [orders::TABLE, order_events::TABLE, processes::TABLE, payments::TABLE, sales::TABLE];
 
 /// One order: what happened to it, and what the tables say.
@@ -25,13 +26,13 @@ pub struct Case {
     /// In the order of [`Context::ALL`].
     pub logs: [Vec<Told>; 4],
     /// In the order of [`TABLES`].
-    rows: [Vec<Row>; 5],
+    rows: [Vec<Given>; 5],
 }
 
 /// The cases of all orders, one after another.
 pub struct Cases {
     streams: Vec<Streams>,
-    tables: Vec<Keyed<Row>>,
+    tables: Vec<Keyed<Given>>,
     consumers: [Consumer; 5],
 }
 
@@ -41,18 +42,12 @@ impl Cases {
     /// # Errors
     /// [`Error`] when a database fails.
     pub async fn open(logs: &[Snapshot], tables: &[Snapshot], reach: &Reach) -> Result<Self, Error> {
-        let mut cases = Self {
-            streams: Vec::new(),
-            tables: Vec::new(),
-            consumers: TABLES.map(|table| reach.of(table.consumer)),
-        };
-        for ((context, category), log) in Context::ALL.into_iter().zip(CATEGORIES).zip(logs) {
-            cases.streams.push(Streams::open(log, context, category).await?);
-        }
-        for (table, snapshot) in TABLES.into_iter().zip(tables) {
-            cases.tables.push(open_table(snapshot, table).await?);
-        }
-        Ok(cases)
+        // Side by side: the first row of each may take its server a sort.
+        let streams = Context::ALL.into_iter().zip(CATEGORIES).zip(logs);
+        let streams = streams.map(|((context, category), log)| Streams::open(log, context, category));
+        let tables = TABLES.into_iter().zip(tables).map(|(table, snapshot)| open_table(snapshot, table));
+        let (streams, tables) = tokio::try_join!(try_join_all(streams), try_join_all(tables))?;
+        Ok(Self { streams, tables, consumers: TABLES.map(|table| reach.of(table.consumer)) })
     }
 
     /// The next order, by id; `others` are the next ids of whatever else is read beside it.
@@ -97,22 +92,18 @@ impl Cases {
     }
 }
 
-/// A table of the read model in the order of its key, as JSON.
+/// A table of the read model in the order of its key.
 ///
 /// # Errors
 /// [`Error`] when the database fails.
-pub async fn open_table(snapshot: &Snapshot, table: Table) -> Result<Keyed<Row>, Error> {
+pub async fn open_table(snapshot: &Snapshot, table: Table) -> Result<Keyed<Given>, Error> {
     let Table { name, key, .. } = table;
     let by = snapshot.as_bytes(&format!("t.{key}"));
     // Several rows of one key come in the order in which the logs, one after the other, have their events.
     let rest = if name == order_events::TABLE.name { ", t.context, t.position" } else { "" };
-    let sql =
-        format!("SELECT t.{key}, row_to_json(t)::text FROM {}.{name} t ORDER BY {by}{rest}", snapshot.owner);
-    let read = |row: &tokio_postgres::Row| {
-        let columns = serde_json::from_str::<Value>(row.get(1)).ok();
-        let columns = columns.and_then(|row| row.as_object().cloned());
-        (row.get(0), columns.unwrap_or_default())
-    };
+    let sql = format!("SELECT t.{key}, t.* FROM {}.{name} t ORDER BY {by}{rest}", snapshot.owner);
+    let mut columns = reading(1);
+    let read = move |row: &tokio_postgres::Row| (row.get(0), columns(row));
     Keyed::open(snapshot, &sql, read).await
 }
 
@@ -134,15 +125,15 @@ fn applied_of_all<'a>(consumer: &Consumer, case: &'a Case) -> [Vec<&'a Told>; 4]
 }
 
 /// The table has one row for each event: they are held against each other by the event's id.
-fn hold_events(rows: &[Row], applied: &[Vec<&Told>; 4], id: &str, report: &mut Report) {
+fn hold_events(rows: &[Given], applied: &[Vec<&Told>; 4], id: &str, report: &mut Report) {
     let table = order_events::TABLE;
-    let mut rows: Vec<Option<&Row>> = rows.iter().map(Some).collect();
+    let mut rows: Vec<Option<&Given>> = rows.iter().map(Some).collect();
     for (context, told) in Context::ALL.into_iter().zip(applied) {
         for told in told {
             let wanted = order_events::fold(context, id, told);
             let event_id = told.event.event_id.to_string();
-            let is_its = |row: &&mut Option<&Row>| {
-                row.is_some_and(|row| row.get("event_id").and_then(Value::as_str) == Some(event_id.as_str()))
+            let is_its = |row: &&mut Option<&Given>| {
+                row.is_some_and(|row| matches!(row.get("event_id"), Some(Cell::Text(id)) if *id == event_id))
             };
             let given = rows.iter_mut().find(is_its).and_then(Option::take);
             hold(report.line(table.property), table, &event_id, given, wanted.as_ref());
@@ -151,6 +142,6 @@ fn hold_events(rows: &[Row], applied: &[Vec<&Told>; 4], id: &str, report: &mut R
     for row in rows.into_iter().flatten() {
         let offence =
             Offence::new("a row that the log does not give").at("table", table.name).at("order", id);
-        report.line(table.property).offend(offence.given(Value::from(row.clone())));
+        report.line(table.property).offend(offence.given(row));
     }
 }

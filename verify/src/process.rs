@@ -125,7 +125,7 @@ impl Processes {
         Ok(())
     }
 
-    fn missing_effect(&self, case: &Case, story: &Story) -> Option<Offence> {
+    fn missing_effect(&self, case: &Case, story: &Story<'_>) -> Option<Offence> {
         for (context, log) in Context::ALL.into_iter().zip(&case.logs) {
             for told in log {
                 let missing = effects(told).find(|(by, effects)| {
@@ -208,7 +208,7 @@ fn two_ends(orders: &[Told]) -> Option<Offence> {
     Some(offence.given(&last.event.event_type).wanted(&first.event.event_type))
 }
 
-fn count(orders: &[Told], story: &Story, report: &mut Report) {
+fn count(orders: &[Told], story: &Story<'_>, report: &mut Report) {
     let line = report.line(Property::Processes);
     if orders.is_empty() {
         return; // placed after the orders' log was read

@@ -3,8 +3,6 @@
 //! Written from the story's table, not from the code that it is held against. Never: an order between the events of
 //! different contexts; there is none. Read next: `fold/processes.rs`, `process.rs`.
 
-use std::collections::BTreeSet;
-
 /// A step of the way of an order, and the events any of which end it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Step {
@@ -60,8 +58,9 @@ const LEFT: [&str; 6] = [
 
 /// The events that happened to an order.
 #[derive(Debug, Clone, Default)]
-pub struct Story {
-    heard: BTreeSet<String>,
+pub struct Story<'a> {
+    /// Each once. They are few: a list is searched sooner than a set is built.
+    heard: Vec<&'a str>,
 }
 
 /// Where that leaves it.
@@ -74,15 +73,15 @@ pub struct Stand {
     pub outcome: Option<&'static str>,
 }
 
-impl Story {
-    pub fn hear(&mut self, event_type: &str) {
-        if !self.heard.contains(event_type) {
-            self.heard.insert(event_type.to_owned());
+impl<'a> Story<'a> {
+    pub fn hear(&mut self, event_type: &'a str) {
+        if !self.has(event_type) {
+            self.heard.push(event_type);
         }
     }
 
     pub fn has(&self, event_type: &str) -> bool {
-        self.heard.contains(event_type)
+        self.heard.contains(&event_type)
     }
 
     pub fn has_any(&self, event_types: &[&str]) -> bool {

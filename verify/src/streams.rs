@@ -20,7 +20,7 @@ pub struct Told {
 /// The streams of one category, in the order of their names as bytes.
 pub struct Streams {
     context: Context,
-    rows: Keyed<Event>,
+    rows: Keyed<(Event, Result<events::Event, String>)>,
     /// The stream and version that was read last.
     last: (String, i32),
 }
@@ -37,11 +37,12 @@ impl Streams {
             "SELECT {COLUMNS} FROM {context}.events WHERE {stream} >= '{category}-' AND {stream} < '{category}.'
               ORDER BY {stream}, version"
         );
-        let key = |row: &tokio_postgres::Row| {
+        let decoded = move |row: &tokio_postgres::Row| {
             let event = Event::read(row);
-            (key_of(&event.stream).to_owned(), event)
+            let fact = event.decode(context);
+            (key_of(&event.stream).to_owned(), (event, fact))
         };
-        Ok(Self { context, rows: Keyed::open(log, &sql, key).await?, last: (String::new(), 0) })
+        Ok(Self { context, rows: Keyed::open(log, &sql, decoded).await?, last: (String::new(), 0) })
     }
 
     /// What stands after the hyphen in the next stream's name.
@@ -54,8 +55,8 @@ impl Streams {
     /// # Errors
     /// [`Error`] when the database fails.
     pub async fn pop(&mut self, report: &mut Report) -> Result<Option<Told>, Error> {
-        let Some((_, event)) = self.rows.pop().await? else { return Ok(None) };
-        Ok(Some(self.look_at(event, report)))
+        let Some((_, (event, fact))) = self.rows.pop().await? else { return Ok(None) };
+        Ok(Some(self.look_at(event, fact, report)))
     }
 
     /// All events of the stream that is called `key`, where it is the next one.
@@ -64,15 +65,16 @@ impl Streams {
     /// [`Error`] when the database fails.
     pub async fn take(&mut self, key: &str, report: &mut Report) -> Result<Vec<Told>, Error> {
         let events = self.rows.take(key).await?;
-        Ok(events.into_iter().map(|event| self.look_at(event, report)).collect())
+        Ok(events.into_iter().map(|(event, fact)| self.look_at(event, fact, report)).collect())
     }
 
-    fn look_at(&mut self, event: Event, report: &mut Report) -> Told {
+    fn look_at(&mut self, event: Event, fact: Result<events::Event, String>, report: &mut Report) -> Told {
         let line = report.line(Property::Log);
         let (stream, version) = &mut self.last;
         if *stream != event.stream {
             line.count("streams", 1);
-            (*stream, *version) = (event.stream.clone(), 0);
+            stream.clone_from(&event.stream);
+            *version = 0;
         }
         let wanted = *version + 1;
         if event.version != wanted {
@@ -81,7 +83,7 @@ impl Streams {
             line.offend(event.accuse(self.context, offence).given(event.version).wanted(wanted));
         }
         *version = event.version;
-        let fact = event.decode(self.context).map_err(|unknown| {
+        let fact = fact.map_err(|unknown| {
             let offence = Offence::new("an event that this build cannot read").given(unknown);
             line.offend(event.accuse(self.context, offence));
         });

@@ -38,14 +38,12 @@ pub struct Bounds {
     pub end: i64,
 }
 
-/// A record, and the position that consumers read in it.
+/// A record.
 #[derive(Debug)]
 pub struct Record {
     pub offset: i64,
     pub key: Vec<u8>,
     pub value: Vec<u8>,
-    /// None: not an event.
-    pub position: Option<i64>,
 }
 
 /// What a consumer looks at before it looks inside.
@@ -148,12 +146,10 @@ impl Partition {
                         return Ok(None);
                     }
                     self.next = message.offset() + 1;
-                    let value = message.payload().unwrap_or_default().to_vec();
                     return Ok(Some(Record {
                         offset: message.offset(),
                         key: message.key().unwrap_or_default().to_vec(),
-                        position: position(&value),
-                        value,
+                        value: message.payload().unwrap_or_default().to_vec(),
                     }));
                 }
                 // What lies between the last record and the end is nobody's record.
@@ -174,7 +170,10 @@ impl Partition {
     }
 }
 
-fn position(value: &[u8]) -> Option<i64> {
-    let envelope: Envelope = serde_json::from_slice(value).ok()?;
-    (envelope.position >= 1 && envelope.version >= 1).then_some(envelope.position)
+impl Record {
+    /// The position that consumers read in it. None: not an event.
+    pub fn position(&self) -> Option<i64> {
+        let envelope: Envelope = serde_json::from_slice(&self.value).ok()?;
+        (envelope.position >= 1 && envelope.version >= 1).then_some(envelope.position)
+    }
 }

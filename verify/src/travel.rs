@@ -11,11 +11,12 @@
 use events::{Context, StreamId};
 use futures::{StreamExt, TryStreamExt, pin_mut};
 use tokio::sync::mpsc;
+use tokio_postgres::Row;
 
 use crate::Error;
 use crate::database::Snapshot;
 use crate::holding::{Holding, Repeated};
-use crate::log::{COLUMNS, Event};
+use crate::log::{COLUMNS, Event, Published};
 use crate::reach::Claim;
 use crate::report::{Offence, Property, Report};
 use crate::topic::Topic;
@@ -36,10 +37,47 @@ pub struct Journey {
     pub claims: Vec<Claim>,
 }
 
+/// A journey, and three connections to one snapshot of its log.
+pub struct Leg {
+    pub journey: Journey,
+    pub log: Snapshot,
+    pub beside: Snapshot,
+    pub ids: Snapshot,
+}
+
+/// One context after another, so that one topic's records are in memory at a time.
+///
+/// # Errors
+/// [`Error`] when they could not be compared.
+pub async fn hold_positions(legs: Vec<Leg>) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for Leg { journey, log, beside, ids } in legs {
+        let context = journey.context;
+        let (compared, doubled) =
+            tokio::try_join!(journey.compare(&log, &beside), hold_event_ids(&ids, context))?;
+        report.add(compared);
+        report.add(doubled);
+    }
+    Ok(report)
+}
+
+async fn hold_event_ids(log: &Snapshot, context: Context) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let sql = format!(
+        "SELECT event_id::text, min(position), max(position) FROM {context}.events
+          GROUP BY event_id HAVING count(*) > 1 ORDER BY 2"
+    );
+    for row in log.query(&sql, &[]).await? {
+        let (event_id, first, again): (String, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let offence =
+            Offence::new("an event id that is there twice").in_context(context).at("event_id", event_id);
+        report.line(Property::Log).offend(offence.at("position", again).at("first position", first));
+    }
+    Ok(report)
+}
+
 impl Journey {
-    /// # Errors
-    /// [`Error`] when it could not be compared.
-    pub async fn compare(self, log: &Snapshot, beside: &Snapshot) -> Result<Report, Error> {
+    async fn compare(self, log: &Snapshot, beside: &Snapshot) -> Result<Report, Error> {
         let (to_compare, chunks) = mpsc::channel(CHUNKS);
         let (to_look_up, repeated) = mpsc::channel(CHUNKS);
         let context = self.context;
@@ -59,13 +97,14 @@ impl Journey {
 
 /// A part of a log, or its end. Without the end the reading was broken off.
 enum Chunk {
-    Events(Vec<Event>),
+    Events(Vec<Published>),
     End,
 }
 
 async fn feed(log: &Snapshot, context: Context, to_compare: mpsc::Sender<Chunk>) -> Result<(), Error> {
     let sql = format!("SELECT {COLUMNS} FROM {context}.events ORDER BY position");
-    let rows = log.stream(&sql).await?.map_ok(|row| Event::read(&row)).try_chunks(CHUNK_EVENTS);
+    let published = |row: Row| Published::of(Event::read(&row), context);
+    let rows = log.stream(&sql).await?.map_ok(published).try_chunks(CHUNK_EVENTS);
     pin_mut!(rows);
     while let Some(chunk) = rows.next().await {
         let chunk = chunk.map_err(|cause| Error::database(context.name(), cause.1))?;
@@ -89,9 +128,10 @@ async fn look_up(
         let positions: Vec<i64> = batch.iter().map(|(_, repeated)| repeated.position).collect();
         let sql = format!("SELECT {COLUMNS} FROM {context}.events WHERE position = ANY($1)");
         let rows = log.query(&sql, &[&positions]).await?;
-        let events: Vec<Event> = rows.iter().map(Event::read).collect();
+        let events: Vec<Published> =
+            rows.iter().map(|row| Published::of(Event::read(row), context)).collect();
         for (topic, record) in batch.drain(..) {
-            let event = events.iter().find(|event| event.position == record.position);
+            let event = events.iter().find(|known| known.event.position == record.position);
             if let Some(offence) = record.offence(context, event) {
                 report.line(Property::Topics).offend(offence.at("topic", topic));
             }
@@ -127,9 +167,9 @@ impl Comparing {
 
     fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<Report, Error> {
         while let Chunk::Events(events) = chunks.blocking_recv().ok_or(Error::Stopped)? {
-            for event in &events {
-                self.check_place(event);
-                self.check_record(event)?;
+            for published in &events {
+                self.check_place(&published.event);
+                self.check_record(published)?;
             }
         }
         if self.cursor > self.head {
@@ -160,10 +200,11 @@ impl Comparing {
         }
     }
 
-    fn check_record(&mut self, event: &Event) -> Result<(), Error> {
+    fn check_record(&mut self, published: &Published) -> Result<(), Error> {
+        let event = &published.event;
         let holding = &mut self.holdings[event.partition() as usize];
         let is_counted = event.position <= self.cursor;
-        if holding.meet(event, &mut self.report)? {
+        if holding.meet(published, &mut self.report)? {
             return Ok(());
         }
         let line = self.report.line(Property::Topics);

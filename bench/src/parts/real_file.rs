@@ -53,7 +53,11 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         rows.push(Row::new(format!("processors used by {process}"), "cores", Spread::one(cores)));
     }
     let unsettled = summary["unsettled"].as_array().map_or(f64::NAN, |orders| orders.len() as f64);
-    rows.push(Row::new("verified afterwards, in", "s", Spread::one(verify(&floor).await?)));
+    rows.push(Row::new(
+        "verified afterwards, in",
+        "s",
+        Spread::one(verify(&floor.database, &floor.prefix).await?.seconds),
+    ));
     rows.push(Row::new("orders not settled", "orders", Spread::one(unsettled)).goal(Goal::AtMost(0.0)));
     Ok(rows)
 }

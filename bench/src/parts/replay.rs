@@ -2,20 +2,15 @@
 //!
 //! Beside it COPY TO STDOUT of the same events: nothing that reads them can be faster. Read next: `replay/src/rebuild.rs`.
 
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures::TryStreamExt as _;
-use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
 
 use crate::figures::{Goal, Row, Spread};
 use crate::fill::log_of;
-use crate::proc::peak_rss_mib;
-use crate::stage::{Database, Stage, binary};
-
-const MEMORY_LOOK: Duration = Duration::from_millis(20);
+use crate::stage::{Database, Stage};
+use crate::tool::{self, Ended};
 
 pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
@@ -61,31 +56,14 @@ pub struct Replay {
 /// # Errors
 /// When it does not say what it did.
 pub async fn replay(database: &Database) -> anyhow::Result<Replay> {
-    let mut child = Command::new(binary())
-        .args(["replay", "orders"])
-        .env("DATABASE_URL", database.url.expose())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("start tradewind replay")?;
-    let pid = child.id().context("the child runs")?;
-    let mut peak_rss = 0.0;
-    let status = loop {
-        match tokio::time::timeout(MEMORY_LOOK, child.wait()).await {
-            Ok(status) => break status?,
-            Err(_) => peak_rss = peak_rss_mib(pid).max(peak_rss),
-        }
-    };
-    let mut printed = String::new();
-    child.stdout.take().context("its output is piped")?.read_to_string(&mut printed).await?;
+    let Ended { status, printed, peak_rss_mib, .. } = tool::run(&["replay", "orders"], database, "").await?;
     // orders: 1000000 events in 9000 ms (111111 events/s): 250000 rows, equal to live; swapped ...
     let mut words = printed.split_whitespace().skip(1);
     let events = words.next().and_then(|word| word.parse::<u64>().ok());
     let ms = words.nth(2).and_then(|word| word.parse::<f64>().ok());
     let (events, ms) = events.zip(ms).with_context(|| format!("what replay printed: {printed:?}"))?;
     let per_second = events as f64 * 1_000.0 / ms.max(1.0);
-    Ok(Replay { events, per_second, peak_rss_mib: peak_rss, is_equal: status.success() })
+    Ok(Replay { events, per_second, peak_rss_mib, is_equal: status.success() })
 }
 
 /// The same events out of the server, dropped as they come; events a second.

@@ -2,8 +2,9 @@
 
 use events::Context;
 
-use super::{Row, Table, json as value, set};
+use super::Table;
 use crate::report::Property;
+use crate::row::{Cell, Row};
 use crate::streams::Told;
 
 pub const TABLE: Table = Table {
@@ -17,24 +18,19 @@ pub const TABLE: Table = Table {
 pub fn fold(context: Context, order_id: &str, told: &Told) -> Option<Row> {
     let (event, metadata) = (&told.event, told.event.metadata().ok()?);
     // As the build's current version of the event has it.
-    let data = serde_json::from_str(told.fact.as_ref()?.payload().get()).ok()?;
-    let mut row = Row::new();
-    set(
-        &mut row,
-        [
-            ("event_id", value(event.event_id)),
-            ("order_id", order_id.into()),
-            ("context", context.name().into()),
-            ("stream", event.stream.clone().into()),
-            ("version", event.version.into()),
-            ("position", event.position.into()),
-            ("event_type", event.event_type.clone().into()),
-            ("recorded_at", value(event.recorded_at)),
-            ("correlation_id", value(metadata.correlation_id)),
-            ("causation_id", value(metadata.causation_id)),
-            ("actor", metadata.actor.into()),
-            ("data", data),
-        ],
-    );
-    Some(row)
+    let data = told.fact.as_ref()?.payload();
+    Some(Row::new([
+        ("event_id", event.event_id.to_string().into()),
+        ("order_id", order_id.into()),
+        ("context", context.name().into()),
+        ("stream", event.stream.as_str().into()),
+        ("version", event.version.into()),
+        ("position", event.position.into()),
+        ("event_type", event.event_type.as_str().into()),
+        ("recorded_at", event.recorded_at.into()),
+        ("correlation_id", metadata.correlation_id.into()),
+        ("causation_id", metadata.causation_id.into()),
+        ("actor", metadata.actor.as_ref().into()),
+        ("data", Cell::Json(data.get().to_owned())),
+    ]))
 }

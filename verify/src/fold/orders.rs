@@ -1,10 +1,12 @@
 //! The table `orders`: one row for each order that was placed. Read next: `fold/payments.rs`.
 
+use events::order::OrderPlaced;
 use events::{Event, OrderEvent};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Row, Table, json as value, set};
+use super::Table;
 use crate::report::Property;
+use crate::row::{Cell, Row};
 use crate::streams::Told;
 
 pub const TABLE: Table = Table {
@@ -16,58 +18,59 @@ pub const TABLE: Table = Table {
 
 pub fn fold(applied: &[&Told]) -> Option<Row> {
     let mut row: Option<Row> = None;
+    // What the customer gave as the reason to cancel, from when on they did.
+    let mut reason: Option<&str> = None;
     for told in applied {
         let Some(Event::Order(event)) = &told.fact else { continue };
-        if let OrderEvent::OrderPlaced(placed) = event {
-            let mut begun = Row::new();
-            set(
-                &mut begun,
-                [
-                    ("order_id", value(placed.order_id)),
-                    ("customer_id", value(&placed.customer_id)),
-                    ("currency", value(placed.currency)),
-                    ("lines", value(&placed.lines)),
-                    ("total_minor", placed.total_minor.into()),
-                    ("shipping_address", value(&placed.shipping_address)),
-                    ("placed_at", value(placed.placed_at)),
-                    ("rejection", Value::Null),
-                    ("cancellation", Value::Null),
-                    ("shipment", Value::Null),
-                ],
-            );
-            row = Some(begun);
+        match event {
+            OrderEvent::OrderPlaced(placed) => (row, reason) = (Some(begun(placed)), None),
+            OrderEvent::OrderCancellationRequested(asked) => reason = Some(&asked.reason),
+            OrderEvent::OrderCancelled(done) => reason = Some(&done.reason),
+            _ => {}
         }
         let Some(row) = &mut row else { continue };
-        for (column, now) in changes(event, row) {
-            row.insert(column.to_owned(), now);
+        for change in changes(event, reason) {
+            row.set([change]);
         }
-        set(row, [("version", told.event.version.into()), ("position", told.event.position.into())]);
+        row.set([("version", told.event.version.into()), ("position", told.event.position.into())]);
     }
     row
 }
 
-fn changes(event: &OrderEvent, row: &Row) -> Vec<(&'static str, Value)> {
-    let wish = |reason: Value, state: &str| ("cancellation", json!({"reason": reason, "state": state}));
+fn begun(placed: &OrderPlaced) -> Row {
+    Row::new([
+        ("order_id", placed.order_id.to_string().into()),
+        ("customer_id", placed.customer_id.as_str().into()),
+        ("currency", placed.currency.as_str().into()),
+        ("lines", Cell::json(&placed.lines)),
+        ("total_minor", placed.total_minor.into()),
+        ("shipping_address", Cell::json(&placed.shipping_address)),
+        ("placed_at", placed.placed_at.into()),
+        ("rejection", Cell::Null),
+        ("cancellation", Cell::Null),
+        ("shipment", Cell::Null),
+    ])
+}
+
+fn changes(event: &OrderEvent, reason: Option<&str>) -> Vec<(&'static str, Cell)> {
+    let wish = |state: &str| ("cancellation", Cell::json(&json!({"reason": reason, "state": state})));
     match event {
         OrderEvent::OrderPlaced(_) => vec![("status", "placed".into())],
         OrderEvent::OrderConfirmed(_) => vec![("status", "confirmed".into())],
         OrderEvent::OrderRejected(event) => {
-            vec![("status", "rejected".into()), ("rejection", value(&event.reason))]
+            vec![("status", "rejected".into()), ("rejection", Cell::json(&event.reason))]
         }
-        OrderEvent::OrderCancellationRequested(event) => {
-            vec![("status", "cancelling".into()), wish(event.reason.clone().into(), "requested")]
+        OrderEvent::OrderCancellationRequested(_) => {
+            vec![("status", "cancelling".into()), wish("requested")]
         }
         OrderEvent::OrderCancellationRefused(_) => {
-            let refused = row.get("cancellation").filter(|wish| !wish.is_null());
-            let refused = refused.map(|asked| wish(asked["reason"].clone(), "refused"));
+            let refused = reason.map(|_| wish("refused"));
             [("status", "confirmed".into())].into_iter().chain(refused).collect()
         }
-        OrderEvent::OrderCancelled(event) => {
-            vec![("status", "cancelled".into()), wish(event.reason.clone().into(), "done")]
-        }
+        OrderEvent::OrderCancelled(_) => vec![("status", "cancelled".into()), wish("done")],
         OrderEvent::OrderShipped(event) => {
             let shipment = json!({"carrier": event.carrier, "tracking": event.tracking});
-            vec![("status", "shipped".into()), ("shipment", shipment)]
+            vec![("status", "shipped".into()), ("shipment", Cell::json(&shipment))]
         }
         OrderEvent::OrderDelivered(_) => vec![("status", "delivered".into())],
     }

@@ -1,10 +1,10 @@
 //! The table `payments`: one row for each payment, asked for or undone before that. Read next: `fold/sales.rs`.
 
 use events::{Event, PaymentEvent};
-use serde_json::Value;
 
-use super::{Row, Table, json as value, set};
+use super::Table;
 use crate::report::Property;
+use crate::row::{Cell, Row};
 use crate::streams::Told;
 
 pub const TABLE: Table = Table {
@@ -19,44 +19,44 @@ pub fn fold(id: &str, applied: &[&Told]) -> Option<Row> {
     for told in applied {
         let Some(Event::Payment(event)) = &told.fact else { continue };
         let row = row.get_or_insert_with(|| empty(id));
-        for (column, now) in changes(event, row) {
-            row.insert(column.to_owned(), now);
+        for change in changes(event, row) {
+            row.set([change]);
         }
-        set(row, [("version", told.event.version.into()), ("position", told.event.position.into())]);
+        row.set([("version", told.event.version.into()), ("position", told.event.position.into())]);
     }
     row
 }
 
 fn empty(id: &str) -> Row {
-    let mut row = Row::new();
-    set(&mut row, [("payment_id", id.into()), ("order_id", id.into()), ("state", "requested".into())]);
+    let mut row =
+        Row::new([("payment_id", id.into()), ("order_id", id.into()), ("state", "requested".into())]);
     for nothing in ["customer_id", "currency", "decline_code", "provider_reference", "expires_at"] {
-        row.insert(nothing.to_owned(), Value::Null);
+        row.set([(nothing, Cell::Null)]);
     }
     for zero in ["amount_minor", "authorised_minor", "captured_minor", "refunded_minor"] {
-        row.insert(zero.to_owned(), 0.into());
+        row.set([(zero, Cell::Number(0))]);
     }
     row
 }
 
-fn changes(event: &PaymentEvent, row: &Row) -> Vec<(&'static str, Value)> {
-    let state = |state: &str| ("state", Value::from(state));
+fn changes(event: &PaymentEvent, row: &Row) -> Vec<(&'static str, Cell)> {
+    let state = |state: &str| ("state", state.into());
     match event {
         PaymentEvent::PaymentRequested(event) => vec![
             state("requested"),
-            ("customer_id", value(&event.customer_id)),
-            ("currency", value(event.amount.currency())),
+            ("customer_id", event.customer_id.as_str().into()),
+            ("currency", event.amount.currency().as_str().into()),
             ("amount_minor", event.amount.amount_minor().into()),
-            ("expires_at", value(event.expires_at)),
+            ("expires_at", event.expires_at.into()),
         ],
         PaymentEvent::PaymentWaived(_) => vec![state("waived")],
         PaymentEvent::PaymentAuthorised(event) => vec![
             state("authorised"),
-            ("authorised_minor", row.get("amount_minor").cloned().unwrap_or_default()),
-            ("provider_reference", event.provider_reference.clone().into()),
+            ("authorised_minor", row.get("amount_minor").cloned().into()),
+            ("provider_reference", event.provider_reference.as_str().into()),
         ],
         PaymentEvent::PaymentDeclined(event) => {
-            vec![state("declined"), ("decline_code", event.decline_code.clone().into())]
+            vec![state("declined"), ("decline_code", event.decline_code.as_str().into())]
         }
         PaymentEvent::PaymentUnknown(_) => vec![state("unknown")],
         PaymentEvent::PaymentExpired(_) => vec![state("expired")],

@@ -4,10 +4,11 @@
 
 use chrono::{DateTime, Utc};
 use events::{Context, Event, OrderEvent, PaymentEvent};
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use super::{Row, Table, json as value, set};
+use super::Table;
 use crate::report::Property;
+use crate::row::{Cell, Row};
 use crate::story::Story;
 use crate::streams::Told;
 
@@ -18,23 +19,43 @@ pub const TABLE: Table = Table {
     key: "order_id",
 };
 
+/// What a context did.
+#[derive(Serialize)]
+struct Done<'a> {
+    version: i32,
+    position: i64,
+    facts: Vec<Fact<'a>>,
+}
+
+#[derive(Serialize)]
+struct Fact<'a> {
+    event: &'a str,
+    at: DateTime<Utc>,
+}
+
+impl<'a> Done<'a> {
+    fn of(applied: &[&'a Told]) -> Self {
+        let (version, position) =
+            applied.last().map_or((0, 0), |last| (last.event.version, last.event.position));
+        let fact = |told: &&'a Told| Fact { event: &told.event.event_type, at: told.event.recorded_at };
+        Self { version, position, facts: applied.iter().map(fact).collect() }
+    }
+}
+
 /// `applied`: by context, in the order of [`Context::ALL`].
 pub fn fold(id: &str, applied: &[Vec<&Told>; 4]) -> Option<Row> {
     if applied.iter().all(Vec::is_empty) {
         return None;
     }
-    let mut row = Row::new();
-    let nothing = || Value::Null;
-    set(&mut row, [("order_id", id.into()), ("customer_id", nothing())]);
-    set(&mut row, [("cancellation_reason", nothing()), ("payment_deadline", nothing())]);
+    let mut row = Row::new([
+        ("order_id", id.into()),
+        ("customer_id", Cell::Null),
+        ("cancellation_reason", Cell::Null),
+        ("payment_deadline", Cell::Null),
+    ]);
     let (mut since, mut story) = (DateTime::<Utc>::UNIX_EPOCH, Story::default());
     for (context, told) in Context::ALL.into_iter().zip(applied) {
-        let facts: Vec<Value> = told
-            .iter()
-            .map(|told| json!({"event": told.event.event_type, "at": told.event.recorded_at}))
-            .collect();
-        let last = told.last().map_or((0, 0), |last| (last.event.version, last.event.position));
-        row.insert(context.name().to_owned(), json!({"version": last.0, "position": last.1, "facts": facts}));
+        row.set([(context.name(), Cell::json(&Done::of(told)))]);
         for told in told {
             since = since.max(told.event.recorded_at);
             story.hear(&told.event.event_type);
@@ -42,28 +63,25 @@ pub fn fold(id: &str, applied: &[Vec<&Told>; 4]) -> Option<Row> {
         }
     }
     let stand = story.stand();
-    set(
-        &mut row,
-        [
-            ("state", stand.state.into()),
-            ("waiting_for", value(stand.waiting_for.map(|step| step.name))),
-            ("outcome", value(stand.outcome)),
-            ("since", value(since)),
-        ],
-    );
+    row.set([
+        ("state", stand.state.into()),
+        ("waiting_for", stand.waiting_for.map(|step| step.name).into()),
+        ("outcome", stand.outcome.into()),
+        ("since", since.into()),
+    ]);
     Some(row)
 }
 
 fn details(row: &mut Row, fact: Option<&Event>) {
     match fact {
         Some(Event::Order(OrderEvent::OrderPlaced(placed))) => {
-            set(row, [("customer_id", value(&placed.customer_id))]);
+            row.set([("customer_id", placed.customer_id.as_str().into())]);
         }
         Some(Event::Order(OrderEvent::OrderCancellationRequested(asked))) => {
-            set(row, [("cancellation_reason", asked.reason.clone().into())]);
+            row.set([("cancellation_reason", asked.reason.as_str().into())]);
         }
         Some(Event::Payment(PaymentEvent::PaymentRequested(requested))) => {
-            set(row, [("payment_deadline", value(requested.expires_at))]);
+            row.set([("payment_deadline", requested.expires_at.into())]);
         }
         _ => {}
     }

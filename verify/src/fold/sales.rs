@@ -2,8 +2,9 @@
 
 use events::{Event, OrderEvent};
 
-use super::{Row, Table, json as value, set};
+use super::Table;
 use crate::report::Property;
+use crate::row::Row;
 use crate::streams::Told;
 
 pub const TABLE: Table = Table {
@@ -20,25 +21,22 @@ pub fn fold(applied: &[&Told]) -> Option<Row> {
             (Some(Event::Order(OrderEvent::OrderConfirmed(confirmed))), row) => {
                 let row = row.get_or_insert_default();
                 let units: i64 = confirmed.items.iter().map(|item| item.quantity.get()).sum();
-                set(
-                    row,
-                    [
-                        ("order_id", value(confirmed.order_id)),
-                        ("placed_on", value(confirmed.placed_at.date_naive())),
-                        ("currency", value(confirmed.total.currency())),
-                        ("units", units.into()),
-                        ("revenue_minor", confirmed.total.amount_minor().into()),
-                        ("counted", true.into()),
-                    ],
-                );
+                row.set([
+                    ("order_id", confirmed.order_id.to_string().into()),
+                    ("placed_on", confirmed.placed_at.date_naive().into()),
+                    ("currency", confirmed.total.currency().as_str().into()),
+                    ("units", units.into()),
+                    ("revenue_minor", confirmed.total.amount_minor().into()),
+                    ("counted", true.into()),
+                ]);
             }
             (Some(Event::Order(OrderEvent::OrderCancelled(_))), Some(row)) => {
-                set(row, [("counted", false.into())]);
+                row.set([("counted", false.into())]);
             }
             _ => continue,
         }
         if let Some(row) = &mut row {
-            set(row, [("version", told.event.version.into()), ("position", told.event.position.into())]);
+            row.set([("version", told.event.version.into()), ("position", told.event.position.into())]);
         }
     }
     row

@@ -4,8 +4,9 @@
 
 use events::StockEvent;
 
-use super::{Row, Table, set};
+use super::Table;
 use crate::report::Property;
+use crate::row::{Cell, Row};
 
 pub const TABLE: Table =
     Table { property: Property::ReadModelStock, name: "stock", consumer: "query-side.stock", key: "sku" };
@@ -61,21 +62,16 @@ impl Pieces {
     }
 
     pub fn row(&self, sku: &str, version: i32, position: i64) -> Row {
-        let mut row = Row::new();
-        let number = |pieces: i128| serde_json::Value::from(i64::try_from(pieces).unwrap_or(i64::MAX));
-        set(
-            &mut row,
-            [
-                ("sku", sku.into()),
-                ("received", number(self.received)),
-                ("adjusted", number(self.adjusted)),
-                ("available", number(self.available)),
-                ("reserved", number(self.reserved)),
-                ("shipped", number(self.shipped)),
-                ("version", version.into()),
-                ("position", position.into()),
-            ],
-        );
-        row
+        let number = |pieces: i128| Cell::from(i64::try_from(pieces).unwrap_or(i64::MAX));
+        Row::new([
+            ("sku", sku.into()),
+            ("received", number(self.received)),
+            ("adjusted", number(self.adjusted)),
+            ("available", number(self.available)),
+            ("reserved", number(self.reserved)),
+            ("shipped", number(self.shipped)),
+            ("version", version.into()),
+            ("position", position.into()),
+        ])
     }
 }
