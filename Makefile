@@ -20,8 +20,8 @@ build: setup ## build the release binary
 demo: build ## orders to each kind of end, on a platform of its own
 	scripts/demo
 
-# Tests of engines and platforms wait more than they compute: more of them side by side than a small machine has cores.
-TEST_THREADS ?= 4
+# Tests of engines and platforms wait more than they compute. More side by side than this is faster where there are more cores.
+TEST_THREADS ?= 2
 test: setup ## unit, property, integration and end-to-end tests on private engines
 	cargo test --workspace --locked --no-run
 	cargo test --package fault --test release --release --locked

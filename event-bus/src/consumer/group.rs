@@ -38,12 +38,11 @@ const TUNING: &[(&str, &str)] = &[
     ("queued.min.messages", "5000"),
     ("queued.max.messages.kbytes", "16384"), // what librdkafka reads ahead of our buffer
     ("max.partition.fetch.bytes", "524288"), // the share of one partition in a fetch: fairness
+    ("fetch.wait.max.ms", "500"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
     ("statistics.interval.ms", "2000"), // lag and connection, for health
 ];
-/// With so much to give, Kafka gives it at once, also to who gathers.
-const GATHERED_BYTES: &str = "65536";
 const GUARANTEES: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -80,12 +79,7 @@ pub(super) struct Group {
 
 impl Group {
     pub fn join(config: &BusConfig, options: &ConsumerOptions) -> KafkaResult<Self> {
-        let gather_ms = options.gather_max.as_millis().to_string();
-        let fetching = match options.gather_max.is_zero() {
-            true => [("fetch.min.bytes", "1"), ("fetch.wait.max.ms", "500")],
-            false => [("fetch.min.bytes", GATHERED_BYTES), ("fetch.wait.max.ms", gather_ms.as_str())],
-        };
-        let mut client = config.client(&[TUNING, &fetching].concat(), GUARANTEES);
+        let mut client = config.client(TUNING, GUARANTEES);
         client.set("group.id", config.group(&options.name));
         let consumer: StreamConsumer<Membership> = client.create_with_context(Membership::default())?;
         let topics: HashMap<_, _> = options

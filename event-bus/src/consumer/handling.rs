@@ -19,7 +19,11 @@ impl Loop {
             return Ok(());
         }
         self.set_paused(false)?;
+        if self.next_batch_at().is_some() {
+            return Ok(());
+        }
         let Some((batch, duplicates)) = self.intake.take(&self.options.name) else { return Ok(()) };
+        self.batch_begun_at = Some(Instant::now());
         let consumer = self.options.name.clone();
         metrics::counter!("consumer_records_total", "consumer" => consumer.clone())
             .increment(batch.records.len() as u64);
@@ -30,6 +34,13 @@ impl Loop {
         crash_point!("consumer::batch_taken");
         self.hand_over(batch);
         Ok(())
+    }
+
+    /// When what is buffered will be due; none when it is already, or there is nothing.
+    pub(super) fn next_batch_at(&self) -> Option<Instant> {
+        let due = self.batch_begun_at? + self.options.batch_pace;
+        let waits = self.intake.has_room() && !self.intake.is_empty() && Instant::now() < due;
+        waits.then_some(due)
     }
 
     fn hand_over(&mut self, batch: Batch) {

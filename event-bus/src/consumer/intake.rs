@@ -76,6 +76,10 @@ impl Intake {
         self.buffer.len() < self.records_max && self.buffered_bytes < self.bytes_max
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     /// Every partition that is read, with the offset that Kafka must give next.
     pub fn places(&self) -> impl Iterator<Item = (&Partition, i64)> {
         self.places.iter().map(|(partition, place)| (partition, place.next_offset))

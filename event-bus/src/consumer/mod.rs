@@ -39,9 +39,9 @@ pub struct ConsumerOptions {
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
-    /// How long Kafka holds back records that do not fill a fetch: what comes meanwhile shares a fetch and a transaction.
-    /// Zero: each record is handed over as soon as it is there.
-    pub gather_max: Duration,
+    /// From the beginning of a batch to that of the next, at least, unless that one is full: what comes meanwhile shares
+    /// its transaction. A record that comes after a pause is handled at once.
+    pub batch_pace: Duration,
     /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
     /// follows was done before. Not for a consumer whose checkpoints a person may set back.
     pub never_back: bool,
@@ -54,7 +54,7 @@ impl ConsumerOptions {
             topics: topics.into(),
             batch_max: 500,
             batch_bytes_max: 4 << 20,
-            gather_max: Duration::ZERO,
+            batch_pace: Duration::ZERO,
             never_back: false,
         }
     }

@@ -55,6 +55,7 @@ enum Happened {
     Stop,
     Handled(Result<(Batch, Result<(), HandlerError>), JoinError>),
     TryAgain,
+    BatchDue,
     Rebalance(Rebalance),
     Loaded(Result<Loaded, JoinError>),
     Received(Box<Received>),
@@ -68,6 +69,7 @@ pub(super) struct Loop {
     pub(super) handler: Arc<dyn BatchHandler>,
     pub(super) health: HealthReport,
     pub(super) in_hand: InHand,
+    pub(super) batch_begun_at: Option<Instant>,
     pub(super) revoked: Option<TopicPartitionList>,
     pub(super) to_place: Placing,
     pub(super) loading: Option<(JoinHandle<Loaded>, Placing)>,
@@ -96,6 +98,7 @@ impl Loop {
             handler,
             health,
             in_hand: InHand::Nothing,
+            batch_begun_at: None,
             revoked: None,
             to_place: Placing::default(),
             loading: None,
@@ -136,7 +139,7 @@ impl Loop {
                 self.start_batch()?;
             }
             match self.next(&mut tick, shutdown, stopping).await {
-                Happened::Stop => {}
+                Happened::Stop | Happened::BatchDue => {}
                 Happened::Handled(handled) => self.on_handled(handled)?,
                 Happened::TryAgain => self.try_again(),
                 Happened::Rebalance(Rebalance::Revoke(partitions)) => self.on_revoked(partitions),
@@ -157,6 +160,7 @@ impl Loop {
         stopping: bool,
     ) -> Happened {
         let serve = self.paused || self.intake.has_room();
+        let batch_at = self.next_batch_at().filter(|_| matches!(self.in_hand, InHand::Nothing));
         let Self { group, in_hand, loading, .. } = self;
         let (running, waiting) = match in_hand {
             InHand::Nothing => (None, None),
@@ -168,6 +172,7 @@ impl Loop {
             () = shutdown.cancelled(), if !stopping => Happened::Stop,
             handled = or_never(running) => Happened::Handled(handled),
             () = until(waiting) => Happened::TryAgain,
+            () = until(batch_at) => Happened::BatchDue,
             rebalance = group.rebalance() => Happened::Rebalance(rebalance),
             loaded = or_never(loading.as_mut().map(|(task, _)| task)) => Happened::Loaded(loaded),
             _ = tick.tick() => Happened::Tick,
