@@ -1,16 +1,15 @@
 //! Every scenario, in one program: they spend most of their time waiting, so several run side by side.
 //!
 //! `cargo test -p e2e --test suite story::` runs those of one file. Never: a scenario that cannot bear others beside it on
-//! the same engines; one that kills an engine has its own. `planted.rs` is a program of its own, for `make planted`.
+//! the same engines; one that kills an engine has its own. Programs of their own are `planted.rs`, for `make planted`, and the two
+//! whose engines recover from death in a given time, `faults_brokers.rs` and `faults_engines.rs`: nothing runs beside them.
 //! Read next: `story.rs`.
 
 mod chaos;
 mod crash;
 mod crash_points;
-mod faults_brokers;
 mod faults_clock;
 mod faults_disk;
-mod faults_engines;
 mod faults_processes;
 mod faults_records;
 mod fuzz;

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use events::Context;
-use rdkafka::ClientConfig;
-use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
+use events::{Context, TOPIC_PARTITIONS};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
 use uuid::Uuid;
 
 use crate::figures::{Goal, Row, Spread};
@@ -24,6 +25,7 @@ use crate::tail::Tail;
 const CALLERS: usize = 64;
 const VALUE_BYTES: usize = 900;
 const ARRIVAL_MAX: Duration = Duration::from_secs(180);
+const METADATA_MAX: Duration = Duration::from_secs(20);
 /// Producers and consumers have found their brokers by then.
 const SETTLING: Duration = Duration::from_secs(1);
 
@@ -86,13 +88,14 @@ pub async fn bare(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
     let prefix = topic_prefix("bare-pipe");
     database.tradewind(&["topics"], &[("TOPIC_PREFIX", &prefix)]).await?;
     database.drop().await?;
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+    let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
         .set("bootstrap.servers", testkit::kafka_brokers())
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "1")
-        .create()?;
+        .create_with_context(Deliveries)?;
     let topic = format!("{prefix}{}", Context::Orders.topic());
+    known(&producer, &topic).await?;
     let arrived = Arrived::default();
     let _tail = tail(&prefix, &arrived)?;
     let begun = Begun::default();
@@ -112,6 +115,35 @@ pub async fn bare(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
     open_loop(CALLERS, rate as f64, span, produce).await?;
     producer.flush(ARRIVAL_MAX)?;
     until_arrived(&begun, &arrived).await
+}
+
+/// Tells of what is lost, which would be waited for in vain.
+struct Deliveries;
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            eprintln!("bench: a record was not delivered: {error}");
+        }
+    }
+}
+
+/// A broker that is busy has not heard yet of a topic that was just made, and what is sent to it by then may be lost.
+async fn known(producer: &ThreadedProducer<Deliveries>, topic: &str) -> anyhow::Result<()> {
+    let give_up = Instant::now() + ARRIVAL_MAX;
+    loop {
+        let metadata = producer.client().fetch_metadata(Some(topic), METADATA_MAX)?;
+        let led = |topic: &MetadataTopic| topic.partitions().iter().filter(|one| one.leader() >= 0).count();
+        if metadata.topics().first().map_or(0, led) == TOPIC_PARTITIONS as usize {
+            return Ok(());
+        }
+        ensure!(Instant::now() < give_up, "{topic} is not there after {ARRIVAL_MAX:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn tail(prefix: &str, arrived: &Arrived) -> anyhow::Result<Tail> {
@@ -143,7 +175,12 @@ async fn until_arrived(begun: &Begun, arrived: &Arrived) -> anyhow::Result<Laten
             }
             return Ok(seen);
         }
-        ensure!(Instant::now() < give_up, "not every event has arrived after {ARRIVAL_MAX:?}");
+        ensure!(
+            Instant::now() < give_up,
+            "{} of {} events have not arrived after {ARRIVAL_MAX:?}",
+            begun.keys().filter(|id| !arrived.contains_key(id)).count(),
+            begun.len()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
