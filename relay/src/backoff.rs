@@ -22,6 +22,10 @@ impl Backoff {
         now
     }
 
+    pub fn longest(&self) -> Duration {
+        self.longest
+    }
+
     pub fn reset(&mut self) {
         self.next = self.first;
     }

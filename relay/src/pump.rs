@@ -83,7 +83,6 @@ pub(crate) async fn run(
             &growth_channel(store.context()),
         ),
         poll: Backoff::new(POLL_MIN, config.poll_max()),
-        poll_max: config.poll_max(),
     };
     let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(to_publish, stop.clone())));
     let read = async { reader.await.expect("the reader does not panic") };
@@ -102,7 +101,6 @@ struct Reader {
     chunk_events_max: usize,
     growth: Notifications,
     poll: Backoff,
-    poll_max: Duration,
 }
 
 impl Reader {
@@ -132,7 +130,7 @@ impl Reader {
 
     /// Until the log is said to have grown; and not for long without a look, since a hint may be missed.
     async fn wait_for_more(&mut self, stop: &CancellationToken) {
-        let pause = if self.growth.is_listening() { self.poll_max } else { self.poll.next() };
+        let pause = if self.growth.is_listening() { self.poll.longest() } else { self.poll.next() };
         tokio::select! {
             () = stop.cancelled() => {}
             () = self.growth.heard() => {}
