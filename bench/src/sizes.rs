@@ -54,7 +54,7 @@ impl Sizes {
             projection_orders: 5_000,
             replay_events: vec![1_000_000, 5_000_000],
             verify_events: 1_500_000,
-            growth_events: vec![10_000, 1_000_000, 5_000_000 * size],
+            growth_events: vec![10_000, 1_000_000, 10_000_000],
             load_minutes: minutes,
             real_orders: None,
         }

@@ -1,6 +1,7 @@
 //! What a consumer hands to its handler, and what the handler answers.
 //!
-//! Never: a record left out in silence. Whatever is not in `records` was there before, and the moves pass it.
+//! Never: a record left out in silence. Whatever is not in `records` was there before or concerns nobody, and the moves
+//! pass it.
 //! Read next: [`crate::run_consumer`].
 
 use std::sync::Arc;
@@ -72,7 +73,7 @@ fn decode(
 pub struct Batch {
     pub records: Vec<Record>,
     /// One per partition that the batch touches. All of them belong into the effect's transaction, also when
-    /// `records` is empty (then everything that came was a duplicate).
+    /// `records` is empty (then all that came was passed: duplicates, and what does not concern the handler).
     pub moves: Vec<CheckpointMove>,
 }
 
@@ -124,6 +125,12 @@ pub trait BatchHandler: Send + Sync {
     /// # Errors
     /// `Retry` when the database can't be reached; the assignment waits.
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError>;
+
+    /// Whether the record may have an effect here. One that has none is passed without a transaction of its own: its
+    /// checkpoint moves with the next batch of its partition, or within about a second. It may be asked about again.
+    fn concerns(&self, _record: &Record) -> bool {
+        true
+    }
 
     /// Commits the effect of all records together with all moves, or nothing.
     ///

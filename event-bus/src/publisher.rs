@@ -4,7 +4,9 @@
 //! and `enable.gapless.guarantee` stops the producer at the first record that can't be delivered, before a later one
 //! can be. So what a publisher leaves in a partition is always a beginning of what it was given for it: no gap, no
 //! swap. Two publishers at once (one of them a zombie) can make duplicates, but each of them sends a gapless
-//! series, so a record's first occurrence still comes after the first occurrence of the one before.
+//! series, so a record's first occurrence still comes after the first occurrence of the one before. Records given before
+//! the topic's partitions are known wait in one queue, which librdkafka empties in order under the lock that `send`
+//! takes (`rd_kafka_topic_assign_uas`), so none given later comes before them.
 //!
 //! Never: `FutureProducer` from several tasks, a retry with the next record, `enqueue` after an error.
 //! Read next: `relay/src/lib.rs`.

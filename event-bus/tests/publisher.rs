@@ -2,7 +2,9 @@
 
 mod support;
 
-use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, TopicError, ensure_topics};
+use std::time::Duration;
+
+use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TopicError, ensure_topics};
 use events::{Context, TOPIC_PARTITIONS};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -38,6 +40,35 @@ async fn records_come_in_the_order_given_on_the_partition_that_java_would_choose
         receipt.acknowledged().await.expect("acknowledged");
     }
     assert_eq!(on_topic(&bus).await, expected(1..=5_000));
+}
+
+/// Until a producer has learnt where its topic is, librdkafka keeps what it is given in a queue of no partition
+/// (`rd_kafka_topic_assign_uas`). Records that are given meanwhile, one after the other, must not pass each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_keep_their_order_while_the_producer_learns_where_the_topic_is() {
+    for _ in 0..5 {
+        let bus = bus().await;
+        let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
+        let mut given = 0;
+        let mut first: Option<Receipt> = None;
+        // One at a time until the first is acknowledged, and so the topic known, and then some more.
+        let mut receipts = Vec::new();
+        while given < 500 || !first.as_ref().is_some_and(Receipt::is_acknowledged) {
+            given += 1;
+            let receipt = publisher.enqueue(&[outgoing(&event(given))]).await.expect("enqueued");
+            if first.is_none() {
+                first = Some(receipt);
+            } else {
+                receipts.push(receipt);
+            }
+            // A pace at which they come while the producer still asks, and not a wait for anything.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        for receipt in first.into_iter().chain(receipts) {
+            receipt.acknowledged().await.expect("acknowledged");
+        }
+        assert_eq!(on_topic(&bus).await, expected(1..=given));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

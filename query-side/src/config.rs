@@ -53,6 +53,11 @@ pub struct Config {
     /// Records that a projection takes in one transaction at most.
     #[arg(long, env = "PROJECTION_BATCH_MAX", default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     pub projection_batch_max: usize,
+
+    /// For this many milliseconds a projection gathers what comes, for one fetch and one transaction; 0: not at all. A read
+    /// model is so much later.
+    #[arg(long, env = "PROJECTION_PACE_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    pub projection_pace_ms: u64,
 }
 
 impl Config {

@@ -40,8 +40,6 @@ pub const READ_MODEL: &str = "readmodel";
 
 /// A consumer that stands still longer than this while records wait is not ready.
 const WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(10);
-/// A busy projection begins a batch this often at most: so late may a read model be, for the sake of fewer transactions.
-const BATCH_PACE: Duration = Duration::from_millis(20);
 /// Requests beyond those that wait.
 const REQUESTS_IN_FLIGHT_MAX: usize = 512;
 /// Above the longest wait that a request may ask for (`TimeoutMs`).
@@ -78,7 +76,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for projector in projections::all() {
         let mut options = ConsumerOptions::new(consumer_name(projector.name()), projector.contexts());
         options.batch_max = config.projection_batch_max;
-        options.batch_pace = BATCH_PACE;
+        options.batch_pace = Duration::from_millis(config.projection_pace_ms);
         let check = health.check(format!("projection {}", projector.name()));
         let parked = health.check(format!("projection {} parked", projector.name()));
         parked_checks.push((consumer_name(projector.name()), parked));

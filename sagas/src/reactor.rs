@@ -2,13 +2,13 @@
 //! deadlines that this starts and ends, and the checkpoints are one append.
 //!
 //! A later reaction of a batch sees what the earlier ones decided. An event that cannot be reacted to is parked with
-//! its stream. Never: a reaction that takes part in the next append while its event's checkpoint is in another.
+//! its stream; one that nothing here reacts to is passed. Never: a reaction that takes part in the next append while its event's checkpoint is in another.
 //! Read next: `carry_out.rs`, then `parking.rs`.
 
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use domain::ReservationCommand;
 use event_bus::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
 use event_store::{AppendError, EventStore, MayBeConflict, StoreError, UnitOfWork, retry_conflicts};
@@ -17,7 +17,7 @@ use fault::crash_point;
 
 use crate::carry_out::{Trouble, carry_out, prefetch};
 use crate::fate::{self, CONFLICTS_MAX};
-use crate::order_fulfilment::{Reaction, Terms, react};
+use crate::order_fulfilment::{Reaction, Terms, react, reacts, sets_deadlines};
 use crate::parking::Parking;
 use crate::progress::Progress;
 use crate::witness::Witness;
@@ -162,9 +162,14 @@ impl Reactor {
         do_reactions(work, &reactions, &metadata, &mut Vec::new()).await
     }
 
-    /// Deadlines fall due by the database's clock, so they are counted from it too.
+    /// Deadlines fall due by the database's clock, so they are counted from it too; where none is set it is not asked.
     async fn terms(&self) -> Result<Terms, StoreError> {
-        Ok(Terms { now: self.store.database_now().await?, payment_deadline: self.payment_deadline })
+        let now = if sets_deadlines(self.context) {
+            self.store.database_now().await?
+        } else {
+            DateTime::UNIX_EPOCH
+        };
+        Ok(Terms { now, payment_deadline: self.payment_deadline })
     }
 
     fn tell(&self, batch: &Batch, part: &Part) {
@@ -221,6 +226,10 @@ impl BatchHandler for Reactor {
         let checkpoints = fate::checkpoints(&self.store, &self.consumer).await?;
         self.parking.read().await?;
         Ok(checkpoints)
+    }
+
+    fn concerns(&self, record: &Record) -> bool {
+        record.event.as_ref().map_or(true, |event| reacts(self.context, event))
     }
 
     /// Where only some parts could be committed, the batch comes again, meets checkpoints that have moved on, and is

@@ -43,6 +43,8 @@ const TUNING: &[(&str, &str)] = &[
     ("fetch.error.backoff.ms", "50"),
     ("statistics.interval.ms", "2000"), // lag and connection, for health
 ];
+/// With so much to give, Kafka does not wait for more. A fetch costs the broker more than what is in it.
+const GATHER_BYTES: &str = "65536";
 const GUARANTEES: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -79,7 +81,10 @@ pub(super) struct Group {
 
 impl Group {
     pub fn join(config: &BusConfig, options: &ConsumerOptions) -> KafkaResult<Self> {
-        let mut client = config.client(TUNING, GUARANTEES);
+        let pace_ms = options.batch_pace.as_millis().to_string();
+        let gathering = [("fetch.min.bytes", GATHER_BYTES), ("fetch.wait.max.ms", &pace_ms)];
+        let gathering = if options.batch_pace.is_zero() { &[][..] } else { &gathering };
+        let mut client = config.client(&[TUNING, gathering].concat(), GUARANTEES);
         client.set("group.id", config.group(&options.name));
         let consumer: StreamConsumer<Membership> = client.create_with_context(Membership::default())?;
         let topics: HashMap<_, _> = options

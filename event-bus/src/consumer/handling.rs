@@ -9,6 +9,7 @@ use fault::crash_point;
 use tokio::task::JoinError;
 
 use super::ConsumerError;
+use super::intake::Taken;
 use super::run::{InHand, Loop};
 use crate::{Batch, HandlerError};
 
@@ -22,18 +23,40 @@ impl Loop {
         if self.next_batch_at().is_some() {
             return Ok(());
         }
-        let Some((batch, duplicates)) = self.intake.take(&self.options.name) else { return Ok(()) };
-        self.batch_begun_at = Some(Instant::now());
+        let handler = Arc::clone(&self.handler);
+        let Taken { batch, duplicates, unconcerned } =
+            self.intake.take(&self.options.name, |record| handler.concerns(record), self.settle);
         let consumer = self.options.name.clone();
-        metrics::counter!("consumer_records_total", "consumer" => consumer.clone())
-            .increment(batch.records.len() as u64);
         metrics::counter!("consumer_duplicates_total", "consumer" => consumer.clone())
             .increment(duplicates as u64);
+        metrics::counter!("consumer_unconcerned_total", "consumer" => consumer.clone())
+            .increment(unconcerned as u64);
+        let Some(batch) = batch else {
+            if duplicates + unconcerned > 0 {
+                self.progress_at = Instant::now();
+            }
+            return Ok(());
+        };
+        self.settle = false;
+        self.batch_begun_at = Some(Instant::now());
+        metrics::counter!("consumer_records_total", "consumer" => consumer.clone())
+            .increment(batch.records.len() as u64);
         metrics::histogram!("consumer_batch_records", "consumer" => consumer)
             .record(batch.records.len() as f64);
         crash_point!("consumer::batch_taken");
         self.hand_over(batch);
         Ok(())
+    }
+
+    /// Hands over the checkpoints that are owed, and nothing else. False when none are, or it cannot be done: whoever comes
+    /// next passes the same records.
+    pub(super) fn settle_at_the_end(&mut self) -> bool {
+        if !matches!(self.in_hand, InHand::Nothing) || self.revoked.is_some() {
+            return false;
+        }
+        let Some(batch) = self.intake.owed(&self.options.name) else { return false };
+        self.hand_over(batch);
+        true
     }
 
     /// When what is buffered will be due; none when it is already, or there is nothing.

@@ -1,9 +1,12 @@
 //! What a consumer holds: its place in each partition, and the records read ahead of the batch in hand.
 //!
-//! PURE: no Kafka, no clock. Never: a record taken that is not the next one of its partition.
+//! A duplicate, and a record that does not concern the handler, is passed: it needs no transaction, and its checkpoint is
+//! owed until a batch takes it along. After a crash it is read, and passed, once more.
+//! PURE: no Kafka, no clock. Never: a record taken that is not the next one of its partition, or passed before those in
+//! front of it are committed.
 //! Read next: `run.rs`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use events::Position;
@@ -29,13 +32,26 @@ pub(super) enum Offered {
 
 struct Place {
     committed_offset: i64,
-    committed_position: Position,
+    /// Behind what is committed and what was passed since then.
+    done_offset: i64,
+    /// The highest one that is committed or was passed.
+    done_position: Position,
     /// None: nothing was handled here before, and any epoch will do.
     epoch: Option<i64>,
     /// The offset that the next record from Kafka must have.
     next_offset: i64,
     /// Where the record lay that came after a gap, when one has.
     gap_to: Option<i64>,
+}
+
+/// What came of looking through the buffer.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// For the handler; none when all was passed, or there was nothing.
+    pub batch: Option<Batch>,
+    pub duplicates: usize,
+    /// What does not concern the handler.
+    pub unconcerned: usize,
 }
 
 pub(super) struct Intake {
@@ -57,7 +73,8 @@ impl Intake {
         let (offset, position) = checkpoint.map_or((0, 0), |at| (at.next_offset, at.last_position));
         let place = Place {
             committed_offset: offset,
-            committed_position: position,
+            done_offset: offset,
+            done_position: position,
             epoch: checkpoint.map(|at| at.epoch),
             next_offset: offset,
             gap_to: None,
@@ -85,9 +102,9 @@ impl Intake {
         self.places.iter().map(|(partition, place)| (partition, place.next_offset))
     }
 
-    /// Every partition that is read, with its committed checkpoint's offset.
-    pub fn committed_offsets(&self) -> impl Iterator<Item = (&Partition, i64)> {
-        self.places.iter().map(|(partition, place)| (partition, place.committed_offset))
+    /// Every partition that is read, with the offset behind what is done there.
+    pub fn done_offsets(&self) -> impl Iterator<Item = (&Partition, i64)> {
+        self.places.iter().map(|(partition, place)| (partition, place.done_offset))
     }
 
     /// The epoch that the partition's records must have, where one is known.
@@ -117,45 +134,63 @@ impl Intake {
         Offered::Taken
     }
 
-    /// The next batch, in the order of arrival; call it when the batch before is settled. Duplicates are left out
-    /// of its records and passed by its moves. Also says how many those were.
-    pub fn take(&mut self, consumer: &str) -> Option<(Batch, usize)> {
-        let mut batch = Batch::default();
-        let mut moves: HashMap<Partition, CheckpointMove> = HashMap::new();
-        let (mut duplicates, mut bytes) = (0, 0);
-        while batch.records.len() + duplicates < self.records_max && bytes < self.bytes_max {
+    /// The next batch, in the order of arrival, of the records that concern the handler; call it when the batch before is
+    /// settled. `settle`: it moves every checkpoint that is owed, too, even when there is no record for it.
+    pub fn take(&mut self, consumer: &str, concerns: impl Fn(&Record) -> bool, settle: bool) -> Taken {
+        let mut taken = Taken::default();
+        let mut records = Vec::new();
+        let mut touched = HashSet::<Partition>::new();
+        let mut reached = HashMap::<Partition, (i64, Position)>::new();
+        let mut bytes = 0;
+        while records.len() + taken.duplicates + taken.unconcerned < self.records_max
+            && bytes < self.bytes_max
+        {
             let Some(record) = self.buffer.pop_front() else { break };
             bytes += record.payload.len();
             let partition = (Arc::clone(&record.topic), record.partition);
             let place = &self.places[&partition];
-            if record.offset < place.committed_offset {
+            let (offset, last) =
+                reached.entry(partition.clone()).or_insert((place.done_offset, place.done_position));
+            if record.offset < *offset {
                 continue; // read again while the batch in hand passed it
             }
-            let step = moves.entry(partition).or_insert_with(|| CheckpointMove {
-                consumer: consumer.to_owned(),
-                topic: record.topic.to_string(),
-                partition: record.partition,
-                from_offset: place.committed_offset,
-                to_offset: place.committed_offset,
-                last_position: place.committed_position,
-            });
-            step.to_offset = record.offset + 1;
-            match record.position {
-                Some(position)
-                    if position <= step.last_position && !planted_bug!("consumer::duplicates_handed_on") =>
-                {
-                    duplicates += 1;
-                }
-                Some(position) => {
-                    step.last_position = position;
-                    batch.records.push(record);
-                }
-                None => batch.records.push(record),
+            *offset = record.offset + 1;
+            let is_duplicate = record.position.is_some_and(|position| position <= *last)
+                && !planted_bug!("consumer::duplicates_handed_on");
+            *last = record.position.map_or(*last, |position| position.max(*last));
+            if is_duplicate {
+                taken.duplicates += 1;
+            } else if concerns(&record) {
+                touched.insert(partition);
+                records.push(record);
+            } else {
+                taken.unconcerned += 1;
             }
         }
         self.buffered_bytes -= bytes;
-        batch.moves = moves.into_values().collect();
-        (!batch.moves.is_empty()).then_some((batch, duplicates))
+        let mut moves = Vec::new();
+        for (partition, place) in &mut self.places {
+            let (offset, last) =
+                reached.get(partition).copied().unwrap_or((place.done_offset, place.done_position));
+            if touched.contains(partition) || (settle && offset > place.committed_offset) {
+                moves.push(step(consumer, partition, place.committed_offset, (offset, last)));
+            } else {
+                (place.done_offset, place.done_position) = (offset, last);
+            }
+        }
+        taken.batch = (!moves.is_empty()).then_some(Batch { records, moves });
+        taken
+    }
+
+    /// The checkpoints that are owed, and no record; call it when the batch before is settled. None when none is owed.
+    pub fn owed(&self, consumer: &str) -> Option<Batch> {
+        let owed = self.places.iter().filter(|(_, place)| place.done_offset > place.committed_offset);
+        let moves: Vec<CheckpointMove> = owed
+            .map(|(partition, place)| {
+                step(consumer, partition, place.committed_offset, (place.done_offset, place.done_position))
+            })
+            .collect();
+        (!moves.is_empty()).then(|| Batch { records: Vec::new(), moves })
     }
 
     /// The moves were committed.
@@ -163,9 +198,26 @@ impl Intake {
         for step in moves {
             if let Some(place) = self.places.get_mut(&(Arc::from(step.topic.as_str()), step.partition)) {
                 place.committed_offset = step.to_offset;
-                place.committed_position = step.last_position;
+                place.done_offset = step.to_offset;
+                place.done_position = step.last_position;
             }
         }
+    }
+}
+
+fn step(
+    consumer: &str,
+    (topic, partition): &Partition,
+    from_offset: i64,
+    (to_offset, last_position): (i64, Position),
+) -> CheckpointMove {
+    CheckpointMove {
+        consumer: consumer.to_owned(),
+        topic: topic.to_string(),
+        partition: *partition,
+        from_offset,
+        to_offset,
+        last_position,
     }
 }
 
@@ -204,6 +256,11 @@ mod tests {
         }
     }
 
+    /// All of it concerns the handler.
+    fn take(intake: &mut Intake) -> Taken {
+        intake.take("c", |_| true, false)
+    }
+
     fn offsets(batch: &Batch) -> Vec<i64> {
         batch.records.iter().map(|record| record.offset).collect()
     }
@@ -233,20 +290,64 @@ mod tests {
         for (offset, position) in [(5, 49), (6, 51), (7, 51), (8, 52)] {
             assert_eq!(intake.offer(record(0, offset, position)), Offered::Taken);
         }
-        let (batch, duplicates) = intake.take("c").expect("a batch");
+        let Taken { batch: Some(batch), duplicates, .. } = take(&mut intake) else { panic!("no batch") };
         assert_eq!((offsets(&batch), duplicates), (vec![6, 8], 2));
         let step = &batch.moves[0];
         assert_eq!((step.from_offset, step.to_offset, step.last_position), (5, 9, 52));
     }
 
     #[test]
-    fn a_batch_of_duplicates_alone_has_moves_and_no_records() {
+    fn what_is_passed_needs_no_batch_and_its_checkpoint_is_owed() {
         let mut intake = Intake::new(ROOM, 1000);
         intake.place(partition(0), Some(&checkpoint(5, 50)));
         intake.offer(record(0, 5, 50));
-        let (batch, _) = intake.take("c").expect("a batch");
-        assert!(batch.records.is_empty());
-        assert_eq!((batch.moves[0].to_offset, batch.moves[0].last_position), (6, 50));
+        intake.offer(record(0, 6, 51));
+        let taken = intake.take("c", |_| false, false);
+        assert!(taken.batch.is_none());
+        assert_eq!((taken.duplicates, taken.unconcerned), (1, 1));
+        assert_eq!(intake.done_offsets().collect::<Vec<_>>(), [(&partition(0), 7)]);
+        let settled = intake.owed("c").expect("the checkpoint alone");
+        assert!(settled.records.is_empty());
+        assert_eq!(settled.moves, [step("c", &partition(0), 5, (7, 51))]);
+        intake.committed(&settled.moves);
+        assert!(intake.owed("c").is_none());
+    }
+
+    #[test]
+    fn the_next_batch_of_a_partition_takes_along_what_was_passed_there_and_leaves_the_others() {
+        let mut intake = Intake::new(ROOM, 1000);
+        intake.place(partition(0), Some(&checkpoint(5, 50)));
+        intake.place(partition(1), None);
+        intake.offer(record(0, 5, 51));
+        intake.offer(record(1, 0, 1));
+        assert!(intake.take("c", |_| false, false).batch.is_none());
+        intake.offer(record(0, 6, 51));
+        intake.offer(record(0, 7, 52));
+        intake.offer(record(0, 8, 53));
+        let concerns = |record: &Record| record.offset == 7;
+        let taken = intake.take("c", concerns, false);
+        let batch = taken.batch.expect("a batch");
+        assert_eq!((offsets(&batch), taken.duplicates, taken.unconcerned), (vec![7], 1, 1));
+        assert_eq!(batch.moves, [step("c", &partition(0), 5, (9, 53))]);
+        assert_eq!(
+            intake.done_offsets().find(|(at, _)| **at == partition(0)),
+            Some((&partition(0), 6)),
+            "not yet"
+        );
+        intake.committed(&batch.moves);
+        let settled = intake.take("c", |_| true, true).batch.expect("the checkpoint alone");
+        assert_eq!(settled.moves, [step("c", &partition(1), 0, (1, 1))]);
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_read_again_owes_nothing() {
+        let mut intake = Intake::new(ROOM, 1000);
+        intake.place(partition(0), None);
+        intake.offer(record(0, 0, 1));
+        assert!(intake.take("c", |_| false, false).batch.is_none());
+        intake.place(partition(0), None);
+        assert!(intake.owed("c").is_none());
+        assert_eq!(intake.offer(record(0, 0, 1)), Offered::Taken, "it is passed once more");
     }
 
     #[test]
@@ -254,7 +355,7 @@ mod tests {
         let mut intake = Intake::new(ROOM, 1000);
         intake.place(partition(0), Some(&checkpoint(5, 50)));
         intake.offer(record(0, 5, 0));
-        let (batch, _) = intake.take("c").expect("a batch");
+        let batch = take(&mut intake).batch.expect("a batch");
         assert_eq!(offsets(&batch), [5]);
         assert_eq!((batch.moves[0].to_offset, batch.moves[0].last_position), (6, 50));
     }
@@ -266,10 +367,10 @@ mod tests {
         intake.offer(record(0, 0, 1));
         intake.offer(record(0, 1, 2));
         assert!(!intake.has_room());
-        let (first, _) = intake.take("c").expect("a batch");
+        let first = take(&mut intake).batch.expect("a batch");
         intake.committed(&first.moves);
         intake.offer(record(0, 2, 3));
-        let (second, _) = intake.take("c").expect("a batch");
+        let second = take(&mut intake).batch.expect("a batch");
         assert_eq!((second.moves[0].from_offset, second.moves[0].to_offset), (2, 3));
     }
 
@@ -281,7 +382,7 @@ mod tests {
         intake.offer(record(0, 0, 1));
         intake.offer(record(1, 0, 2));
         intake.remove(&partition(0));
-        let (batch, _) = intake.take("c").expect("a batch");
+        let batch = take(&mut intake).batch.expect("a batch");
         assert_eq!(batch.records.iter().map(|record| record.partition).collect::<Vec<_>>(), [1]);
     }
 
@@ -293,7 +394,7 @@ mod tests {
             intake.offer(record(0, offset, offset + 1));
         }
         assert!(!intake.has_room());
-        let (batch, _) = intake.take("c").expect("a batch");
+        let batch = take(&mut intake).batch.expect("a batch");
         assert_eq!(offsets(&batch), [0, 1]);
         assert!(intake.has_room());
     }

@@ -40,7 +40,7 @@ pub struct ConsumerOptions {
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
     /// From the beginning of a batch to that of the next, at least, unless that one is full: what comes meanwhile shares
-    /// its transaction. A record that comes after a pause is handled at once.
+    /// its transaction. Kafka, too, gathers for so long before it answers a fetch. Zero: everything is handled at once.
     pub batch_pace: Duration,
     /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
     /// follows was done before. Not for a consumer whose checkpoints a person may set back.

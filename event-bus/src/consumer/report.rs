@@ -19,10 +19,10 @@ impl Loop {
         let consumer = self.options.name.clone();
         let lags: Vec<(String, i32, i64)> = self
             .intake
-            .committed_offsets()
-            .filter_map(|((topic, partition), committed)| {
+            .done_offsets()
+            .filter_map(|((topic, partition), done)| {
                 let end = self.group.membership().high_watermark(topic, *partition)?;
-                Some((topic.to_string(), *partition, (end - committed).max(0)))
+                Some((topic.to_string(), *partition, (end - done).max(0)))
             })
             .collect();
         let assigned = self.intake.places().count();

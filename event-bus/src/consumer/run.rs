@@ -23,7 +23,7 @@ use super::membership::Rebalance;
 use super::{ConsumerError, ConsumerOptions, HealthReport};
 use crate::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
 
-/// Health, metrics and the courtesy commit.
+/// Health, metrics, the courtesy commit, and the checkpoints of what was passed.
 const TICK: Duration = Duration::from_secs(1);
 /// A handler that takes longer than this has its partitions paused, and Kafka served meanwhile.
 const UNSERVED_MAX: Duration = Duration::from_secs(5);
@@ -70,6 +70,8 @@ pub(super) struct Loop {
     pub(super) health: HealthReport,
     pub(super) in_hand: InHand,
     pub(super) batch_begun_at: Option<Instant>,
+    /// The next batch moves the checkpoints that are owed, too.
+    pub(super) settle: bool,
     pub(super) revoked: Option<TopicPartitionList>,
     pub(super) to_place: Placing,
     pub(super) loading: Option<(JoinHandle<Loaded>, Placing)>,
@@ -99,6 +101,7 @@ impl Loop {
             health,
             in_hand: InHand::Nothing,
             batch_begun_at: None,
+            settle: false,
             revoked: None,
             to_place: Placing::default(),
             loading: None,
@@ -130,7 +133,7 @@ impl Loop {
         loop {
             let stopping = shutdown.is_cancelled();
             let running = matches!(self.in_hand, InHand::Running { .. });
-            if stopping && !running {
+            if stopping && !running && !self.settle_at_the_end() {
                 return Ok(());
             }
             if !stopping {
@@ -229,6 +232,7 @@ impl Loop {
         if !self.untold.is_empty() {
             self.group.commit(&std::mem::take(&mut self.untold));
         }
+        self.settle = true;
         self.report();
         Ok(())
     }

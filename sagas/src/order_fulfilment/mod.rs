@@ -103,6 +103,7 @@ pub enum Reaction {
 /// What a reaction may know besides the event.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
+    /// Looked at only where a deadline is set ([`sets_deadlines`]).
     pub now: DateTime<Utc>,
     /// How long a payment may stay without an outcome.
     pub payment_deadline: TimeDelta,
@@ -119,6 +120,17 @@ pub fn react(context: Context, trigger: &Envelope, terms: &Terms) -> Result<Vec<
         Context::Payments => payment::react(trigger, terms),
         Context::Shipping => shipment::react(trigger, terms),
     }
+}
+
+/// Whether [`react`] gives anything, be it an error; that does not depend on the terms.
+pub fn reacts(context: Context, trigger: &Envelope) -> bool {
+    let any = Terms { now: DateTime::UNIX_EPOCH, payment_deadline: TimeDelta::zero() };
+    react(context, trigger, &any).map_or(true, |reactions| !reactions.is_empty())
+}
+
+/// Whether a step of the context waits for a deadline.
+pub fn sets_deadlines(context: Context) -> bool {
+    STORY.iter().any(|step| step.context == context && matches!(step.wait, Wait::Deadline(_)))
 }
 
 impl Reaction {

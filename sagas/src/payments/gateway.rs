@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use domain::Payment;
-use event_bus::{Batch, BatchHandler, Checkpoint, HandlerError};
+use event_bus::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
 use event_store::{AppendError, EventStore, MayBeConflict, ParkedEvent, Versioned, retry_conflicts};
 use events::{Envelope, OrderId, StreamId};
 
@@ -141,6 +141,10 @@ impl BatchHandler for Gateway {
         let checkpoints = fate::checkpoints(&self.store, &self.consumer).await?;
         self.parking.read().await?;
         Ok(checkpoints)
+    }
+
+    fn concerns(&self, record: &Record) -> bool {
+        record.event.as_ref().map_or(true, |event| turns_to_provider(event).is_some())
     }
 
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
