@@ -68,6 +68,41 @@ async fn consumers_killed_in_the_middle_neither_lose_nor_repeat_an_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_concern_the_handler_is_passed_and_its_checkpoint_follows() {
+    let tenth = |position| position % 10 == 0;
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    publish(&bus, 1..=3_000).await;
+    for life in 1..=2 {
+        let running = Keeper::concerned_with(tenth, &ledger, &format!("life {life}")).start(&bus);
+        ledger.when_entries(life * 100).await;
+        running.kill().await;
+    }
+    let keeper = Keeper::concerned_with(tenth, &ledger, "last");
+    let running = keeper.start(&bus);
+    assert_once_and_in_order(&ledger.when_entries(300).await, (1..=3_000).filter(|at| tenth(*at)));
+    ledger.when_passed(3_000).await;
+    running.kill().await;
+    let everything = Keeper::new(&ledger, "everything").start(&bus);
+    publish(&bus, 3_001..=3_100).await;
+    let expected = (1..=3_000).filter(|at| tenth(*at)).chain(3_001..=3_100);
+    assert_once_and_in_order(&ledger.when_entries(400).await, expected);
+    everything.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_stops_leaves_no_checkpoint_behind_what_it_passed() {
+    let (bus, ledger) = (bus().await, Ledger::new().await);
+    let keeper = Keeper::concerned_with(|_| false, &ledger, "a");
+    let running = keeper.start(&bus);
+    publish(&bus, 1..=200).await;
+    let asked = || async { (keeper.asked.lock().expect("no panic").len() >= 200).then_some(()) };
+    until("it was asked about all of them", asked).await;
+    running.stop().await;
+    assert_eq!(ledger.passed().await, 200);
+    assert_eq!(ledger.entries().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebalance_under_load_neither_loses_nor_repeats_an_effect() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     let first = Keeper::new(&ledger, "first").start(&bus);

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use event_bus::{
     Batch, BatchHandler, BusConfig, Checkpoint, ConsumerError, ConsumerHealth, ConsumerOptions, HandlerError,
-    OrderedPublisher, Outgoing, checkpoint, ensure_topics, run_consumer,
+    OrderedPublisher, Outgoing, Record, checkpoint, ensure_topics, run_consumer,
 };
 use events::{Context, Metadata, Position, RawEvent, StreamId, TOPIC_PARTITIONS, cloud_event, partition_of};
 use rdkafka::ClientConfig;
@@ -182,17 +182,20 @@ impl Ledger {
         .await
     }
 
+    /// How many records the checkpoints have passed.
+    pub async fn passed(&self) -> i64 {
+        let client = self.pool.get().await.expect("a connection");
+        let row = client
+            .query_one("SELECT coalesce(sum(next_offset), 0)::bigint FROM checkpoints", &[])
+            .await
+            .expect("the checkpoints");
+        row.get(0)
+    }
+
     /// Waits until the checkpoints have passed so many records.
     pub async fn when_passed(&self, records: i64) {
-        until("checkpoints past the records", || async {
-            let client = self.pool.get().await.expect("a connection");
-            let row = client
-                .query_one("SELECT coalesce(sum(next_offset), 0)::bigint FROM checkpoints", &[])
-                .await
-                .expect("the checkpoints");
-            (row.get::<_, i64>(0) >= records).then_some(())
-        })
-        .await;
+        let passed = || async { (self.passed().await >= records).then_some(()) };
+        until("checkpoints past the records", passed).await;
     }
 }
 
@@ -206,10 +209,17 @@ pub struct Keeper {
     /// SQL to run before the next batch, as somebody else.
     pub meddle: Mutex<Option<String>>,
     pub batches: Mutex<Vec<usize>>,
+    /// Of which positions it was asked whether they concern it.
+    pub asked: Mutex<Vec<Position>>,
+    pub concerned: fn(Position) -> bool,
 }
 
 impl Keeper {
     pub fn new(ledger: &Ledger, by: &str) -> Arc<Self> {
+        Self::concerned_with(|_| true, ledger, by)
+    }
+
+    pub fn concerned_with(concerned: fn(Position) -> bool, ledger: &Ledger, by: &str) -> Arc<Self> {
         Arc::new(Self {
             ledger: ledger.clone(),
             consumer: "keeper".to_owned(),
@@ -217,6 +227,8 @@ impl Keeper {
             failures: Mutex::default(),
             meddle: Mutex::default(),
             batches: Mutex::default(),
+            asked: Mutex::default(),
+            concerned,
         })
     }
 
@@ -257,6 +269,12 @@ impl BatchHandler for Keeper {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
         let client = self.ledger.pool.get().await.map_err(|error| HandlerError::Retry(error.to_string()))?;
         Ok(checkpoint::load(&client, &self.consumer).await?)
+    }
+
+    fn concerns(&self, record: &Record) -> bool {
+        let position = record.position.unwrap_or_default();
+        self.asked.lock().expect("no panic").push(position);
+        (self.concerned)(position)
     }
 
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
