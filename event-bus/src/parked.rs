@@ -5,6 +5,7 @@
 //! transaction of its effect) and `discard_parked` (which writes down who and why), the first of a stream first.
 //! Never: a record taken away without either. Read next: docs/decisions/0009.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,9 @@ use events::{Context, Position};
 use tokio_postgres::{Error, Row};
 
 use crate::Record;
+
+/// How many parked streams are named.
+const NAMED_MAX: usize = 5;
 
 /// A stream of which a consumer has put records aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,35 @@ pub struct ParkedStream {
     pub position: Option<Position>,
     pub reason: String,
     pub since: DateTime<Utc>,
+}
+
+/// Names in the metrics what one consumer has parked: how many streams (`tradewind_parked_streams`), and the first few of
+/// them by name (`tradewind_parked_stream`, 1 as long as it is parked).
+pub struct Notice {
+    consumer: String,
+    named: BTreeSet<String>,
+}
+
+impl Notice {
+    pub fn new(consumer: impl Into<String>) -> Self {
+        Self { consumer: consumer.into(), named: BTreeSet::new() }
+    }
+
+    /// `parked`: the streams, in any order. Returns what to say of them; none when there are none.
+    pub fn tell(&mut self, mut parked: Vec<&str>) -> Option<String> {
+        parked.sort_unstable();
+        metrics::gauge!("tradewind_parked_streams", "consumer" => self.consumer.clone())
+            .set(u32::try_from(parked.len()).unwrap_or(u32::MAX));
+        let named: BTreeSet<String> =
+            parked.iter().take(NAMED_MAX).map(|stream| (*stream).to_owned()).collect();
+        let gauge = |stream: &String| metrics::gauge!("tradewind_parked_stream", "consumer" => self.consumer.clone(), "stream" => stream.clone());
+        self.named.difference(&named).for_each(|stream| gauge(stream).set(0));
+        named.iter().for_each(|stream| gauge(stream).set(1));
+        let names = named.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.named = named;
+        let count = parked.len();
+        (count > 0).then(|| format!("{count} streams are parked: {names} (`tradewind parked list`)"))
+    }
 }
 
 /// Where a record lay in Kafka when it was parked.

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::Record;
-use event_bus::parked::{ParkedRecord, Retried, records, streams, unpark};
+use event_bus::parked::{Notice, ParkedRecord, Retried, records, streams, unpark};
 use runtime::Check;
 
 use crate::consumer::refusal_text;
 use crate::engine::{Projector, consumer_name, is_refusal};
 
-/// How many streams the readiness names.
-const NAMED_MAX: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Parked records that one transaction of a retry takes.
 const PAGE: i64 = 200;
@@ -176,29 +174,22 @@ async fn apply(
 
 /// Tells readiness and metrics what each consumer has parked, as the table has it; never returns.
 pub(crate) async fn watch(pool: Pool, checks: Vec<(String, Check)>) {
+    let mut notices: Vec<(String, Check, Notice)> = checks
+        .into_iter()
+        .map(|(consumer, check)| (consumer.clone(), check, Notice::new(consumer)))
+        .collect();
     loop {
         match parked_by_consumer(&pool).await {
             Ok(parked) => {
-                for (consumer, check) in &checks {
-                    let own: Vec<&str> = parked
-                        .iter()
-                        .filter(|stream| stream.consumer == *consumer)
-                        .map(|stream| stream.stream.as_str())
-                        .collect();
-                    metrics::gauge!("tradewind_parked_streams", "consumer" => consumer.clone())
-                        .set(u32::try_from(own.len()).unwrap_or(u32::MAX));
-                    if own.is_empty() {
-                        check.ok();
-                    } else {
-                        let named = own[..own.len().min(NAMED_MAX)].join(", ");
-                        check.degraded(format!(
-                            "{} streams are parked: {named} (`tradewind parked list`)",
-                            own.len()
-                        ));
+                for (consumer, check, notice) in &mut notices {
+                    let own = parked.iter().filter(|stream| stream.consumer == *consumer);
+                    match notice.tell(own.map(|stream| stream.stream.as_str()).collect()) {
+                        None => check.ok(),
+                        Some(told) => check.degraded(told),
                     }
                 }
             }
-            Err(error) => checks.iter().for_each(|(_, check)| check.failing(error.to_string())),
+            Err(error) => notices.iter().for_each(|(_, check, _)| check.failing(error.to_string())),
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use event_bus::parked::Notice;
 use event_bus::{HandlerError, Record};
 use event_store::{EventStore, ParkedEvent};
 use events::StreamId;
@@ -16,8 +17,6 @@ use runtime::Check;
 
 use crate::fate;
 
-/// How many streams the readiness names.
-const NAMED_MAX: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Parking {
@@ -77,22 +76,13 @@ impl Parking {
 
 /// Tells readiness and metrics what is parked, as the table has it; never returns.
 pub(crate) async fn watch(store: EventStore, consumer: String, check: Check) {
+    let mut notice = Notice::new(consumer.clone());
     loop {
         match store.parked_streams(&consumer).await {
-            Ok(parked) => {
-                metrics::gauge!("tradewind_parked_streams", "consumer" => consumer.clone())
-                    .set(u32::try_from(parked.len()).unwrap_or(u32::MAX));
-                if parked.is_empty() {
-                    check.ok();
-                } else {
-                    let named: Vec<&str> = parked.iter().take(NAMED_MAX).map(StreamId::as_str).collect();
-                    check.degraded(format!(
-                        "{} streams are parked: {} (`tradewind parked list`)",
-                        parked.len(),
-                        named.join(", ")
-                    ));
-                }
-            }
+            Ok(parked) => match notice.tell(parked.iter().map(StreamId::as_str).collect()) {
+                None => check.ok(),
+                Some(told) => check.degraded(told),
+            },
             Err(error) => check.failing(error.to_string()),
         }
         tokio::time::sleep(LOOK_EVERY).await;
