@@ -1,7 +1,8 @@
 //! A connection to Postgres that can be cut at the two places that matter: before the server has the request, and after
 //! it has committed and before the client has the answer.
 //!
-//! Never: a cut at a time; cuts happen at the next message. Read next: `tests/outage.rs`.
+//! Never: a cut at a time, or one of what is no append (who says that the log grew has connections too); cuts happen at the
+//! next message. Read next: `tests/outage.rs`.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// What happens to the next message.
+/// What happens to the next message of an append.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut {
     None,
@@ -33,6 +34,7 @@ struct Shared {
     cut: Mutex<Cut>,
     late: Mutex<Option<(OwnedWriteHalf, Vec<u8>)>>,
     is_late: Notify,
+    is_done: Notify,
 }
 
 impl Proxy {
@@ -47,6 +49,7 @@ impl Proxy {
             cut: Mutex::new(Cut::None),
             late: Mutex::new(None),
             is_late: Notify::new(),
+            is_done: Notify::new(),
         });
         let proxy = Self { url: format!("{user}@127.0.0.1:{port}/{database}"), shared: Arc::clone(&shared) };
         tokio::spawn(async move {
@@ -72,6 +75,7 @@ impl Proxy {
         let (mut server, request) = late.expect("it was held back");
         server.write_all(&request).await.expect("the server still listens");
         server.shutdown().await.expect("the server still listens");
+        self.shared.is_done.notified().await;
     }
 }
 
@@ -92,26 +96,35 @@ async fn carry(shared: Arc<Shared>, client: TcpStream) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let (mut request, mut answer) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut appends = false;
     loop {
         tokio::select! {
             read = from_client.read(&mut request) => {
                 let Ok(length @ 1..) = read else { return };
-                if shared.take(Cut::Request) { return }
-                if shared.take(Cut::LateRequest) {
+                appends |= contains(&request[..length], "append(");
+                let counts = appends && !contains(&request[..length], "NOTIFY");
+                if counts && shared.take(Cut::Request) { return }
+                if counts && shared.take(Cut::LateRequest) {
                     drop((from_client, to_client));
                     *shared.late.lock().expect("nobody panics with it") = Some((to_server, request[..length].to_vec()));
                     shared.is_late.notify_one();
                     // The server must be able to answer a client that is gone.
                     while let Ok(1..) = from_server.read(&mut answer).await {}
+                    shared.is_done.notify_one();
                     return;
                 }
                 if to_server.write_all(&request[..length]).await.is_err() { return }
             }
             read = from_server.read(&mut answer) => {
                 let Ok(length @ 1..) = read else { return };
-                if shared.take(Cut::Answer) { return }
+                let counts = appends && !contains(&answer[..length], "NOTIFY");
+                if counts && shared.take(Cut::Answer) { return }
                 if to_client.write_all(&answer[..length]).await.is_err() { return }
             }
         }
     }
+}
+
+fn contains(message: &[u8], word: &str) -> bool {
+    message.windows(word.len()).any(|bytes| bytes == word.as_bytes())
 }
