@@ -72,7 +72,7 @@ struct Options {
     /// Every part in miniature: shows that it works, not how fast it is
     #[arg(long)]
     quick: bool,
-    /// A factor on the sizes of the logs (10 million events in `growth` with 2)
+    /// A factor on the length of the log that the relay empties
     #[arg(long, default_value_t = 1)]
     size: u32,
     /// How long the load of `memory` lasts
