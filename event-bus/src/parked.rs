@@ -36,7 +36,7 @@ pub struct ParkedStream {
 /// Names in the metrics what one consumer has parked: how many streams (`tradewind_parked_streams`), and the first few of
 /// them by name (`tradewind_parked_stream`, 1 as long as it is parked).
 pub struct Notice {
-    consumer: String,
+    pub consumer: String,
     named: BTreeSet<String>,
 }
 
@@ -52,7 +52,10 @@ impl Notice {
             .set(u32::try_from(parked.len()).unwrap_or(u32::MAX));
         let named: BTreeSet<String> =
             parked.iter().take(NAMED_MAX).map(|stream| (*stream).to_owned()).collect();
-        let gauge = |stream: &String| metrics::gauge!("tradewind_parked_stream", "consumer" => self.consumer.clone(), "stream" => stream.clone());
+        let gauge = |stream: &String| {
+            let labels = [("consumer", self.consumer.clone()), ("stream", stream.clone())];
+            metrics::gauge!("tradewind_parked_stream", &labels)
+        };
         self.named.difference(&named).for_each(|stream| gauge(stream).set(0));
         named.iter().for_each(|stream| gauge(stream).set(1));
         let names = named.iter().map(String::as_str).collect::<Vec<_>>().join(", ");

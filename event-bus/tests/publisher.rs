@@ -50,21 +50,15 @@ async fn records_keep_their_order_while_the_producer_learns_where_the_topic_is()
         let bus = bus().await;
         let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
         let mut given = 0;
-        let mut first: Option<Receipt> = None;
         // One at a time until the first is acknowledged, and so the topic known, and then some more.
         let mut receipts = Vec::new();
-        while given < 500 || !first.as_ref().is_some_and(Receipt::is_acknowledged) {
+        while given < 500 || !receipts.first().is_some_and(Receipt::is_acknowledged) {
             given += 1;
-            let receipt = publisher.enqueue(&[outgoing(&event(given))]).await.expect("enqueued");
-            if first.is_none() {
-                first = Some(receipt);
-            } else {
-                receipts.push(receipt);
-            }
+            receipts.push(publisher.enqueue(&[outgoing(&event(given))]).await.expect("enqueued"));
             // A pace at which they come while the producer still asks, and not a wait for anything.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        for receipt in first.into_iter().chain(receipts) {
+        for receipt in receipts {
             receipt.acknowledged().await.expect("acknowledged");
         }
         assert_eq!(on_topic(&bus).await, expected(1..=given));

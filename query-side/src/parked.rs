@@ -174,22 +174,20 @@ async fn apply(
 
 /// Tells readiness and metrics what each consumer has parked, as the table has it; never returns.
 pub(crate) async fn watch(pool: Pool, checks: Vec<(String, Check)>) {
-    let mut notices: Vec<(String, Check, Notice)> = checks
-        .into_iter()
-        .map(|(consumer, check)| (consumer.clone(), check, Notice::new(consumer)))
-        .collect();
+    let mut notices: Vec<(Notice, Check)> =
+        checks.into_iter().map(|(consumer, check)| (Notice::new(consumer), check)).collect();
     loop {
         match parked_by_consumer(&pool).await {
             Ok(parked) => {
-                for (consumer, check, notice) in &mut notices {
-                    let own = parked.iter().filter(|stream| stream.consumer == *consumer);
+                for (notice, check) in &mut notices {
+                    let own = parked.iter().filter(|stream| stream.consumer == notice.consumer);
                     match notice.tell(own.map(|stream| stream.stream.as_str()).collect()) {
                         None => check.ok(),
                         Some(told) => check.degraded(told),
                     }
                 }
             }
-            Err(error) => notices.iter().for_each(|(_, check, _)| check.failing(error.to_string())),
+            Err(error) => notices.iter().for_each(|(_, check)| check.failing(error.to_string())),
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -76,9 +76,9 @@ impl Parking {
 
 /// Tells readiness and metrics what is parked, as the table has it; never returns.
 pub(crate) async fn watch(store: EventStore, consumer: String, check: Check) {
-    let mut notice = Notice::new(consumer.clone());
+    let mut notice = Notice::new(consumer);
     loop {
-        match store.parked_streams(&consumer).await {
+        match store.parked_streams(&notice.consumer).await {
             Ok(parked) => match notice.tell(parked.iter().map(StreamId::as_str).collect()) {
                 None => check.ok(),
                 Some(told) => check.degraded(told),

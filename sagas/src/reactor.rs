@@ -2,7 +2,8 @@
 //! deadlines that this starts and ends, and the checkpoints are one append.
 //!
 //! A later reaction of a batch sees what the earlier ones decided. An event that cannot be reacted to is parked with
-//! its stream; one that nothing here reacts to is passed. Never: a reaction that takes part in the next append while its event's checkpoint is in another.
+//! its stream; one that nothing here reacts to is passed.
+//! Never: a reaction that takes part in the next append while its event's checkpoint is in another.
 //! Read next: `carry_out.rs`, then `parking.rs`.
 
 use std::collections::HashSet;

@@ -23,9 +23,14 @@ impl Loop {
         if self.next_batch_at().is_some() {
             return Ok(());
         }
-        let handler = Arc::clone(&self.handler);
+        if std::mem::take(&mut self.settle) && self.settle_what_is_owed() {
+            return Ok(());
+        }
+        if self.intake.is_empty() {
+            return Ok(());
+        }
         let Taken { batch, duplicates, unconcerned } =
-            self.intake.take(&self.options.name, |record| handler.concerns(record), self.settle);
+            self.intake.take(&self.options.name, |record| self.handler.concerns(record));
         let consumer = self.options.name.clone();
         metrics::counter!("consumer_duplicates_total", "consumer" => consumer.clone())
             .increment(duplicates as u64);
@@ -37,7 +42,6 @@ impl Loop {
             }
             return Ok(());
         };
-        self.settle = false;
         self.batch_begun_at = Some(Instant::now());
         metrics::counter!("consumer_records_total", "consumer" => consumer.clone())
             .increment(batch.records.len() as u64);
@@ -50,7 +54,7 @@ impl Loop {
 
     /// Hands over the checkpoints that are owed, and nothing else. False when none are, or it cannot be done: whoever comes
     /// next passes the same records.
-    pub(super) fn settle_at_the_end(&mut self) -> bool {
+    pub(super) fn settle_what_is_owed(&mut self) -> bool {
         if !matches!(self.in_hand, InHand::Nothing) || self.revoked.is_some() {
             return false;
         }

@@ -135,8 +135,8 @@ impl Intake {
     }
 
     /// The next batch, in the order of arrival, of the records that concern the handler; call it when the batch before is
-    /// settled. `settle`: it moves every checkpoint that is owed, too, even when there is no record for it.
-    pub fn take(&mut self, consumer: &str, concerns: impl Fn(&Record) -> bool, settle: bool) -> Taken {
+    /// settled.
+    pub fn take(&mut self, consumer: &str, concerns: impl Fn(&Record) -> bool) -> Taken {
         let mut taken = Taken::default();
         let mut records = Vec::new();
         let mut touched = HashSet::<Partition>::new();
@@ -169,11 +169,10 @@ impl Intake {
         }
         self.buffered_bytes -= bytes;
         let mut moves = Vec::new();
-        for (partition, place) in &mut self.places {
-            let (offset, last) =
-                reached.get(partition).copied().unwrap_or((place.done_offset, place.done_position));
-            if touched.contains(partition) || (settle && offset > place.committed_offset) {
-                moves.push(step(consumer, partition, place.committed_offset, (offset, last)));
+        for (partition, (offset, last)) in reached {
+            let place = self.places.get_mut(&partition).expect("what is buffered has its place");
+            if touched.contains(&partition) {
+                moves.push(step(consumer, &partition, place.committed_offset, (offset, last)));
             } else {
                 (place.done_offset, place.done_position) = (offset, last);
             }
@@ -258,7 +257,7 @@ mod tests {
 
     /// All of it concerns the handler.
     fn take(intake: &mut Intake) -> Taken {
-        intake.take("c", |_| true, false)
+        intake.take("c", |_| true)
     }
 
     fn offsets(batch: &Batch) -> Vec<i64> {
@@ -302,7 +301,7 @@ mod tests {
         intake.place(partition(0), Some(&checkpoint(5, 50)));
         intake.offer(record(0, 5, 50));
         intake.offer(record(0, 6, 51));
-        let taken = intake.take("c", |_| false, false);
+        let taken = intake.take("c", |_| false);
         assert!(taken.batch.is_none());
         assert_eq!((taken.duplicates, taken.unconcerned), (1, 1));
         assert_eq!(intake.done_offsets().collect::<Vec<_>>(), [(&partition(0), 7)]);
@@ -320,12 +319,12 @@ mod tests {
         intake.place(partition(1), None);
         intake.offer(record(0, 5, 51));
         intake.offer(record(1, 0, 1));
-        assert!(intake.take("c", |_| false, false).batch.is_none());
+        assert!(intake.take("c", |_| false).batch.is_none());
         intake.offer(record(0, 6, 51));
         intake.offer(record(0, 7, 52));
         intake.offer(record(0, 8, 53));
         let concerns = |record: &Record| record.offset == 7;
-        let taken = intake.take("c", concerns, false);
+        let taken = intake.take("c", concerns);
         let batch = taken.batch.expect("a batch");
         assert_eq!((offsets(&batch), taken.duplicates, taken.unconcerned), (vec![7], 1, 1));
         assert_eq!(batch.moves, [step("c", &partition(0), 5, (9, 53))]);
@@ -335,7 +334,7 @@ mod tests {
             "not yet"
         );
         intake.committed(&batch.moves);
-        let settled = intake.take("c", |_| true, true).batch.expect("the checkpoint alone");
+        let settled = intake.owed("c").expect("the checkpoint alone");
         assert_eq!(settled.moves, [step("c", &partition(1), 0, (1, 1))]);
     }
 
@@ -344,7 +343,7 @@ mod tests {
         let mut intake = Intake::new(ROOM, 1000);
         intake.place(partition(0), None);
         intake.offer(record(0, 0, 1));
-        assert!(intake.take("c", |_| false, false).batch.is_none());
+        assert!(intake.take("c", |_| false).batch.is_none());
         intake.place(partition(0), None);
         assert!(intake.owed("c").is_none());
         assert_eq!(intake.offer(record(0, 0, 1)), Offered::Taken, "it is passed once more");

@@ -70,7 +70,7 @@ pub(super) struct Loop {
     pub(super) health: HealthReport,
     pub(super) in_hand: InHand,
     pub(super) batch_begun_at: Option<Instant>,
-    /// The next batch moves the checkpoints that are owed, too.
+    /// The checkpoints that are owed move next.
     pub(super) settle: bool,
     pub(super) revoked: Option<TopicPartitionList>,
     pub(super) to_place: Placing,
@@ -133,7 +133,7 @@ impl Loop {
         loop {
             let stopping = shutdown.is_cancelled();
             let running = matches!(self.in_hand, InHand::Running { .. });
-            if stopping && !running && !self.settle_at_the_end() {
+            if stopping && !running && !self.settle_what_is_owed() {
                 return Ok(());
             }
             if !stopping {
