@@ -147,6 +147,9 @@ struct Worker {
 impl Worker {
     async fn run(mut self, stop: CancellationToken) {
         while let Some(first) = self.next(&stop).await {
+            // Whoever is ready goes first: those who were just answered often append again, and then go along in this batch
+            // instead of the next.
+            tokio::task::yield_now().await;
             let batch = self.fill(first);
             if batch.is_empty() {
                 continue;

@@ -2,17 +2,15 @@
 //! follow one another, and written by COPY.
 //!
 //! A row is fetched from the table only when it may be there: not at its stream's first event, and not while it is kept.
-//! What is kept is bounded; when it is full, all of it is written and forgotten. Never: another fold than the live
-//! one's, an index left for later, a commit. Read next: `replay/src/rebuild.rs`.
+//! What is kept is bounded; when it is full, the rows that heard of nothing for longest are written and forgotten. Never:
+//! another fold than the live one's, a commit. Read next: `replay/src/rebuild.rs`.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_postgres::Transaction;
-use events::Envelope;
+use events::{Envelope, Position};
 use futures::SinkExt as _;
 use serde_json::Value;
 
@@ -22,6 +20,8 @@ use crate::projection::{FedBy, Projection};
 /// Of what is kept: the rows that were fetched, and the payloads that were folded into them. In memory they take a small
 /// multiple of it.
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// So much stays when it is full: rows that are still on their way need not be fetched again.
+const KEPT_BYTES_AFTER: usize = 12 << 20;
 /// What a row takes beside that.
 const ROW_BYTES: usize = 256;
 /// Rows sent to the server as one parameter.
@@ -64,6 +64,9 @@ struct Kept<R> {
     /// None: the events so far began no row.
     row: Option<R>,
     in_table: bool,
+    bytes: usize,
+    /// Of its last event so far.
+    position: Position,
 }
 
 /// A column, and whether its values are JSON (a string among them has quotes then).
@@ -90,37 +93,58 @@ impl<P: Projection> Rebuild for InMemory<P> {
         let touched: Vec<(String, &Envelope)> =
             events.iter().filter_map(|event| Some((P::key(event)?, event))).collect();
         self.fetch(transaction, &touched).await?;
+        // The bytes are known of all events together: each row gets the same for each of its own.
+        let event_bytes = payload_bytes.div_ceil(events.len().max(1));
         for (key, event) in touched {
-            match self.kept.entry(key) {
-                Entry::Occupied(mut kept) => {
-                    let kept = kept.get_mut();
-                    kept.row = P::apply(kept.row.take(), event);
-                }
-                Entry::Vacant(place) => {
-                    place.insert(Kept { row: P::apply(None, event), in_table: false });
-                    self.kept_bytes += ROW_BYTES;
-                }
-            }
+            let kept = self.kept.entry(key).or_insert_with(|| {
+                self.kept_bytes += ROW_BYTES;
+                Kept { row: None, in_table: false, bytes: ROW_BYTES, position: 0 }
+            });
+            kept.row = P::apply(kept.row.take(), event);
+            kept.bytes += event_bytes;
+            kept.position = event.position;
+            self.kept_bytes += event_bytes;
         }
-        self.kept_bytes += payload_bytes;
-        if self.kept_bytes > KEPT_BYTES_MAX { self.flush(transaction).await } else { Ok(()) }
+        if self.kept_bytes > KEPT_BYTES_MAX {
+            self.write_down_to(KEPT_BYTES_AFTER, transaction).await?;
+        }
+        Ok(())
     }
 
     async fn flush(&mut self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        self.write_down_to(0, transaction).await
+    }
+}
+
+impl<P: Projection> InMemory<P> {
+    /// Writes the rows that heard of nothing for longest, and forgets them, until so many bytes are kept at most.
+    async fn write_down_to(
+        &mut self,
+        bytes_max: usize,
+        transaction: &Transaction<'_>,
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut ages: Vec<(Position, usize)> =
+            self.kept.values().map(|kept| (kept.position, kept.bytes)).collect();
+        ages.sort_unstable();
+        let mut last_position = 0;
+        for (position, bytes) in ages {
+            if self.kept_bytes <= bytes_max {
+                break;
+            }
+            self.kept_bytes -= bytes;
+            last_position = position;
+        }
         let (mut new, mut known) = (Vec::new(), Vec::new());
-        for kept in self.kept.drain().map(|(_, kept)| kept) {
+        for (_, kept) in self.kept.extract_if(|_, kept| kept.position <= last_position) {
             if kept.in_table { &mut known } else { &mut new }.extend(kept.row);
         }
-        self.kept_bytes = 0;
         let engine = Engine::<P>::new();
         for rows in known.chunks(UPSERT_ROWS) {
             engine.write(transaction, rows).await?;
         }
         self.copy(transaction, &new).await
     }
-}
 
-impl<P: Projection> InMemory<P> {
     /// The rows that may be in the table and are not kept.
     async fn fetch(
         &mut self,
@@ -139,8 +163,9 @@ impl<P: Projection> InMemory<P> {
         for (key, row) in Engine::<P>::load(transaction, &keys).await? {
             let bytes =
                 serde_json::to_vec(&row).expect("a row has string keys and no failing serialiser").len();
-            self.kept_bytes += ROW_BYTES + bytes;
-            self.kept.insert(key, Kept { row: Some(row), in_table: true });
+            let bytes = ROW_BYTES + bytes;
+            self.kept_bytes += bytes;
+            self.kept.insert(key, Kept { row: Some(row), in_table: true, bytes, position: 0 });
         }
         Ok(())
     }
@@ -203,15 +228,18 @@ fn write_line(text: &mut String, columns: &[Column], row: &Value) {
 }
 
 fn escape(text: &mut String, value: &str) {
-    for character in value.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            other => text.write_char(other).expect("a String takes any character"),
-        }
+    let mut rest = value;
+    while let Some(at) = rest.bytes().position(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t')) {
+        text.push_str(&rest[..at]);
+        text.push_str(match rest.as_bytes()[at] {
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            _ => "\\t",
+        });
+        rest = &rest[at + 1..];
     }
+    text.push_str(rest);
 }
 
 #[cfg(test)]

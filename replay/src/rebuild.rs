@@ -46,6 +46,8 @@ struct Shadow<'a> {
     pool: &'a Pool,
     progress: Arc<Progress>,
     shutdown: &'a CancellationToken,
+    /// The statements that make those that are still missing.
+    indexes: Vec<String>,
     /// What is in the table.
     reach: Reach,
     /// Where to read on in each context.
@@ -66,7 +68,7 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, Error> {
     let begun = Instant::now();
     let table = projector.table();
-    shadow::create(pool, table).await?;
+    let indexes = shadow::create(pool, table).await?;
     let mut shadow = Shadow {
         reach: Reach::none(projector.contexts()),
         after: projector.contexts().iter().map(|context| (*context, 0)).collect(),
@@ -75,6 +77,7 @@ pub async fn rebuild(
         logs,
         pool,
         shutdown,
+        indexes,
         events: 0,
     };
     let ended = shadow.build(swaps).await;
@@ -96,6 +99,7 @@ impl Shadow<'_> {
         if !swaps {
             return Ok((comparison, None));
         }
+        shadow::index(self.pool, &self.indexes).await?;
         self.catch_up().await?;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             match self.swap().await {

@@ -31,11 +31,12 @@ pub async fn lock(url: &Secret, projection: &'static str) -> Result<Client, Erro
     if row.try_get(0)? { Ok(client) } else { Err(Error::Busy { projection }) }
 }
 
-/// An empty table like the live one: columns, defaults, constraints, indexes, owner and rights.
+/// An empty table like the live one: columns, defaults, constraints, owner and rights. What serves readers alone waits until
+/// it is filled: returns the statements that make the further indexes, see [`index`].
 ///
 /// # Errors
 /// The database's.
-pub async fn create(pool: &Pool, table: &str) -> Result<(), Error> {
+pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
     let mut client = pool.get().await?;
     let transaction = client.transaction().await?;
     transaction
@@ -61,7 +62,31 @@ pub async fn create(pool: &Pool, table: &str) -> Result<(), Error> {
     for statement in copies {
         transaction.batch_execute(statement.try_get(0)?).await?;
     }
+    let indexes = transaction
+        .query(
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
+             FROM pg_index WHERE indrelid = to_regclass($1) AND NOT indisunique",
+            &[&format!("{SHADOW}.{table}")],
+        )
+        .await?;
+    let mut definitions = Vec::new();
+    for index in indexes {
+        transaction.batch_execute(&format!("DROP INDEX {}", index.try_get::<_, &str>(0)?)).await?;
+        definitions.push(index.try_get(1)?);
+    }
     transaction.commit().await?;
+    Ok(definitions)
+}
+
+/// Makes the indexes that [`create`] left for later: sorting all rows once takes less than finding a place for each.
+///
+/// # Errors
+/// The database's.
+pub async fn index(pool: &Pool, definitions: &[String]) -> Result<(), Error> {
+    let client = pool.get().await?;
+    for definition in definitions {
+        client.batch_execute(definition).await?;
+    }
     Ok(())
 }
 

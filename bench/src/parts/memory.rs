@@ -7,25 +7,27 @@ use std::time::Duration;
 
 use crate::figures::{Goal, Row, Spread};
 use crate::floor::Floor;
-use crate::parts::saga::{stock_up, two_lines};
+use crate::parts::saga::{burst, stock_up, two_lines};
 use crate::proc::rss_mib;
 use crate::stage::Stage;
 
 /// A role that holds more than this has no bound.
 const ROLE_MIB_MAX: f64 = 512.0;
 const LOOK: Duration = Duration::from_millis(250);
-/// Of the full load of this machine; more would only queue.
-const RATE: f64 = 150.0;
+/// Of what a burst shows: about what can be sustained. More would only queue.
+const OF_CAPACITY: f64 = 0.5;
 
 pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let minutes = stage.sizes.load_minutes;
+    let settle_burst = stage.sizes.settle_burst;
     let span = if minutes == 0 { stage.sizes.settle_span } else { Duration::from_secs(60) * minutes };
     let floor = stage.floor().await?;
     stock_up(floor).await?;
     let rest = resident(floor);
+    let rate = burst(floor, settle_burst).await? * OF_CAPACITY;
     let mut most = rest.clone();
     let mut early = rest.clone();
-    let load = floor.place_at(RATE, span, two_lines);
+    let load = floor.place_at(rate, span, two_lines);
     let watch = async {
         let mut looks = 0_u32;
         loop {

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use event_store::growth_channel;
 use events::Context;
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
+use runtime::Notifications;
 use uuid::Uuid;
 
 use crate::figures::{Goal, Row, Spread};
@@ -29,20 +31,53 @@ const SETTLING: Duration = Duration::from_secs(1);
 
 pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let (rate, sizes) = (stage.sizes.pipe_rate, stage.sizes.clone());
-    let mut seen = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    let mut seen = [const { Vec::new() }; 5];
     for _ in 0..sizes.repetitions {
         let ours = through_the_relay(rate, sizes.span).await?;
         let bare = bare(rate, sizes.span).await?;
-        let figures = [ms(&ours, 0.5), ms(&ours, 0.99), ms(&bare, 0.5), ms(&bare, 0.99)];
+        let waking = waking(sizes.span / 4).await?;
+        let figures = [ms(&ours, 0.5), ms(&ours, 0.99), ms(&bare, 0.5), ms(&bare, 0.99), ms(&waking, 0.5)];
         seen.iter_mut().zip(figures).for_each(|(all, figure)| all.push(figure));
     }
-    let [ours_p50, ours_p99, bare_p50, bare_p99] = seen.map(Spread::of);
+    let [ours_p50, ours_p99, bare_p50, bare_p99, waking] = seen.map(Spread::of);
     let row = |quantile: &str, ours: Spread, bare: Spread, most: f64| {
         Row::new(format!("commit to visible, {quantile}, {rate} events/s"), "ms", ours)
             .beside(format!("ms, produce to consume, bare client, {quantile}"), bare.median)
             .goal(Goal::AtMost(most))
     };
-    Ok(vec![row("p50", ours_p50, bare_p50, 2.0), row("p99", ours_p99, bare_p99, 3.0)])
+    let hops = bare_p50.median + waking.median;
+    Ok(vec![
+        row("p50", ours_p50.clone(), bare_p50, 2.0),
+        row("p99", ours_p99, bare_p99, 3.0),
+        Row::new("a relay woken (NOTIFY, and a look at the log), alone, p50", "ms", waking),
+        Row::new(format!("commit to visible, p50, {rate} events/s"), "ms", ours_p50)
+            .beside("ms, a relay woken and the bare client, one after the other", hops),
+    ])
+}
+
+/// What the relay's way has before the bare client's: a NOTIFY that is heard, and a look at the log that finds one event.
+async fn waking(span: Duration) -> anyhow::Result<Latencies> {
+    let database = Database::fresh("waking").await?;
+    let store = database.store(Context::Orders).await?;
+    let growth = Notifications::listen(&database.url, &growth_channel(Context::Orders));
+    let teller = database.admin().await?;
+    // As the store's herald does.
+    let tell = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", growth_channel(Context::Orders));
+    store.append(append_one()).await?;
+    // The append's own notification, and the one that says that listening began.
+    while tokio::time::timeout(SETTLING, growth.heard()).await.is_ok() {}
+    let mut seen = latencies();
+    let end = Instant::now() + span;
+    while seen.is_empty() || Instant::now() < end {
+        let begun = Instant::now();
+        teller.batch_execute(&tell).await?;
+        growth.heard().await;
+        ensure!(store.scan(0, 256).await?.len() == 1, "one event was appended");
+        note(&mut seen, begun.elapsed());
+    }
+    store.shutdown().await;
+    database.drop().await?;
+    Ok(seen)
 }
 
 /// When something began, by the id of what will arrive.

@@ -85,7 +85,10 @@ pub fn two_lines(number: usize) -> Vec<String> {
 }
 
 /// Orders a second when all are placed as fast as they are accepted.
-async fn burst(floor: &Floor, count: usize) -> anyhow::Result<f64> {
+///
+/// # Errors
+/// When one is not accepted, or not settled.
+pub async fn burst(floor: &Floor, count: usize) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let orders = floor.place(count, two_lines).await?;
     let settled = floor.all_settled(&orders).await?;
