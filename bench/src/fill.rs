@@ -11,6 +11,8 @@ use crate::stage::{Database, Stage};
 /// Orders whose events stand mixed; an order's next event comes this many positions later.
 const ORDERS_MIXED: u64 = 10_000;
 const EVENTS_PER_ORDER: u64 = 4;
+/// They order in turn, one order a second.
+const CUSTOMERS: u64 = 5_000;
 
 /// Position, order, version and id of each event from $1 to $2.
 const ROWS: &str = "
@@ -21,8 +23,8 @@ const ROWS: &str = "
                    ((p - 1) % (4 * $3) / $3 + 1)::integer AS version) o";
 
 const PAYLOADS: [&str; 4] = [
-    r#"{"order_id":"ORDER","customer_id":"customer-17850","currency":"GBP","lines":[{"sku":"WHITE-HANGING-HEART-T-LIGHT-HOLDER","quantity":2,"unit_price_minor":1295},{"sku":"CREAM-CUPID-HEARTS-COAT-HANGER","quantity":2,"unit_price_minor":1295}],"total_minor":5180,"shipping_address":"Mrs A. Customer, 12 Long Lane, Upper Somewhere, United Kingdom","placed_at":"2010-12-01T08:26:00Z"}"#,
-    r#"{"order_id":"ORDER","customer_id":"customer-17850","total":{"amount_minor":5180,"currency":"GBP"},"items":[{"sku":"WHITE-HANGING-HEART-T-LIGHT-HOLDER","quantity":2},{"sku":"CREAM-CUPID-HEARTS-COAT-HANGER","quantity":2}],"shipping_address":"Mrs A. Customer, 12 Long Lane, Upper Somewhere, United Kingdom","placed_at":"2010-12-01T08:26:00Z"}"#,
+    r#"{"order_id":"ORDER","customer_id":"customer-CUSTOMER","currency":"GBP","lines":[{"sku":"WHITE-HANGING-HEART-T-LIGHT-HOLDER","quantity":2,"unit_price_minor":1295},{"sku":"CREAM-CUPID-HEARTS-COAT-HANGER","quantity":2,"unit_price_minor":1295}],"total_minor":5180,"shipping_address":"Mrs A. Customer, 12 Long Lane, Upper Somewhere, United Kingdom","placed_at":"MOMENT"}"#,
+    r#"{"order_id":"ORDER","customer_id":"customer-CUSTOMER","total":{"amount_minor":5180,"currency":"GBP"},"items":[{"sku":"WHITE-HANGING-HEART-T-LIGHT-HOLDER","quantity":2},{"sku":"CREAM-CUPID-HEARTS-COAT-HANGER","quantity":2}],"shipping_address":"Mrs A. Customer, 12 Long Lane, Upper Somewhere, United Kingdom","placed_at":"MOMENT"}"#,
     r#"{"order_id":"ORDER","carrier":"Royal Mail","tracking":"RM-0123456789"}"#,
     r#"{"order_id":"ORDER"}"#,
 ];
@@ -48,7 +50,8 @@ async fn fill(database: &Database, events: u64) -> anyhow::Result<()> {
          SELECT r.position, 'order-' || r.order_id, r.version,
                 ('018f2f3b-0000-7000-8000-' || lpad(to_hex(r.position), 12, '0'))::uuid,
                 (ARRAY['OrderPlaced', 'OrderConfirmed', 'OrderShipped', 'OrderDelivered'])[r.version], 1,
-                replace(($4::text[])[r.version], 'ORDER', r.order_id)::json,
+                replace(replace(replace(($4::text[])[r.version], 'ORDER', r.order_id), 'CUSTOMER', (r.number % {CUSTOMERS})::text),
+                        'MOMENT', to_char(timestamp '2010-12-01' + r.number * interval '1 second', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))::json,
                 ('{{\"correlation_id\":\"' || r.order_id || '\",\"actor\":\"bench\"}}')::json,
                 clock_timestamp()
            FROM ({ROWS}) r ORDER BY r.position"

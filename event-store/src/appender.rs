@@ -32,6 +32,8 @@ use crate::{AppendError, Appended, StoreError, StoreOptions};
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
 const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Turns of the scheduler in which nobody came; a microsecond or two each while nothing else is ready.
+const IDLE_TURNS_MAX: u32 = 16;
 /// What every command counts at least against the queue's bytes.
 const COMMAND_BYTES_MIN: usize = 512;
 
@@ -146,11 +148,11 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, stop: CancellationToken) {
+        let mut answered = 0;
         while let Some(first) = self.next(&stop).await {
-            // Whoever is ready goes first: those who were just answered often append again, and then go along in this batch
-            // instead of the next.
-            tokio::task::yield_now().await;
+            self.let_come(answered).await;
             let batch = self.fill(first);
+            answered = batch.len();
             if batch.is_empty() {
                 continue;
             }
@@ -159,6 +161,18 @@ impl Worker {
             self.settle(batch, started, false).await;
             metrics::histogram!("tradewind_append_duration_seconds", "context" => self.context.name())
                 .record(started.elapsed());
+        }
+    }
+
+    /// Those who were just answered often append again at once. Until as many have, or for some turns none does, they are let
+    /// come: then they go along in this batch, instead of standing in line behind a batch of one of them.
+    async fn let_come(&self, answered: usize) {
+        let mut turns = 0;
+        // The first is taken out of the queue already.
+        while self.waiting.len() + 1 < answered && turns < IDLE_TURNS_MAX {
+            let before = self.waiting.len();
+            tokio::task::yield_now().await;
+            turns = if self.waiting.len() > before { 0 } else { turns + 1 };
         }
     }
 

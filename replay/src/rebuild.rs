@@ -95,11 +95,11 @@ impl Shadow<'_> {
         self.catch_up().await?;
         crash_point!("replay::shadow_filled");
         shadow::analyze(self.pool, self.projector.table()).await?;
-        let comparison = self.compare().await?;
         if !swaps {
-            return Ok((comparison, None));
+            return Ok((self.compare().await?, None));
         }
-        shadow::index(self.pool, &self.indexes).await?;
+        let (pool, indexes) = (self.pool, std::mem::take(&mut self.indexes));
+        let (comparison, ()) = tokio::try_join!(self.compare(), shadow::index(pool, &indexes))?;
         self.catch_up().await?;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             match self.swap().await {
