@@ -1,6 +1,7 @@
 //! Group commit: one task per store that takes whatever appends wait and sends them as one batch.
 //!
-//! One batch is under way at a time and there is no timer: an idle log appends at once, a busy one batches by itself.
+//! One batch is under way at a time and there is no timer: an idle log appends at once, a busy one batches by itself, and a batch
+//! lets those come who were just answered (docs/decisions/0020).
 //! The task has a connection of its own. When that breaks while a batch is under way, nobody knows whether the batch was
 //! committed; so it is sent again, which the version checks make harmless, and a command that now meets its own events
 //! in the log is known to have been appended ([`own_events`]). Callers get a definite answer.
