@@ -125,7 +125,7 @@ pub async fn bare(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
         .set("bootstrap.servers", testkit::kafka_brokers())
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        .set("linger.ms", "1")
+        .set("linger.ms", "0")
         .create_with_context(Deliveries)?;
     let topic = format!("{prefix}{}", Context::Orders.topic());
     // One record by itself, which nobody counts: of those that were sent while the producer learnt where the topic is, one was
