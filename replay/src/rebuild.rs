@@ -46,8 +46,6 @@ struct Shadow<'a> {
     pool: &'a Pool,
     progress: Arc<Progress>,
     shutdown: &'a CancellationToken,
-    /// The statements that make those that are still missing.
-    indexes: Vec<String>,
     /// What is in the table.
     reach: Reach,
     /// Where to read on in each context.
@@ -77,10 +75,9 @@ pub async fn rebuild(
         logs,
         pool,
         shutdown,
-        indexes,
         events: 0,
     };
-    let ended = shadow.build(swaps).await;
+    let ended = shadow.build(swaps, &indexes).await;
     shadow.progress.finish();
     // After a swap there is none left; after a check or an error it is of no use.
     let dropped = shadow::drop_table(pool, table).await;
@@ -91,15 +88,20 @@ pub async fn rebuild(
 }
 
 impl Shadow<'_> {
-    async fn build(&mut self, swaps: bool) -> Result<(Comparison, Option<Duration>), Error> {
+    /// `indexes`: the statements that make those that the table does not have yet.
+    async fn build(
+        &mut self,
+        swaps: bool,
+        indexes: &[String],
+    ) -> Result<(Comparison, Option<Duration>), Error> {
         self.catch_up().await?;
         crash_point!("replay::shadow_filled");
         shadow::analyze(self.pool, self.projector.table()).await?;
         if !swaps {
             return Ok((self.compare().await?, None));
         }
-        let (pool, indexes) = (self.pool, std::mem::take(&mut self.indexes));
-        let (comparison, ()) = tokio::try_join!(self.compare(), shadow::index(pool, &indexes))?;
+        let pool = self.pool;
+        let (comparison, ()) = tokio::try_join!(self.compare(), shadow::index(pool, indexes))?;
         self.catch_up().await?;
         for _ in 0..SWAP_ATTEMPTS_MAX {
             match self.swap().await {

@@ -18,13 +18,13 @@ const LOOK: Duration = Duration::from_millis(250);
 const OF_CAPACITY: f64 = 0.5;
 
 pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
-    let minutes = stage.sizes.load_minutes;
-    let settle_burst = stage.sizes.settle_burst;
-    let span = if minutes == 0 { stage.sizes.settle_span } else { Duration::from_secs(60) * minutes };
+    let sizes = stage.sizes.clone();
+    let minutes = sizes.load_minutes;
+    let span = if minutes == 0 { sizes.settle_span } else { Duration::from_secs(60) * minutes };
     let floor = stage.floor().await?;
     stock_up(floor).await?;
     let rest = resident(floor);
-    let rate = burst(floor, settle_burst).await? * OF_CAPACITY;
+    let rate = burst(floor, sizes.settle_burst).await? * OF_CAPACITY;
     let mut most = rest.clone();
     let mut early = rest.clone();
     let load = floor.place_at(rate, span, two_lines);
