@@ -31,7 +31,7 @@ pub async fn lock(url: &Secret, projection: &'static str) -> Result<Client, Erro
     if row.try_get(0)? { Ok(client) } else { Err(Error::Busy { projection }) }
 }
 
-/// An empty table like the live one: columns, defaults, constraints, owner and rights. What serves readers alone waits until
+/// An empty table like the live one: columns, defaults, constraints, owner, rights, targets of statistics. What serves readers alone waits until
 /// it is filled: returns the statements that make the further indexes, see [`index`].
 ///
 /// # Errors
@@ -46,7 +46,7 @@ pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
              CREATE TABLE {SHADOW}.{table} (LIKE {READ_MODEL}.{table} INCLUDING ALL);"
         ))
         .await?;
-    // LIKE copies neither the owner nor the rights.
+    // LIKE copies neither the owner nor the rights, nor how much ANALYZE asks of a column.
     let copies = transaction
         .query(
             "SELECT format('ALTER TABLE %I.%I OWNER TO %I', $2::text, c.relname, pg_get_userbyid(c.relowner))
@@ -55,7 +55,12 @@ pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
              SELECT format('GRANT %s ON %I.%I TO %s', right_held.privilege_type, $2::text, c.relname,
                            CASE right_held.grantee WHEN 0 THEN 'PUBLIC'
                                 ELSE quote_ident(pg_get_userbyid(right_held.grantee)) END)
-             FROM pg_class c, aclexplode(c.relacl) right_held WHERE c.oid = to_regclass($1)",
+             FROM pg_class c, aclexplode(c.relacl) right_held WHERE c.oid = to_regclass($1)
+             UNION ALL
+             SELECT format('ALTER TABLE %I.%I ALTER COLUMN %I SET STATISTICS %s', $2::text, c.relname, a.attname,
+                           a.attstattarget)
+             FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+             WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0",
             &[&format!("{READ_MODEL}.{table}"), &SHADOW],
         )
         .await?;

@@ -16,14 +16,18 @@ const DEFAULTS: &str =
     "SELECT string_agg(table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable
                                || coalesce(column_default, ''), E'\\n' ORDER BY table_name, ordinal_position)
                         FROM information_schema.columns WHERE table_schema = 'readmodel'";
+const STATISTICS: &str =
+    "SELECT string_agg(c.relname || ' ' || a.attname || ' ' || a.attstattarget, E'\\n' ORDER BY c.relname, a.attnum)
+     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+     WHERE c.relnamespace = 'readmodel'::regnamespace AND a.attstattarget >= 0 AND c.relkind = 'r'";
 
 #[tokio::test]
-async fn the_new_tables_have_the_indexes_rights_and_defaults_of_the_old_ones() {
+async fn the_new_tables_have_the_indexes_rights_defaults_and_statistics_of_the_old_ones() {
     let world = world().await;
     world.order(1).await;
     world.live_catches_up().await;
     world.execute("GRANT SELECT ON readmodel.orders TO PUBLIC").await;
-    for question in [INDEXES, RIGHTS, DEFAULTS] {
+    for question in [INDEXES, RIGHTS, DEFAULTS, STATISTICS] {
         let before = world.text(question).await;
         world.replay(&[]).await;
         assert_eq!(world.text(question).await, before);
