@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use serde::Serialize;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::behaviour::Decision;
@@ -281,10 +282,17 @@ impl Ledger {
         kind: PaymentState,
     ) -> Result<(), PoolError> {
         let statement = transaction.prepare_cached(ENTER).await?;
-        transaction.execute(&statement, &[&payment_id, &kind.name()]).await?;
-        if let Some(announcer) = &self.announcer {
-            announcer.announce(transaction, payment_id, kind).await?;
-        }
+        let kind_name = kind.name();
+        let parameters: [&(dyn ToSql + Sync); 2] = [&payment_id, &kind_name];
+        let enter = async { Ok(transaction.execute(&statement, &parameters).await?) };
+        let announce = async {
+            match &self.announcer {
+                Some(announcer) => announcer.announce(transaction, payment_id, kind).await,
+                None => Ok(()),
+            }
+        };
+        // On one connection, so in this order, but without a wait for the first.
+        tokio::try_join!(biased; enter, announce)?;
         metrics::counter!("payment_provider_ledger_entries_total", "kind" => kind.name()).increment(1);
         Ok(())
     }

@@ -12,6 +12,7 @@ use runtime::Secret;
 use runtime::signature::{SIGNATURE, sign};
 use serde_json::json;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -100,8 +101,8 @@ struct Due {
 
 const DUE: &str = "SELECT event_id, payment_id, state, happened_at, attempts FROM webhooks
      WHERE due_at <= clock_timestamp() ORDER BY due_at, event_id LIMIT $1";
-const COPY_SENT: &str = "WITH last AS (DELETE FROM webhooks WHERE event_id = $1 AND copies = 1)
-     UPDATE webhooks SET copies = copies - 1 WHERE event_id = $1 AND copies > 1";
+const COPIES_SENT: &str = "WITH last AS (DELETE FROM webhooks WHERE event_id = ANY($1) AND copies = 1)
+     UPDATE webhooks SET copies = copies - 1 WHERE event_id = ANY($1) AND copies > 1";
 const AGAIN: &str = "UPDATE webhooks SET attempts = attempts + 1,
      due_at = clock_timestamp() + least(1800, power(2, attempts)) * interval '500 ms' WHERE event_id = $1";
 const GIVE_UP: &str = "DELETE FROM webhooks WHERE event_id = $1";
@@ -136,29 +137,45 @@ impl Sender {
     async fn send_due(&self) -> Result<usize, PoolError> {
         let due: Vec<Due> = {
             let client = self.pool.get().await?;
-            client.query(DUE, &[&DUE_MAX]).await?.iter().map(Due::from).collect()
+            let statement = client.prepare_cached(DUE).await?;
+            client.query(&statement, &[&DUE_MAX]).await?.iter().map(Due::from).collect()
         };
         let count = due.len();
         let sending = due.into_iter().map(|webhook| self.send(webhook));
         let outcomes: Vec<_> = stream::iter(sending).buffer_unordered(AT_ONCE_MAX).collect().await;
-        outcomes.into_iter().collect::<Result<(), PoolError>>()?;
+        // Also when another one could not be written down: what was acknowledged is not sent again for that.
+        let acknowledged: Vec<Uuid> = outcomes.iter().filter_map(|outcome| *outcome.as_ref().ok()?).collect();
+        if !acknowledged.is_empty() {
+            self.write_down(COPIES_SENT, &acknowledged).await?;
+        }
+        outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(count)
     }
 
-    async fn send(&self, webhook: Due) -> Result<(), PoolError> {
-        let (outcome, statement) = match self.post(&webhook).await {
-            Ok(()) => ("acknowledged", COPY_SENT),
-            Err(why) if webhook.attempts + 1 >= ATTEMPTS_MAX => {
-                tracing::error!(payment_id = %webhook.payment_id, why, "a webhook was given up");
-                ("given_up", GIVE_UP)
-            }
-            Err(why) => {
-                tracing::debug!(payment_id = %webhook.payment_id, why, "a webhook is sent again later");
-                ("not_acknowledged", AGAIN)
-            }
+    /// The webhook's id when it was acknowledged, which its caller writes down with the others'.
+    async fn send(&self, webhook: Due) -> Result<Option<Uuid>, PoolError> {
+        let told = self.post(&webhook).await;
+        let outcome = match &told {
+            Ok(()) => "acknowledged",
+            Err(_) if webhook.attempts + 1 >= ATTEMPTS_MAX => "given_up",
+            Err(_) => "not_acknowledged",
         };
         metrics::counter!("payment_provider_webhooks_total", "outcome" => outcome).increment(1);
-        self.pool.get().await?.execute(statement, &[&webhook.event_id]).await?;
+        let Err(why) = told else { return Ok(Some(webhook.event_id)) };
+        if outcome == "given_up" {
+            tracing::error!(payment_id = %webhook.payment_id, why, "a webhook was given up");
+            self.write_down(GIVE_UP, &webhook.event_id).await?;
+        } else {
+            tracing::debug!(payment_id = %webhook.payment_id, why, "a webhook is sent again later");
+            self.write_down(AGAIN, &webhook.event_id).await?;
+        }
+        Ok(None)
+    }
+
+    async fn write_down(&self, sql: &str, of: &(dyn ToSql + Sync)) -> Result<(), PoolError> {
+        let client = self.pool.get().await?;
+        let statement = client.prepare_cached(sql).await?;
+        client.execute(&statement, &[of]).await?;
         Ok(())
     }
 
