@@ -42,7 +42,7 @@ impl Default for StoreOptions {
             batch_commands_max: 256,
             batch_events_max: 4_096,
             outage_wait_max: Duration::from_secs(15),
-            cache_bytes_max: 64 * 1024 * 1024,
+            cache_bytes_max: 16 * 1024 * 1024,
         }
     }
 }
