@@ -61,7 +61,8 @@ pub struct OrderedPublisher {
     in_the_middle: bool,
 }
 
-/// Resolves when all records of one `enqueue` are acknowledged.
+/// Resolves when all records of one `enqueue` are acknowledged; so does each of its clones.
+#[derive(Clone)]
 #[must_use = "records count only when they are acknowledged"]
 pub struct Receipt {
     batch: Arc<InFlight>,
@@ -242,7 +243,7 @@ impl ProducerContext for Deliveries {
             Err((cause, _)) if !planted_bug!("publisher::next_after_an_error") => self.shared.fail(cause),
             Ok(_) | Err(_) => {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    batch.none_left.notify_one();
+                    batch.none_left.notify_waiters();
                 }
                 self.shared.delivered.notify_one();
             }
