@@ -84,6 +84,8 @@ impl Topic {
             ("queued.min.messages", READ_AHEAD_RECORDS),
             ("queued.max.messages.kbytes", READ_AHEAD_KIB),
             ("fetch.wait.max.ms", "50"),
+            // Of a partition that is full by the limits above; a second, else.
+            ("fetch.queue.backoff.ms", "10"),
         ]);
         let consumer: Arc<BaseConsumer> = Arc::new(client.create().map_err(failed)?);
         let mut bounds = Vec::new();
