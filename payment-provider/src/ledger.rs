@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use serde::Serialize;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use crate::behaviour::Decision;
@@ -282,9 +281,7 @@ impl Ledger {
         kind: PaymentState,
     ) -> Result<(), PoolError> {
         let statement = transaction.prepare_cached(ENTER).await?;
-        let kind_name = kind.name();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&payment_id, &kind_name];
-        let enter = async { Ok(transaction.execute(&statement, &parameters).await?) };
+        let enter = async { Ok(transaction.execute(&statement, &[&payment_id, &kind.name()]).await?) };
         let announce = async {
             match &self.announcer {
                 Some(announcer) => announcer.announce(transaction, payment_id, kind).await,

@@ -154,21 +154,20 @@ impl Sender {
 
     /// The webhook's id when it was acknowledged, which its caller writes down with the others'.
     async fn send(&self, webhook: Due) -> Result<Option<Uuid>, PoolError> {
-        let told = self.post(&webhook).await;
-        let outcome = match &told {
-            Ok(()) => "acknowledged",
-            Err(_) if webhook.attempts + 1 >= ATTEMPTS_MAX => "given_up",
-            Err(_) => "not_acknowledged",
+        let (outcome, statement) = match self.post(&webhook).await {
+            Ok(()) => ("acknowledged", None),
+            Err(why) if webhook.attempts + 1 >= ATTEMPTS_MAX => {
+                tracing::error!(payment_id = %webhook.payment_id, why, "a webhook was given up");
+                ("given_up", Some(GIVE_UP))
+            }
+            Err(why) => {
+                tracing::debug!(payment_id = %webhook.payment_id, why, "a webhook is sent again later");
+                ("not_acknowledged", Some(AGAIN))
+            }
         };
         metrics::counter!("payment_provider_webhooks_total", "outcome" => outcome).increment(1);
-        let Err(why) = told else { return Ok(Some(webhook.event_id)) };
-        if outcome == "given_up" {
-            tracing::error!(payment_id = %webhook.payment_id, why, "a webhook was given up");
-            self.write_down(GIVE_UP, &webhook.event_id).await?;
-        } else {
-            tracing::debug!(payment_id = %webhook.payment_id, why, "a webhook is sent again later");
-            self.write_down(AGAIN, &webhook.event_id).await?;
-        }
+        let Some(statement) = statement else { return Ok(Some(webhook.event_id)) };
+        self.write_down(statement, &webhook.event_id).await?;
         Ok(None)
     }
 

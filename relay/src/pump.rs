@@ -62,9 +62,10 @@ struct Chunk {
     /// Without those that are on the topic already.
     records: Vec<Outgoing>,
     bytes: usize,
-    /// Hears of the records' receipt.
-    enqueued: oneshot::Sender<Receipt>,
 }
+
+/// A chunk, and who hears of its records' receipt.
+type Handed = (Chunk, oneshot::Sender<Receipt>);
 
 /// Pumps until `stop`, then until what is read is acknowledged and behind the cursor.
 pub(crate) async fn run(
@@ -112,7 +113,7 @@ struct Reader {
 impl Reader {
     async fn run(
         mut self,
-        to_publish: mpsc::Sender<Chunk>,
+        to_publish: mpsc::Sender<Handed>,
         stop: CancellationToken,
     ) -> Result<(), PumpError> {
         let context = self.store.context();
@@ -120,10 +121,11 @@ impl Reader {
         while !stop.is_cancelled() {
             let events = self.store.scan(self.after, limit).await?;
             let was_full = events.len() == limit;
-            if let Some((chunk, enqueued)) = self.encode(context, &events)? {
+            if let Some(chunk) = self.encode(context, &events)? {
                 limit = next_limit(limit, chunk.bytes, self.chunk_events_max);
                 self.poll.reset();
-                if to_publish.send(chunk).await.is_err() {
+                let (on_its_way, enqueued) = oneshot::channel();
+                if to_publish.send((chunk, on_its_way)).await.is_err() {
                     return Ok(()); // the publisher stopped, and says why
                 }
                 if !was_full {
@@ -149,15 +151,9 @@ impl Reader {
     }
 
     /// The payload's bytes are passed on as they were appended.
-    fn encode(
-        &mut self,
-        context: Context,
-        events: &[RawEvent],
-    ) -> Result<Option<(Chunk, oneshot::Receiver<Receipt>)>, PumpError> {
+    fn encode(&mut self, context: Context, events: &[RawEvent]) -> Result<Option<Chunk>, PumpError> {
         let Some(last) = events.last() else { return Ok(None) };
-        let (enqueued, receipt) = oneshot::channel();
-        let records = Vec::with_capacity(events.len());
-        let mut chunk = Chunk { last: last.position, records, bytes: 0, enqueued };
+        let mut chunk = Chunk { last: last.position, records: Vec::with_capacity(events.len()), bytes: 0 };
         for event in events {
             if event.position != self.after + 1 {
                 let (after, found) = (self.after, event.position);
@@ -172,7 +168,7 @@ impl Reader {
             chunk.bytes += record.value.len();
             chunk.records.push(record);
         }
-        Ok(Some((chunk, receipt)))
+        Ok(Some(chunk))
     }
 }
 
@@ -204,11 +200,11 @@ async fn publish(
     bus: &BusConfig,
     context: Context,
     held: &Held,
-    mut chunks: mpsc::Receiver<Chunk>,
+    mut chunks: mpsc::Receiver<Handed>,
     to_acknowledge: mpsc::Sender<(Position, Receipt)>,
 ) -> Result<OrderedPublisher, PumpError> {
     let mut publisher = OrderedPublisher::new(bus, bus.topic(context))?;
-    while let Some(chunk) = chunks.recv().await {
+    while let Some((chunk, on_its_way)) = chunks.recv().await {
         if !held.is_valid() {
             return Err(PumpError::LeaseLost);
         }
@@ -217,7 +213,7 @@ async fn publish(
         metrics::counter!("relay_published_events_total", "context" => context.name())
             .increment(chunk.records.len() as u64);
         // The reader waits for it only where there was no more to read.
-        let _ = chunk.enqueued.send(receipt.clone());
+        let _ = on_its_way.send(receipt.clone());
         if to_acknowledge.send((chunk.last, receipt)).await.is_err() {
             break; // the follower stopped, and says why
         }

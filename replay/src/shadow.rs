@@ -31,8 +31,8 @@ pub async fn lock(url: &Secret, projection: &'static str) -> Result<Client, Erro
     if row.try_get(0)? { Ok(client) } else { Err(Error::Busy { projection }) }
 }
 
-/// An empty table like the live one: columns, defaults, constraints, owner, rights, targets of statistics. What serves readers alone waits until
-/// it is filled: returns the statements that make the further indexes, see [`index`].
+/// An empty table like the live one: columns, defaults, constraints, owner, rights, targets of statistics. What serves
+/// readers alone waits until it is filled: returns the statements that make the further indexes, see [`index`].
 ///
 /// # Errors
 /// The database's.
