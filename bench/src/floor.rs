@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use e2e::Platform;
 use events::{Context, StreamId};
+use query_side::engine::consumer_name;
 use rdkafka::message::Message as _;
 use runtime::Secret;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ const ROLES: [&str; 5] = ["command-side", "relay", "sagas", "query-side", "payme
 /// Without one more settled order for this long, something is stuck.
 const STANDSTILL_MAX: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_millis(20);
+/// A log that has not grown for so long has nothing on its way: a saga's hop takes a fraction of it.
+const STILL: Duration = Duration::from_secs(2);
 
 pub struct Floor {
     pub platform: Platform,
@@ -34,6 +37,7 @@ pub struct Floor {
     pub prefix: String,
     settled: Arc<Mutex<HashMap<Uuid, Settled>>>,
     _tail: Tail,
+    is_resting: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +51,7 @@ impl Floor {
     /// When its doors do not open.
     pub async fn open(name: &str, connections: usize) -> anyhow::Result<Self> {
         let platform = Platform::start(&format!("bench_{name}"), &[]).await;
-        let address = platform.endpoint("command_url").replace("http://", "");
-        let shop = Shop::open(&address, connections, 201).await?;
+        let shop = shop(&platform, connections).await?;
         let database = Database { url: Secret::from(platform.endpoint("database_url")) };
         let topic = platform.topic(Context::Orders);
         let prefix = topic.strip_suffix(Context::Orders.topic()).context("a prefixed topic")?.to_owned();
@@ -66,7 +69,60 @@ impl Floor {
                 locked(&seen).entry(order_id.0).or_insert(Settled { at, confirmed });
             }
         })?;
-        Ok(Self { platform, shop, database, prefix, settled, _tail: tail })
+        Ok(Self { platform, shop, database, prefix, settled, _tail: tail, is_resting: false })
+    }
+
+    /// Waits until every event has gone its way and brings no other one.
+    ///
+    /// # Errors
+    /// When it goes on for very long.
+    pub async fn idle(&self) -> anyhow::Result<()> {
+        let admin = self.database.admin().await?;
+        let reached =
+            "SELECT coalesce(sum(next_offset), 0)::bigint FROM readmodel.checkpoints WHERE consumer = $1";
+        let give_up = Instant::now() + STANDSTILL_MAX;
+        let (mut events, mut since) = (self.events().await?, Instant::now());
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = self.events().await?;
+            if now > events {
+                (events, since) = (now, Instant::now());
+            }
+            // It hears all topics, and is behind the relay and beside the sagas.
+            let seen: i64 = admin.query_one(reached, &[&consumer_name("order-events")]).await?.try_get(0)?;
+            if since.elapsed() >= STILL && seen as f64 >= events {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < give_up,
+                "{seen} of {events} events are in the read models after {STANDSTILL_MAX:?}"
+            );
+        }
+    }
+
+    /// Waits until nothing is left to do, and stops all roles: whatever is measured now, nobody is beside it.
+    ///
+    /// # Errors
+    /// As of [`Self::idle`].
+    pub async fn rest(&mut self) -> anyhow::Result<()> {
+        self.idle().await?;
+        self.platform.rest().await;
+        self.is_resting = true;
+        Ok(())
+    }
+
+    /// Starts the roles again where they rest.
+    ///
+    /// # Errors
+    /// When its doors do not open.
+    pub async fn rise(&mut self) -> anyhow::Result<()> {
+        if self.is_resting {
+            self.platform.rise();
+            self.platform.wait_until_ready().await;
+            self.shop = shop(&self.platform, self.shop.connections()).await?;
+            self.is_resting = false;
+        }
+        Ok(())
     }
 
     /// What became of these orders so far.
@@ -113,7 +169,7 @@ impl Floor {
         let (orders_ref, skus) = (&orders, &skus);
         futures::future::try_join_all((0..connections).map(|connection| async move {
             for number in (connection..count).step_by(connections) {
-                self.place_one(connection, orders_ref[number], &skus(number)).await?;
+                self.shop.place_order(connection, orders_ref[number], &skus(number)).await?;
             }
             anyhow::Ok(())
         }))
@@ -129,27 +185,27 @@ impl Floor {
         &self,
         rate: f64,
         span: Duration,
-        skus: impl Fn(usize) -> Vec<String>,
+        skus: fn(usize) -> Vec<String>,
     ) -> anyhow::Result<Vec<(Uuid, Instant)>> {
-        let placed = Mutex::new(Vec::<(Uuid, Instant)>::new());
+        let placed = Arc::<Mutex<Vec<(Uuid, Instant)>>>::default();
         let begin = Instant::now() + Duration::from_millis(20);
-        open_loop(self.shop.connections(), rate, span, async |connection| {
-            let order = Uuid::now_v7();
-            let number = {
-                let mut placed = placed.lock().unwrap_or_else(PoisonError::into_inner);
-                let intended = begin + Duration::from_secs_f64(placed.len() as f64 / rate);
-                placed.push((order, intended));
-                placed.len()
-            };
-            self.place_one(connection, order, &skus(number)).await
-        })
-        .await?;
-        Ok(placed.into_inner().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn place_one(&self, connection: usize, order: Uuid, skus: &[String]) -> anyhow::Result<()> {
-        let skus: Vec<&str> = skus.iter().map(String::as_str).collect();
-        self.shop.place_order(connection, order, &skus).await
+        let place = {
+            let (shop, placed) = (self.shop.clone(), Arc::clone(&placed));
+            move |connection| {
+                let (shop, placed, order) = (shop.clone(), Arc::clone(&placed), Uuid::now_v7());
+                async move {
+                    let number = {
+                        let mut placed = locked(&placed);
+                        let intended = begin + Duration::from_secs_f64(placed.len() as f64 / rate);
+                        placed.push((order, intended));
+                        placed.len()
+                    };
+                    shop.place_order(connection, order, &skus(number)).await
+                }
+            }
+        };
+        open_loop(self.shop.connections(), rate, Duration::ZERO, span, place).await?;
+        Ok(std::mem::take(&mut *locked(&placed)))
     }
 
     /// Of all contexts together.
@@ -180,6 +236,11 @@ impl Floor {
     pub fn cpu(&self) -> BTreeMap<&'static str, f64> {
         self.processes().into_iter().map(|(name, pid)| (name, cpu_seconds(pid))).collect()
     }
+}
+
+async fn shop(platform: &Platform, connections: usize) -> anyhow::Result<Shop> {
+    let address = platform.endpoint("command_url").replace("http://", "");
+    Shop::open(&address, connections, 201).await
 }
 
 fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

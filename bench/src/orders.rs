@@ -56,13 +56,13 @@ pub fn append_one() -> Append {
 }
 
 /// The body of `POST /v1/orders`: one piece of each SKU.
-pub fn body(order_id: Uuid, skus: &[&str]) -> String {
+pub fn body(order_id: Uuid, skus: &[impl AsRef<str>]) -> String {
     let line = |sku| Line { sku, quantity: 1, unit_price_minor: 1_295 };
     let body = Body {
         order_id,
         customer_id: "customer-17850",
         currency: "GBP",
-        lines: skus.iter().copied().map(line).collect(),
+        lines: skus.iter().map(AsRef::as_ref).map(line).collect(),
         shipping_address: ADDRESS,
     };
     serde_json::to_string(&body).expect("plain data")

@@ -52,11 +52,12 @@ impl Stage {
     ///
     /// # Errors
     /// When its doors do not open.
-    pub async fn floor(&mut self) -> anyhow::Result<&Floor> {
-        let floor = match self.floor.take() {
+    pub async fn floor(&mut self) -> anyhow::Result<&mut Floor> {
+        let mut floor = match self.floor.take() {
             Some(floor) => floor,
             None => Floor::open("floor", self.sizes.connections).await?,
         };
+        floor.rise().await?;
         Ok(self.floor.insert(floor))
     }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use event_store::EventStore;
 use events::Context;
+use futures::future::{BoxFuture, FutureExt as _};
 use tokio_postgres::types::Json;
 
 use crate::figures::{Goal, Row, Spread};
 use crate::orders::{append_one, metadata, placed};
 use crate::pace::{Outcome, closed_loop, ms};
-use crate::pgbench::{BATCH_EVENTS, INSERT_STATEMENT, append_statement, drive, driver};
+use crate::pgbench::{BATCH_EVENTS, append_statement, drive, driver, insert_statement};
 use crate::stage::{Database, Stage};
 
 const INSERT_CONNECTIONS: usize = 32;
@@ -35,7 +36,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         }
         let batches = drive(&database.url, &append_statement(), 1, sizes.span).await?;
         batched.push(batches * f64::from(BATCH_EVENTS));
-        single.push(drive(&database.url, INSERT_STATEMENT, INSERT_CONNECTIONS, sizes.span).await?);
+        single.push(drive(&database.url, &insert_statement(), INSERT_CONNECTIONS, sizes.span).await?);
     }
     store.shutdown().await;
     let (ceiling, single) = (Spread::of(batched).median, Spread::of(single).median);
@@ -71,11 +72,18 @@ pub async fn appending(
     warm_up: Duration,
     span: Duration,
 ) -> anyhow::Result<Outcome> {
-    closed_loop(callers, warm_up, span, async |_| {
-        store.append(append_one()).await?;
-        Ok(())
-    })
-    .await
+    closed_loop(callers, warm_up, span, append_to(store)).await
+}
+
+/// Appends one event.
+pub fn append_to(
+    store: &EventStore,
+) -> impl Fn(usize) -> BoxFuture<'static, anyhow::Result<()>> + Clone + use<> {
+    let store = store.clone();
+    move |_| {
+        let store = store.clone();
+        async move { Ok(store.append(append_one()).await.map(drop)?) }.boxed()
+    }
 }
 
 /// What the statements of `pgbench` need: the event's payload, and a table like the log for single inserts.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use events::Context;
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::figures::{Goal, Row, Spread};
 use crate::http::Connection;
 use crate::orders;
 use crate::pace::{Outcome, by_one_thread, closed_loop, ms, open_loop};
-use crate::parts::append::appending;
+use crate::parts::append::{append_to, appending};
 use crate::role::Role;
 use crate::stage::{Database, Stage, binary};
 
@@ -41,7 +41,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let placing_at = |rate| {
         let address = role.address.clone();
         by_one_thread(move || async move {
-            Shop::open(&address, connections, 201).await?.placing_at(rate, span).await
+            Shop::open(&address, connections, 201).await?.placing_at(rate, warm_up, span).await
         })
     };
     let (mut commands, mut echoes, mut appends) = (Vec::new(), Vec::new(), Vec::new());
@@ -54,11 +54,8 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         let half = placing_at(rate).await?;
         p50.push(ms(&half.latencies, 0.5));
         p99.push(ms(&half.latencies, 0.99));
-        let append = open_loop(connections, rate, span, async |_| {
-            store.append(orders::append_one()).await?;
-            Ok(())
-        });
-        append_p99.push(ms(&append.await?.latencies, 0.99));
+        let append = open_loop(connections, rate, warm_up, span, append_to(&store)).await?;
+        append_p99.push(ms(&append.latencies, 0.99));
         commands.push(full.per_second);
         let alone = appending(&store, 1, warm_up, span / 2).await?;
         round_trips.push(ms(&alone.latencies, 0.5));
@@ -93,8 +90,9 @@ pub async fn command_side(database: &Database) -> anyhow::Result<Role> {
 }
 
 /// Connections to a door, each with one request under way at most.
+#[derive(Clone)]
 pub struct Shop {
-    connections: Vec<Arc<Mutex<Connection>>>,
+    connections: Arc<[Mutex<Connection>]>,
     expected_status: u16,
 }
 
@@ -103,7 +101,7 @@ impl Shop {
     /// When the door does not open.
     pub async fn open(address: &str, connections: usize, expected_status: u16) -> anyhow::Result<Self> {
         let opened = try_join_all((0..connections).map(|_| Connection::open(address))).await?;
-        let connections = opened.into_iter().map(|connection| Arc::new(Mutex::new(connection))).collect();
+        let connections = opened.into_iter().map(Mutex::new).collect();
         Ok(Self { connections, expected_status })
     }
 
@@ -112,26 +110,36 @@ impl Shop {
     /// # Errors
     /// When one is not accepted.
     pub async fn placing(&self, warm_up: Duration, span: Duration) -> anyhow::Result<Outcome> {
-        closed_loop(self.connections.len(), warm_up, span, |number| self.place(number)).await
+        closed_loop(self.connections(), warm_up, span, self.place_by()).await
     }
 
     /// So many orders a second, whether or not they go through.
     ///
     /// # Errors
     /// When one is not accepted.
-    pub async fn placing_at(&self, rate: f64, span: Duration) -> anyhow::Result<Outcome> {
-        open_loop(self.connections.len(), rate.max(1.0), span, |number| self.place(number)).await
+    pub async fn placing_at(&self, rate: f64, warm_up: Duration, span: Duration) -> anyhow::Result<Outcome> {
+        open_loop(self.connections(), rate.max(1.0), warm_up, span, self.place_by()).await
     }
 
-    async fn place(&self, connection: usize) -> anyhow::Result<()> {
-        self.place_order(connection, Uuid::now_v7(), &["TEAPOT", "TEACUP"]).await
+    /// Places one order over the connection of that number.
+    fn place_by(&self) -> impl Fn(usize) -> BoxFuture<'static, anyhow::Result<()>> + Clone + use<> {
+        let shop = self.clone();
+        move |connection| {
+            let shop = shop.clone();
+            async move { shop.place_order(connection, Uuid::now_v7(), &["TEAPOT", "TEACUP"]).await }.boxed()
+        }
     }
 
     /// One order over one of the connections, with a key of its own.
     ///
     /// # Errors
     /// When it is not accepted.
-    pub async fn place_order(&self, connection: usize, order_id: Uuid, skus: &[&str]) -> anyhow::Result<()> {
+    pub async fn place_order(
+        &self,
+        connection: usize,
+        order_id: Uuid,
+        skus: &[impl AsRef<str>],
+    ) -> anyhow::Result<()> {
         let body = orders::body(order_id, skus);
         self.post(connection, "/v1/orders", &order_id.to_string(), &body, self.expected_status).await
     }

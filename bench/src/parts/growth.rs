@@ -8,27 +8,39 @@ use events::Context;
 
 use crate::figures::{Goal, Row, Spread};
 use crate::fill::log_of;
+use crate::pace::by_one_thread;
 use crate::parts::append::appending;
 use crate::parts::command::{Shop, command_side};
 use crate::parts::replay::replay;
-use crate::stage::{Database, Stage};
+use crate::stage::{Database, Stage, admin};
 
 pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let sizes = stage.sizes.clone();
-    let mut measured = Vec::new();
+    let mut logs = Vec::new();
     for events in &sizes.growth_events {
         let database = log_of(stage, *events).await?;
         // The first on a log makes the live table that the next are compared with.
         let first = replay(&database).await?;
         let replayed = if first.is_equal { first } else { replay(&database).await? };
-        let (mut appends, mut commands) = (Vec::new(), Vec::new());
-        for _ in 0..sizes.repetitions {
-            let (append, command) = writing(&database, sizes.connections, sizes.warm_up, sizes.span).await?;
+        logs.push((*events, database, replayed));
+    }
+    // What the replays wrote is on the disk before anything else is measured, and the lengths take turns.
+    admin().await?.batch_execute("CHECKPOINT").await?;
+    let mut written = vec![(Vec::new(), Vec::new()); logs.len()];
+    for _ in 0..sizes.repetitions {
+        for ((_, database, _), (appends, commands)) in logs.iter().zip(&mut written) {
+            let (append, command) = writing(database, sizes.connections, sizes.warm_up, sizes.span).await?;
             appends.push(append);
             commands.push(command);
         }
-        measured
-            .push((*events, [Spread::of(appends), Spread::of(commands), Spread::one(replayed.per_second)]));
+    }
+    let mut measured = Vec::new();
+    for ((events, database, replayed), (appends, commands)) in logs.into_iter().zip(written) {
+        let spreads = [Spread::of(appends), Spread::of(commands), Spread::one(replayed.per_second)];
+        measured.push((events, spreads));
+        // It is not of that length any more.
+        stage.logs.remove(&events);
+        database.drop().await?;
     }
     let shortest: Vec<f64> = measured[0].1.iter().map(|spread| spread.median).collect();
     let shortest_events = measured[0].0;
@@ -57,8 +69,11 @@ async fn writing(
     let append = appending(&store, callers, warm_up, span).await?.per_second;
     store.shutdown().await;
     let role = command_side(database).await?;
-    let shop = Shop::open(&role.address, callers, 201).await?;
-    let command = shop.placing(warm_up, span).await?.per_second;
+    let address = role.address.clone();
+    let placing = by_one_thread(move || async move {
+        Shop::open(&address, callers, 201).await?.placing(warm_up, span).await
+    });
+    let command = placing.await?.per_second;
     role.stop().await?;
     Ok((append, command))
 }

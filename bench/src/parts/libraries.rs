@@ -29,10 +29,12 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let sizes = stage.sizes.clone();
     let (mut fresh, mut one) = (Vec::new(), Vec::new());
     for _ in 0..sizes.repetitions {
-        let placing = closed_loop(FRESH_CALLERS, sizes.warm_up, sizes.span, |_| place(&orders)).await?;
+        let (store, warm_up, span) = (orders.clone(), sizes.warm_up, sizes.span);
+        let placing = closed_loop(FRESH_CALLERS, warm_up, span, move |_| place(store.clone())).await?;
         fresh.push(placing.per_second);
+        let store = inventory.clone();
         let receiving =
-            closed_loop(ONE_STREAM_CALLERS, sizes.warm_up, sizes.span, |_| receive(&inventory)).await?;
+            closed_loop(ONE_STREAM_CALLERS, warm_up, span, move |_| receive(store.clone())).await?;
         one.push(receiving.per_second);
     }
     orders.shutdown().await;
@@ -60,7 +62,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Decides and appends, as `POST /v1/orders` does: the stream is new, and the append checks that it is.
-async fn place(store: &EventStore) -> anyhow::Result<()> {
+async fn place(store: EventStore) -> anyhow::Result<()> {
     let order_id = OrderId(Uuid::now_v7());
     let OrderPlaced { customer_id, currency, lines, shipping_address, placed_at, .. } = placed(order_id);
     let command =
@@ -74,7 +76,7 @@ async fn place(store: &EventStore) -> anyhow::Result<()> {
 }
 
 /// Everybody wants the same stream: a conflict is decided anew until it succeeds.
-async fn receive(store: &EventStore) -> anyhow::Result<()> {
+async fn receive(store: EventStore) -> anyhow::Result<()> {
     let popular = sku("POPULAR");
     let stream = StreamId::stock(&popular);
     let command = StockCommand::ReceiveStock { sku: popular, quantity: pieces(1), reference: None };

@@ -21,7 +21,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let sizes = stage.sizes.clone();
     let minutes = sizes.load_minutes;
     let span = if minutes == 0 { sizes.settle_span } else { Duration::from_secs(60) * minutes };
-    let floor = stage.floor().await?;
+    let floor = &*stage.floor().await?;
     stock_up(floor).await?;
     let rest = resident(floor);
     let rate = burst(floor, sizes.settle_burst).await? * OF_CAPACITY;

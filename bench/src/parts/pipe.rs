@@ -27,14 +27,17 @@ const CALLERS: usize = 64;
 const VALUE_BYTES: usize = 900;
 const ARRIVAL_MAX: Duration = Duration::from_secs(180);
 /// Producers and consumers have found their brokers by then.
-const SETTLING: Duration = Duration::from_secs(1);
+const SETTLING: Duration = Duration::from_secs(2);
+/// Of a span: the slowest in a hundred are some hundred events then, not one pause of somebody.
+const SPANS: u32 = 3;
 
 pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let (rate, sizes) = (stage.sizes.pipe_rate, stage.sizes.clone());
+    let span = sizes.span * SPANS;
     let mut seen = [const { Vec::new() }; 5];
     for _ in 0..sizes.repetitions {
-        let ours = through_the_relay(rate, sizes.span).await?;
-        let bare = bare(rate, sizes.span).await?;
+        let ours = through_the_relay(rate, span).await?;
+        let bare = bare(rate, span).await?;
         let waking = waking(sizes.span / 4).await?;
         let figures = [ms(&ours, 0.5), ms(&ours, 0.99), ms(&bare, 0.5), ms(&bare, 0.99), ms(&waking, 0.5)];
         seen.iter_mut().zip(figures).for_each(|(all, figure)| all.push(figure));
@@ -93,16 +96,23 @@ async fn through_the_relay(rate: u64, span: Duration) -> anyhow::Result<Latencie
     let arrived = Arrived::default();
     let _tail = tail(&prefix, &arrived)?;
     let begun = Begun::default();
-    let append = async |_| {
-        let append = append_one();
-        let id = append.writes[0].events[0].event_id;
-        store.append(append).await?;
-        lock(&begun).insert(id, Instant::now());
-        anyhow::Ok(())
+    let append = {
+        let (store, begun) = (store.clone(), Arc::clone(&begun));
+        move |_| {
+            let (store, begun) = (store.clone(), Arc::clone(&begun));
+            async move {
+                let append = append_one();
+                let id = append.writes[0].events[0].event_id;
+                store.append(append).await?;
+                lock(&begun).insert(id, Instant::now());
+                anyhow::Ok(())
+            }
+        }
     };
-    open_loop(CALLERS, rate as f64, SETTLING, append).await?;
+    open_loop(CALLERS, rate as f64, Duration::ZERO, SETTLING, append.clone()).await?;
+    until_arrived(&begun, &arrived).await?;
     lock(&begun).clear();
-    open_loop(CALLERS, rate as f64, span, append).await?;
+    open_loop(CALLERS, rate as f64, Duration::ZERO, span, append).await?;
     let seen = until_arrived(&begun, &arrived).await?;
     relay.stop().await?;
     store.shutdown().await;
@@ -119,12 +129,13 @@ pub async fn bare(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
     let prefix = topic_prefix("bare-pipe");
     database.tradewind(&["topics"], &[("TOPIC_PREFIX", &prefix)]).await?;
     database.drop().await?;
-    let producer: ThreadedProducer<Deliveries> = ClientConfig::new()
+    let producer: Arc<ThreadedProducer<Deliveries>> = ClientConfig::new()
         .set("bootstrap.servers", testkit::kafka_brokers())
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("linger.ms", "0")
-        .create_with_context(Deliveries)?;
+        .create_with_context(Deliveries)
+        .map(Arc::new)?;
     let topic = format!("{prefix}{}", Context::Orders.topic());
     // One record by itself, which nobody counts: of those that were sent while the producer learnt where the topic is, one was
     // seen to stay in its queue.
@@ -134,20 +145,23 @@ pub async fn bare(rate: u64, span: Duration) -> anyhow::Result<Latencies> {
     let arrived = Arrived::default();
     let _tail = tail(&prefix, &arrived)?;
     let begun = Begun::default();
-    let (value, producer, topic) = (vec![b'x'; VALUE_BYTES], &producer, &topic);
-    let produce = async |_| {
-        let id = Uuid::now_v7();
-        lock(&begun).insert(id, Instant::now());
-        let headers = rdkafka::message::OwnedHeaders::new()
-            .insert(rdkafka::message::Header { key: "ce_id", value: Some(&id.to_string()) });
-        let record = BaseRecord::to(topic).key(id.as_bytes()).payload(&value).headers(headers);
-        producer.send(record).map_err(|(error, _)| error)?;
-        anyhow::Ok(())
+    let produce = {
+        let (producer, begun) = (Arc::clone(&producer), Arc::clone(&begun));
+        move |_| {
+            let id = Uuid::now_v7();
+            lock(&begun).insert(id, Instant::now());
+            let headers = rdkafka::message::OwnedHeaders::new()
+                .insert(rdkafka::message::Header { key: "ce_id", value: Some(&id.to_string()) });
+            let record =
+                BaseRecord::to(&topic).key(id.as_bytes()).payload(&[b'x'; VALUE_BYTES]).headers(headers);
+            let sent = producer.send(record).map_err(|(error, _)| error.into());
+            async { sent }
+        }
     };
-    open_loop(CALLERS, rate as f64, SETTLING, produce).await?;
+    open_loop(CALLERS, rate as f64, Duration::ZERO, SETTLING, produce.clone()).await?;
     until_arrived(&begun, &arrived).await?;
     lock(&begun).clear();
-    open_loop(CALLERS, rate as f64, span, produce).await?;
+    open_loop(CALLERS, rate as f64, Duration::ZERO, span, produce).await?;
     producer.flush(ARRIVAL_MAX)?;
     until_arrived(&begun, &arrived).await
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use bytes::Bytes;
 use event_bus::{BusConfig, ConsumerOptions, run_consumer};
 use events::{Context, Envelope};
@@ -34,6 +34,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     stock_up(floor).await?;
     let placed = floor.place(orders, two_lines).await?;
     floor.all_settled(&placed).await?;
+    floor.rest().await?;
     let mut rows = Vec::new();
     for projector in projections::all() {
         let database = Database::fresh(projector.table()).await?;
@@ -136,8 +137,7 @@ async fn one_by_one(
     projector: &dyn Projector,
     span: Duration,
 ) -> anyhow::Result<f64> {
-    let context = *projector.contexts().first().context("a projector hears something")?;
-    let events = envelopes(floor, context).await?;
+    let events = envelopes(floor, projector.contexts()).await?;
     let pool = postgres::pool(&owner_url(&database.url, READ_MODEL), 1)?;
     let admin = database.admin().await?;
     admin.batch_execute(&format!("TRUNCATE {READ_MODEL}.{}", projector.table())).await?;
@@ -155,7 +155,7 @@ async fn one_by_one(
                  ON CONFLICT (consumer, topic, partition) DO UPDATE SET next_offset = excluded.next_offset, last_position = excluded.last_position",
             )
             .await?;
-        transaction.execute(&checkpoint, &[&context.topic(), &event.position]).await?;
+        transaction.execute(&checkpoint, &[&event.context.topic(), &event.position]).await?;
         projector.apply(&transaction, &[event]).await?;
         transaction.commit().await?;
         applied += 1.0;
@@ -163,9 +163,17 @@ async fn one_by_one(
     Ok(applied / begun.elapsed().as_secs_f64())
 }
 
-async fn envelopes(floor: &Floor, context: Context) -> anyhow::Result<Vec<Envelope>> {
-    let store = floor.database.store(context).await?;
-    let raw = store.scan(0, EVENTS_ONE_BY_ONE_MAX).await?;
-    store.shutdown().await;
-    Ok(raw.into_iter().map(|raw| raw.decode(context)).collect::<Result<_, _>>()?)
+/// The first of all logs, in the order in which they happened: the same mix as in the topics.
+async fn envelopes(floor: &Floor, contexts: &[Context]) -> anyhow::Result<Vec<Envelope>> {
+    let mut events = Vec::new();
+    for context in contexts {
+        let store = floor.database.store(*context).await?;
+        let raw = store.scan(0, EVENTS_ONE_BY_ONE_MAX).await?;
+        store.shutdown().await;
+        for event in raw {
+            events.push(event.decode(*context)?);
+        }
+    }
+    events.sort_by_key(|event: &Envelope| event.recorded_at);
+    Ok(events)
 }

@@ -21,7 +21,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         return Ok(Vec::new());
     }
     stage.close_floor();
-    let floor = Floor::open("real_file", 1).await?;
+    let mut floor = Floor::open("real_file", 1).await?;
     let file = stage.real_file.canonicalize()?.display().to_string();
     let summary_path = floor.platform.state_dir().join("summary.json").display().to_string();
     let (command_url, query_url) =
@@ -52,6 +52,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         let cores = (seconds - before[process]) / wall;
         rows.push(Row::new(format!("processors used by {process}"), "cores", Spread::one(cores)));
     }
+    floor.rest().await?;
     let unsettled = summary["unsettled"].as_array().map_or(f64::NAN, |orders| orders.len() as f64);
     rows.push(Row::new(
         "verified afterwards, in",

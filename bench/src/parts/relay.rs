@@ -95,7 +95,7 @@ async fn producer_perf_test(database: &Database, records: u64, record_bytes: usi
         .args(["--num-records", &records.to_string(), "--record-size", &record_bytes.to_string()])
         .args(["--throughput", "-1", "--producer-props"])
         .arg(format!("bootstrap.servers={}", testkit::kafka_brokers()))
-        .args(["acks=all", "enable.idempotence=true", "linger.ms=1"])
+        .args(["acks=all", "enable.idempotence=true", "linger.ms=0", "batch.size=1000000"])
         .stdin(Stdio::null())
         .output()
         .await

@@ -70,7 +70,7 @@ pub async fn replay(database: &Database) -> anyhow::Result<Replay> {
 ///
 /// # Errors
 /// When the server does not answer.
-pub async fn copy(database: &Database, events: u64) -> anyhow::Result<f64> {
+async fn copy(database: &Database, events: u64) -> anyhow::Result<f64> {
     let admin = database.admin().await?;
     let begun = Instant::now();
     let statement = "COPY (SELECT position, stream, version, event_id, type, schema_version, payload, metadata, \

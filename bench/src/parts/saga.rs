@@ -33,6 +33,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     stock_up(floor).await?;
     let capacity = burst(floor, sizes.settle_burst).await?;
     let sustained = sustained(floor, capacity, sizes.settle_span).await?;
+    floor.idle().await?;
     let half = settling(floor, sustained.per_second / 2.0, sizes.settle_span / 2).await?;
     let floor_ms = hops_ms(sizes.pipe_rate, sizes.span).await?;
     let mut rows = vec![

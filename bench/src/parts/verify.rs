@@ -22,6 +22,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     stock_up(floor).await?;
     let placed = floor.place(sizes.projection_orders, two_lines).await?;
     floor.all_settled(&placed).await?;
+    floor.rest().await?;
     let events = floor.events().await?;
     let (mut verified, mut copied, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..sizes.repetitions {
