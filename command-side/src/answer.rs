@@ -12,7 +12,9 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::Aggregate;
-use event_store::{Answer, AppendError, EventStore, IdempotencyClaim, StoredAnswer, retry_conflicts};
+use event_store::{
+    Answer, AppendError, EventStore, IdempotencyClaim, StoredAnswer, retry_conflicts, retry_overtaken,
+};
 use events::{PositionToken, StreamId, Version};
 use fault::crash_point;
 use runtime::Problem;
@@ -106,7 +108,8 @@ where
     A: Aggregate<Refusal: Refusal>,
 {
     // Whether the key was answered before is judged with the append, under the log's lock: nobody asks beforehand.
-    let settled = match attempt(store, request, intent, intent.first_sight(request)).await {
+    let first = retry_overtaken(|| attempt(store, request, intent, intent.first_sight(request)));
+    let settled = match first.await {
         Err(error) if error.is_conflict() => {
             let _turn = turn(&intent.stream).lock().await;
             retry_conflicts(ATTEMPTS_MAX, || attempt(store, request, intent, Sight::Loaded)).await

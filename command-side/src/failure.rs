@@ -37,7 +37,7 @@ pub fn of_append(error: &AppendError) -> Problem {
             Problem::unavailable("contention", "Too many write to the same thing", RETRY_AFTER_BUSY)
                 .detail(format!("{stream} kept changing; nothing was done"))
         }
-        AppendError::Unfounded => {
+        AppendError::Unfounded | AppendError::Overtaken => {
             Problem::unavailable("contention", "Too many write to the same thing", RETRY_AFTER_BUSY)
                 .detail("what it was decided on kept failing; nothing was done")
         }
@@ -113,6 +113,7 @@ mod tests {
         let cases = [
             (AppendError::Conflict { stream, expected: 1, actual: 2 }, 503, "contention"),
             (AppendError::Unfounded, 503, "contention"),
+            (AppendError::Overtaken, 503, "contention"),
             (AppendError::KeyReused { key: "k".to_owned() }, 422, "idempotency_key_reused"),
             (
                 AppendError::EventTooLarge { event_type: "OrderPlaced", bytes: 2, max: 1 },

@@ -4,7 +4,7 @@
 //! Never: trust beyond the append's version check. Read next: `load.rs`.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use events::{StreamId, Version};
 use quick_cache::Weighter;
@@ -30,6 +30,8 @@ pub(crate) struct Entry {
 
 pub(crate) struct AggregateCache {
     entries: Cache<StreamId, Entry, ByBytes>,
+    /// Whoever puts looks first, alone: else the older of two could be put last.
+    putting: Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -44,7 +46,7 @@ impl Weighter<StreamId, Entry> for ByBytes {
 impl AggregateCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
         let entries = Cache::with_weighter(bytes_max / ENTRY_BYTES_EXPECTED, bytes_max as u64, ByBytes);
-        Self { entries }
+        Self { entries, putting: Mutex::default() }
     }
 
     pub(crate) fn get(&self, stream: &StreamId) -> Option<Entry> {
@@ -53,6 +55,7 @@ impl AggregateCache {
 
     /// Keeps the newer one of what there is and `entry`.
     pub(crate) fn put(&self, stream: &StreamId, entry: Entry) {
+        let _alone = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.entries.peek(stream).is_none_or(|kept| kept.version <= entry.version) {
             self.entries.insert(stream.clone(), entry);
         }

@@ -36,7 +36,7 @@ pub use herald::growth_channel;
 pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
 pub use relay_state::{LEASE_TERM_MAX, Lease, RECONCILER, RelayStatus};
-pub use retry::{MayBeConflict, retry_conflicts};
+pub use retry::{MayBeConflict, retry_conflicts, retry_overtaken};
 pub use scan::{LogEpoch, Scan};
 pub use store::{EventStore, StoreOptions};
 pub use unit_of_work::{Committed, Decided, UnitOfWork};

@@ -8,10 +8,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::StreamId;
+use events::{StreamId, Version};
 use tokio::sync::watch;
 
-use crate::cache::Entry;
+use crate::AppendError;
+use crate::cache::{AggregateCache, Entry};
 
 /// What has become of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,15 +85,39 @@ impl Pending {
         }
     }
 
-    /// Holds them until the returned guard is dropped.
-    pub(crate) fn hold(self: &Arc<Self>, states: Vec<(StreamId, Entry)>, ticket: &Ticket) -> Held {
+    /// Submits an append that was decided on these versions, unless another one leads further, and holds the states that it
+    /// leads to until the guard is dropped. Between the look and the append nobody comes: so units of one process that run
+    /// ahead stand in the queue in the order in which they were decided.
+    ///
+    /// # Errors
+    /// [`AppendError::Overtaken`], and those of `submit`.
+    pub(crate) fn submit<T>(
+        self: &Arc<Self>,
+        decided_on: &[(&StreamId, Version)],
+        states: Vec<(StreamId, Entry)>,
+        ticket: &Ticket,
+        cache: &AggregateCache,
+        submit: impl FnOnce() -> Result<T, AppendError>,
+    ) -> Result<(T, Held), AppendError> {
         let mut streams = self.lock();
+        let is_overtaken = |(stream, version): &(&StreamId, Version)| {
+            let leads_further = |underway: &Underway| {
+                underway.entry.version > *version && underway.ticket.fate() != Fate::Failed
+            };
+            streams.get(*stream).is_some_and(leads_further)
+                // One that is not under way any more was put there before it was let go here.
+                || cache.get(stream).is_some_and(|known| known.version > *version && !known.behind)
+        };
+        if decided_on.iter().any(is_overtaken) {
+            return Err(AppendError::Overtaken);
+        }
+        let submitted = submit()?;
         let mut named = Vec::with_capacity(states.len());
         for (stream, entry) in states {
             named.push(stream.clone());
             streams.insert(stream, Underway { entry, ticket: ticket.clone() });
         }
-        Held { pending: Arc::clone(self), streams: named, ticket: ticket.clone() }
+        Ok((submitted, Held { pending: Arc::clone(self), streams: named, ticket: ticket.clone() }))
     }
 
     /// What is in the log or failed: whoever reads the stream next reads the log.

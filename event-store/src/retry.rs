@@ -1,4 +1,4 @@
-//! The bounded repetition of a conflicted command.
+//! The bounded repetition of a conflicted command, and that at once of one that was overtaken.
 //!
 //! Never: a repetition of anything but a conflict. Read next: `unit_of_work.rs`.
 
@@ -13,11 +13,20 @@ const PAUSE_MS_MAX: u64 = 100;
 /// An error that may be a conflict.
 pub trait MayBeConflict {
     fn is_conflict(&self) -> bool;
+
+    /// One that nobody needs to wait for: it was found out before anything was sent.
+    fn is_overtaken(&self) -> bool {
+        false
+    }
 }
 
 impl MayBeConflict for AppendError {
     fn is_conflict(&self) -> bool {
         self.is_conflict()
+    }
+
+    fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Overtaken)
     }
 }
 
@@ -32,7 +41,7 @@ pub async fn retry_conflicts<T, E: MayBeConflict, F: Future<Output = Result<T, E
 ) -> Result<T, E> {
     let mut pause_ms_max = FIRST_PAUSE_MS_MAX;
     for _ in 1..attempts_max {
-        match attempt().await {
+        match retry_overtaken(&mut attempt).await {
             Err(error) if error.is_conflict() => {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(0..=pause_ms_max))).await;
                 pause_ms_max = (pause_ms_max * 2).min(PAUSE_MS_MAX);
@@ -40,5 +49,21 @@ pub async fn retry_conflicts<T, E: MayBeConflict, F: Future<Output = Result<T, E
             settled => return settled,
         }
     }
-    attempt().await
+    retry_overtaken(attempt).await
+}
+
+/// Attempts something until it is not overtaken ([`AppendError::Overtaken`]). There is no bound, and none is needed: each time,
+/// somebody else has come further.
+///
+/// # Errors
+/// The last attempt's error.
+pub async fn retry_overtaken<T, E: MayBeConflict, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, E> {
+    loop {
+        match attempt().await {
+            Err(error) if error.is_overtaken() => tokio::task::yield_now().await,
+            settled => return settled,
+        }
+    }
 }

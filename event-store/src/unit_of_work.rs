@@ -19,6 +19,7 @@ use crate::cache::Entry;
 use crate::load::state_of;
 use crate::pending::{self, Ticket};
 use crate::snapshots;
+use crate::store::Inner;
 use crate::{
     Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
     ParkedEvent, ParkedPlace, StoreError, StreamWrite,
@@ -242,8 +243,15 @@ impl UnitOfWork {
         };
         let prepared = self.prepare()?;
         let (settler, ticket) = pending::ticket();
-        let outcome = self.store.submit(prepared, self.stands_on(), settler)?;
-        let _held = self.ahead.then(|| self.store.inner.pending.hold(self.decided(), &ticket));
+        let submit = || self.store.submit(prepared, self.stands_on(), settler);
+        let (outcome, _held) = if self.ahead {
+            let Inner { pending, cache, .. } = &*self.store.inner;
+            let (outcome, held) =
+                pending.submit(&self.decided_on(), self.decided(), &ticket, cache, submit)?;
+            (outcome, Some(held))
+        } else {
+            (submit()?, None)
+        };
         let outcome = outcome.await;
         if let (Some(claim), Ok(_)) = (claimed_apart, &outcome) {
             self.store.append(Append { claim: Some(claim), ..Append::default() }).await?;
@@ -307,6 +315,11 @@ impl UnitOfWork {
                 overlay.current.bytes = overlay.current.bytes.max(event.payload.get().len());
             }
         }
+    }
+
+    /// What was read, and at which version.
+    fn decided_on(&self) -> Vec<(&StreamId, Version)> {
+        self.streams.iter().map(|(stream, overlay)| (stream, overlay.base)).collect()
     }
 
     /// The states that this unit leads to.

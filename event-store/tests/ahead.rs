@@ -177,6 +177,48 @@ async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
 }
 
 #[tokio::test]
+async fn a_decision_that_another_one_overtook_is_not_sent_and_is_made_again() {
+    let log = fresh_log("overtaken").await;
+    let store = log.store().await;
+    let held = log.hold().await;
+    let (slow, fast) = (receiving(&store, "A").await, receiving(&store, "A").await);
+    let fast = submitted(fast).await;
+    let overtaken = slow.commit().await;
+    assert!(matches!(overtaken, Err(AppendError::Overtaken)), "{overtaken:?}");
+    let again = submitted(receiving(&store, "A").await).await;
+    held.release().await;
+    let (fast, again) = (fast.await.expect("it came first"), again.await.expect("it stands on the first"));
+    assert_eq!((fast.appended.last_position, again.appended.last_position), (2, 3));
+
+    let slow = receiving(&store, "A").await;
+    receiving(&store, "A").await.commit().await.expect("nobody else writes there");
+    let overtaken = slow.commit().await;
+    assert!(matches!(overtaken, Err(AppendError::Overtaken)), "in the log already: {overtaken:?}");
+}
+
+/// On several threads, too: nobody of this process ever waits for a conflict that the database has to tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn callers_of_one_process_on_one_stream_never_conflict() {
+    let log = fresh_log("line").await;
+    let store = log.store().await;
+    let callers = (0..8).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                // A single attempt: what is overtaken is no conflict of the log.
+                retry_conflicts(1, async || receiving(&store, "A").await.commit().await).await?;
+            }
+            Ok::<_, AppendError>(())
+        })
+    });
+    for caller in join_all(callers).await {
+        caller.expect("it does not panic").expect("no conflict");
+    }
+    let loaded = log.store().await.load::<StockItem>(&stock("A")).await.expect("readable");
+    assert_eq!((loaded.version, loaded.state.received()), (401, 400));
+}
+
+#[tokio::test]
 async fn many_callers_of_two_processes_on_one_stream_all_succeed_once() {
     let log = fresh_log("chain_crowd").await;
     let stores = [log.store().await, log.store().await];
