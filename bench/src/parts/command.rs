@@ -32,12 +32,6 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let echo = Role::start(&own, &["echo"], &[], None).await?;
     let sizes = stage.sizes.clone();
     let (connections, warm_up, span) = (sizes.connections, sizes.warm_up, sizes.span);
-    let placing = |address: &str, status| {
-        let address = address.to_owned();
-        by_one_thread(move || async move {
-            Shop::open(&address, connections, status).await?.placing(warm_up, span).await
-        })
-    };
     let placing_at = |rate| {
         let address = role.address.clone();
         by_one_thread(move || async move {
@@ -47,9 +41,9 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let (mut commands, mut echoes, mut appends) = (Vec::new(), Vec::new(), Vec::new());
     let (mut p50, mut p99, mut append_p99, mut round_trips) = (vec![], vec![], vec![], vec![]);
     for _ in 0..sizes.repetitions {
-        let full = placing(&role.address, 201).await?;
+        let full = placing(&role.address, connections, 201, warm_up, span).await?;
         appends.push(appending(&store, connections, warm_up, span).await?.per_second);
-        echoes.push(placing(&echo.address, 200).await?.per_second);
+        echoes.push(placing(&echo.address, connections, 200, warm_up, span).await?.per_second);
         let rate = full.per_second / 2.0;
         let half = placing_at(rate).await?;
         p50.push(ms(&half.latencies, 0.5));
@@ -87,6 +81,24 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
 pub async fn command_side(database: &Database) -> anyhow::Result<Role> {
     let env = [("DATABASE_URL", database.url.expose())];
     Role::start(&binary(), &["command-side"], &env, Some("/readyz")).await
+}
+
+/// As many orders as go through a door, by a shop that is one thread.
+///
+/// # Errors
+/// When the door does not open, or one is not answered with that status.
+pub async fn placing(
+    address: &str,
+    connections: usize,
+    expected_status: u16,
+    warm_up: Duration,
+    span: Duration,
+) -> anyhow::Result<Outcome> {
+    let address = address.to_owned();
+    by_one_thread(move || async move {
+        Shop::open(&address, connections, expected_status).await?.placing(warm_up, span).await
+    })
+    .await
 }
 
 /// Connections to a door, each with one request under way at most.

@@ -8,9 +8,8 @@ use events::Context;
 
 use crate::figures::{Goal, Row, Spread};
 use crate::fill::log_of;
-use crate::pace::by_one_thread;
 use crate::parts::append::appending;
-use crate::parts::command::{Shop, command_side};
+use crate::parts::command::{command_side, placing};
 use crate::parts::replay::replay;
 use crate::stage::{Database, Stage, admin};
 
@@ -69,11 +68,7 @@ async fn writing(
     let append = appending(&store, callers, warm_up, span).await?.per_second;
     store.shutdown().await;
     let role = command_side(database).await?;
-    let address = role.address.clone();
-    let placing = by_one_thread(move || async move {
-        Shop::open(&address, callers, 201).await?.placing(warm_up, span).await
-    });
-    let command = placing.await?.per_second;
+    let command = placing(&role.address, callers, 201, warm_up, span).await?.per_second;
     role.stop().await?;
     Ok((append, command))
 }
