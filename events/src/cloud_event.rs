@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{CodecError, Context, Envelope, Metadata, Position, RawEvent, StreamId, Version};
+use crate::{CodecError, Context, Envelope, Metadata, Position, Positions, RawEvent, StreamId, Version};
 
 /// `tradewind.orders.OrderPlaced.v1`: the CloudEvents `type`, also sent as the header `ce_type`.
 pub fn type_name(context: Context, event_type: &str, schema_version: u16) -> String {
@@ -37,6 +37,8 @@ struct Record<'a> {
     correlationid: Uuid,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     causationid: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Positions::is_empty")]
+    dependson: Positions,
     #[serde(borrow)]
     actor: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,6 +63,7 @@ pub fn encode(context: Context, event: &RawEvent) -> Vec<u8> {
         version: event.version,
         correlationid: event.metadata.correlation_id,
         causationid: event.metadata.causation_id,
+        dependson: event.metadata.depends_on.clone(),
         actor: event.metadata.actor.as_str().into(),
         traceparent: event.metadata.traceparent.clone(),
         idempotencykey: event.metadata.idempotency_key.clone(),
@@ -112,6 +115,7 @@ pub fn decode_raw(context: Context, value: &[u8]) -> Result<RawEvent, CodecError
         metadata: Metadata {
             correlation_id: record.correlationid,
             causation_id: record.causationid,
+            depends_on: record.dependson,
             actor: record.actor.into_owned(),
             traceparent: record.traceparent,
             idempotency_key: record.idempotencykey,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{CodecError, Context, Event, OrderId, Sku};
+use crate::{CodecError, Context, Event, OrderId, Positions, Sku};
 
 /// Place in a context's log: 1, 2, 3, … without a gap, in commit order. 0 is before the first.
 pub type Position = i64;
@@ -100,6 +100,10 @@ pub struct Metadata {
     /// The event that this one reacts to; none when a request caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<Uuid>,
+    /// Where the event that this one reacts to stands, and all that it depends on in turn: whoever shows this event must be
+    /// able to show those. Empty when a request caused it.
+    #[serde(default, skip_serializing_if = "Positions::is_empty")]
+    pub depends_on: Positions,
     /// Who did it: `http`, `saga:inventory`, `deadline`, …
     pub actor: String,
     /// W3C Trace Context.

@@ -8,6 +8,7 @@
 mod codec;
 mod context;
 mod envelope;
+mod positions;
 mod value;
 
 pub mod cloud_event;
@@ -18,10 +19,11 @@ pub mod shipping;
 
 pub use codec::{CodecError, Event};
 pub use context::{Context, TOPIC_PARTITIONS, partition_of};
-pub use envelope::{Envelope, Metadata, Position, PositionToken, RawEvent, StreamId, Version};
+pub use envelope::{Envelope, InvalidToken, Metadata, Position, PositionToken, RawEvent, StreamId, Version};
 pub use inventory::{ReservationEvent, StockEvent};
 pub use order::OrderEvent;
 pub use payment::PaymentEvent;
+pub use positions::Positions;
 pub use shipping::ShipmentEvent;
 pub use value::{
     Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderId, PaymentId, Quantity, ShipmentId, Sku,

@@ -4,7 +4,9 @@
 
 use chrono::{DateTime, TimeZone, Utc};
 use events::cloud_event::{decode, decode_raw, encode, type_name};
-use events::{CodecError, Context, Event, Metadata, OrderEvent, RawEvent, StreamId};
+use events::{
+    CodecError, Context, Event, Metadata, OrderEvent, PositionToken, Positions, RawEvent, StreamId,
+};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -36,10 +38,15 @@ fn the_line_in_the_fixture_is_the_event_with_its_place_and_its_cause() {
 #[test]
 fn what_is_not_known_of_the_cause_is_left_out() {
     let mut event = raw_event();
-    event.metadata =
-        Metadata { causation_id: None, traceparent: None, idempotency_key: None, ..event.metadata };
+    event.metadata = Metadata {
+        causation_id: None,
+        depends_on: Positions::default(),
+        traceparent: None,
+        idempotency_key: None,
+        ..event.metadata
+    };
     let line: Value = serde_json::from_slice(&encode(Context::Orders, &event)).expect("JSON");
-    let absent = ["causationid", "traceparent", "idempotencykey"];
+    let absent = ["causationid", "dependson", "traceparent", "idempotencykey"];
     assert!(absent.iter().all(|name| line.get(name).is_none()), "{line}");
     let back = decode_raw(Context::Orders, line.to_string().as_bytes()).expect("a record");
     assert_eq!(back.metadata, event.metadata);
@@ -155,6 +162,7 @@ fn raw_event() -> RawEvent {
         metadata: Metadata {
             correlation_id: uuid("018f2f3a-7c1e-7d2a-9b44-3c5a1e9f0aff"),
             causation_id: Some(uuid("018f2f3a-7c1f-7bbb-8ccc-000000000029")),
+            depends_on: "orders:1230,inventory:77".parse().expect("positions"),
             actor: "saga:orders".to_owned(),
             traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
             idempotency_key: Some("k-1".to_owned()),
@@ -207,6 +215,7 @@ prop_compose! {
         kind in ("[A-Z][A-Za-z]{0,30}", any::<u16>()),
         payload_json in any_payload(),
         causation in any::<Option<u128>>(),
+        depends_on in prop::collection::vec((any_context(), 0..=i64::MAX), 0..4),
         texts in (any::<String>(), any::<Option<String>>(), any::<Option<String>>()),
         // From 1970 to 2200, as finely as Postgres keeps time.
         micros in 0..7_258_118_400_000_000_i64,
@@ -223,6 +232,7 @@ prop_compose! {
             metadata: Metadata {
                 correlation_id: Uuid::from_u128(ids[1]),
                 causation_id: causation.map(Uuid::from_u128),
+                depends_on: depends_on.into_iter().map(|(context, position)| PositionToken { context, position }).collect(),
                 actor,
                 traceparent,
                 idempotency_key,

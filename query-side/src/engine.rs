@@ -19,7 +19,11 @@ use tokio_postgres::types::Json;
 use crate::projection::{FedBy, Projection};
 use crate::rebuild::{self, Rebuild};
 
-/// The checkpoints and parked events of the projection called `name` are filed under this.
+/// The one consumer of a query side: all projections are applied together, and their checkpoints are filed under this. Also
+/// the consumer group on Kafka, after the topic prefix.
+pub const READER: &str = "query-side";
+
+/// The parked events of the projection called `name` are filed under this.
 pub fn consumer_name(name: &str) -> String {
     format!("query-side.{name}")
 }

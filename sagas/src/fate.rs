@@ -4,7 +4,7 @@
 
 use event_bus::{Checkpoint, HandlerError};
 use event_store::{AppendError, EventStore, StoreError};
-use events::{Envelope, Metadata};
+use events::{Envelope, Metadata, PositionToken};
 use runtime::trace::TraceContext;
 
 /// How often a unit is built anew because somebody else wrote to one of its streams; then the batch waits a while.
@@ -47,9 +47,12 @@ pub(crate) async fn checkpoints(store: &EventStore, consumer: &str) -> Result<Ve
 /// The metadata of what is decided because of `trigger`.
 pub(crate) fn caused_by(trigger: &Envelope, actor: &str) -> Metadata {
     let parent = trigger.metadata.traceparent.as_ref().and_then(|given| given.parse::<TraceContext>().ok());
+    let mut depends_on = trigger.metadata.depends_on.clone();
+    depends_on.raise(PositionToken { context: trigger.context, position: trigger.position });
     Metadata {
         correlation_id: trigger.metadata.correlation_id,
         causation_id: Some(trigger.event_id),
+        depends_on,
         actor: actor.to_owned(),
         traceparent: parent.map(|parent| parent.child().to_string()),
         idempotency_key: None,

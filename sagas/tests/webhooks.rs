@@ -68,6 +68,7 @@ impl Door {
         let metadata = Metadata {
             correlation_id: Uuid::from_u128(7),
             causation_id: None,
+            depends_on: events::Positions::default(),
             actor: "test".into(),
             traceparent: None,
             idempotency_key: None,

@@ -41,6 +41,7 @@ pub struct Event {
 pub struct Metadata<'a> {
     pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,
+    depends_on: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub actor: Cow<'a, str>,
     traceparent: Option<Cow<'a, str>>,
@@ -63,6 +64,8 @@ struct Wire<'a> {
     correlationid: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
     causationid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dependson: Option<&'a str>,
     actor: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
@@ -126,6 +129,7 @@ impl Event {
             version: self.version,
             correlationid: metadata.correlation_id,
             causationid: metadata.causation_id,
+            dependson: metadata.depends_on.as_deref(),
             actor: &metadata.actor,
             traceparent: metadata.traceparent.as_deref(),
             idempotencykey: metadata.idempotency_key.as_deref(),

@@ -92,6 +92,7 @@ impl<S: Send + Sync> FromRequest<S> for CommandRequest {
         let metadata = Metadata {
             correlation_id: context.correlation_id,
             causation_id: None,
+            depends_on: events::Positions::default(),
             actor: ACTOR.to_owned(),
             traceparent: Some(context.trace.to_string()),
             idempotency_key: key.as_ref().map(|key| key.key.clone()),

@@ -62,6 +62,7 @@ pub fn event_of(position: Position, stream: &str) -> RawEvent {
         metadata: Metadata {
             correlation_id: Uuid::nil(),
             causation_id: None,
+            depends_on: events::Positions::default(),
             actor: "test".to_owned(),
             traceparent: None,
             idempotency_key: None,

@@ -83,6 +83,7 @@ impl Logs {
             metadata: Metadata {
                 correlation_id: Uuid::from_u128(7),
                 causation_id: None,
+                depends_on: events::Positions::default(),
                 actor: "test".to_owned(),
                 traceparent: None,
                 idempotency_key: None,

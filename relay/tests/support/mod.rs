@@ -107,6 +107,7 @@ impl World {
         let metadata = Metadata {
             correlation_id: Uuid::nil(),
             causation_id: None,
+            depends_on: events::Positions::default(),
             actor: "test".to_owned(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
             idempotency_key: None,

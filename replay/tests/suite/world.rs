@@ -121,6 +121,7 @@ impl World {
         let metadata = Metadata {
             correlation_id: Uuid::now_v7(),
             causation_id: None,
+            depends_on: events::Positions::default(),
             actor: "test".to_owned(),
             traceparent: None,
             idempotency_key: None,

@@ -75,6 +75,7 @@ mod tests {
         Metadata {
             correlation_id: uuid::Uuid::from_u128(7),
             causation_id: None,
+            depends_on: events::Positions::default(),
             actor: "saga:payments".into(),
             traceparent: None,
             idempotency_key: None,

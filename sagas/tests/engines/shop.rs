@@ -81,6 +81,7 @@ fn metadata() -> Metadata {
     Metadata {
         correlation_id: Uuid::now_v7(),
         causation_id: None,
+        depends_on: events::Positions::default(),
         actor: "test".into(),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         idempotency_key: None,

@@ -158,6 +158,7 @@ fn envelope(stream: StreamId, version: i32, event: Event) -> Envelope {
     let metadata = Metadata {
         correlation_id: Uuid::nil(),
         causation_id: None,
+        depends_on: events::Positions::default(),
         actor: "test".into(),
         traceparent: None,
         idempotency_key: None,

@@ -188,6 +188,7 @@ mod tests {
             metadata: Metadata {
                 correlation_id: Uuid::nil(),
                 causation_id: None,
+                depends_on: events::Positions::default(),
                 actor: "http".to_owned(),
                 traceparent: None,
                 idempotency_key: None,
