@@ -20,6 +20,9 @@ COMMENT ON COLUMN progress.seen IS
 -- Every batch updates these few rows: old versions are cleared away on the page itself.
 ALTER TABLE progress SET (fillfactor = 50);
 
+-- A batch asks for its streams, whichever projection they are parked for.
+CREATE INDEX ON parked_events (stream);
+
 GRANT SELECT, INSERT, UPDATE ON progress TO tradewind_readmodel;
 
 -- The projections stood apart. They read the topics once more from the beginning; a row that knows an event already does

@@ -38,7 +38,7 @@ pub struct Config {
     #[arg(long, env = "READMODEL_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub readmodel_database_url: Option<Secret>,
 
-    /// Database connections that answer requests; each projection has one more of its own.
+    /// Database connections that answer requests; the projections have two more of their own.
     #[arg(long, env = "QUERY_CONNECTIONS_MAX", default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub query_connections_max: usize,
 
@@ -50,14 +50,9 @@ pub struct Config {
     #[arg(long, env = "STUCK_AFTER_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub stuck_after_seconds: u64,
 
-    /// Records that a projection takes in one transaction at most.
+    /// Records that are applied in one transaction at most.
     #[arg(long, env = "PROJECTION_BATCH_MAX", default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     pub projection_batch_max: usize,
-
-    /// For this many milliseconds a projection gathers what comes, for one fetch and one transaction; 0: not at all. A read
-    /// model is so much later.
-    #[arg(long, env = "PROJECTION_PACE_MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=10_000))]
-    pub projection_pace_ms: u64,
 }
 
 impl Config {

@@ -1,7 +1,8 @@
-//! From Kafka to a projection's table: effect, parked records and checkpoints in one transaction.
+//! From Kafka to the tables of all projections: effects, parked records, checkpoints and progress in one transaction.
 //!
-//! Never: an effect without its checkpoint, a checkpoint without its effect, a record skipped in silence.
-//! Read next: [`crate::arrivals`] (who is told afterwards).
+//! So every read model shows the same moment. What one projection cannot apply is parked for that projection and that
+//! stream; the others go on. Never: an effect without its checkpoint, a checkpoint without its effect, a record skipped
+//! in silence. Read next: [`crate::progress`] (how far the read models have come), [`crate::arrivals`] (who is told).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,18 +13,26 @@ use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::{Batch, BatchHandler, Checkpoint, CheckpointError, HandlerError, Record, checkpoint};
 use events::Envelope;
 use fault::{crash_point, planted_bug};
+use futures::future::join_all;
+use tokio_postgres::error::SqlState;
 
 use crate::arrivals::Arrivals;
-use crate::engine::{Projector, consumer_name, is_refusal};
-use crate::parked::{Parking, park, parked_among, storable};
+use crate::engine::{Projector, READER, consumer_name, is_refusal};
+use crate::parked::{Parked, Parking, park, parked_among, storable};
+use crate::progress::{self, Progress};
+use crate::projection::Projection;
+use crate::projections::orders::Orders;
+use crate::projections::processes::Processes;
 
 /// Why an event in order is parked all the same.
 const AFTER_PARKED: &str = "an earlier event of the stream is parked";
+/// Read models are derived, and their checkpoints are in the same transaction: what a crash of the database takes away is
+/// read from Kafka again (docs/decisions/0023).
+const WITHOUT_THE_DISK: &str = "SET LOCAL synchronous_commit = off";
 
-/// Applies the batches of one projection's consumer.
+/// Applies the batches of the one reader to all projections.
 pub struct ProjectionHandler {
-    projector: Arc<dyn Projector>,
-    consumer: String,
+    projectors: Vec<Arc<dyn Projector>>,
     pool: Pool,
     arrivals: Arrivals,
 }
@@ -50,36 +59,42 @@ impl From<ApplyError> for HandlerError {
 
 /// How the events of a batch are applied.
 enum Way {
-    Together,
-    OneByOne,
+    /// All statements of all projections are sent without waiting for one another.
+    Pipelined,
+    /// Each projection under a savepoint: the one that is refused goes through its events one by one.
+    Apart,
 }
 
-/// The records of a batch, sorted by fate.
-struct Sorted<'a> {
+/// What a projection does with a batch.
+struct Share<'a> {
+    projector: &'a dyn Projector,
+    consumer: String,
     events: Vec<(&'a Record, &'a Envelope)>,
     parkings: Vec<Parking<'a>>,
+    /// The keys of the rows that the events touch.
+    touched: Vec<String>,
 }
 
 impl ProjectionHandler {
-    pub fn new(projector: Arc<dyn Projector>, pool: Pool, arrivals: Arrivals) -> Self {
-        let consumer = consumer_name(projector.name());
-        Self { projector, consumer, pool, arrivals }
+    pub fn new(projectors: Vec<Arc<dyn Projector>>, pool: Pool, arrivals: Arrivals) -> Self {
+        Self { projectors, pool, arrivals }
     }
 
-    /// All events at once; where the database refuses the data of any, one by one, so that only that one is parked.
-    async fn commit(&self, batch: &Batch) -> Result<Vec<String>, ApplyError> {
-        match self.commit_by(batch, Way::Together).await {
+    /// The fast way; where the database refuses the data of any projection, the careful one.
+    async fn commit(&self, batch: &Batch) -> Result<(), ApplyError> {
+        match self.commit_by(batch, Way::Pipelined).await {
             Err(ApplyError::Postgres(error)) if is_refusal(&error) => {
-                tracing::warn!(consumer = self.consumer, %error, "the database refuses an event of the batch");
-                self.commit_by(batch, Way::OneByOne).await
+                tracing::warn!(consumer = READER, %error, "the database refuses an event of the batch");
+                self.commit_by(batch, Way::Apart).await
             }
             result => result,
         }
     }
 
-    async fn commit_by(&self, batch: &Batch, way: Way) -> Result<Vec<String>, ApplyError> {
+    async fn commit_by(&self, batch: &Batch, way: Way) -> Result<(), ApplyError> {
         let mut client = self.pool.get().await?;
-        if planted_bug!("projector::checkpoint_before_effect") {
+        let early = planted_bug!("projector::checkpoint_before_effect");
+        if early {
             let apart = client.transaction().await?;
             checkpoint::move_all(&apart, &batch.moves).await?;
             apart.commit().await?;
@@ -87,60 +102,155 @@ impl ProjectionHandler {
         let mut transaction = client.transaction().await?;
         // The checkpoints first: whoever lost the partition finds out before anything is read or written, and
         // whoever holds these rows (a rebuild that swaps tables) stops us here.
-        if !planted_bug!("projector::checkpoint_before_effect") {
-            checkpoint::move_all(&transaction, &batch.moves).await?;
-        }
-        let mut sorted = self.sort(&transaction, &batch.records).await?;
-        let keys = match way {
-            Way::Together => apply_together(&*self.projector, &transaction, &sorted).await?,
-            Way::OneByOne => apply_one_by_one(&*self.projector, &mut transaction, &mut sorted).await?,
-        };
-        if !sorted.parkings.is_empty() {
-            park(&transaction, &self.consumer, &sorted.parkings).await?;
-        }
-        crash_point!("projector::applied_before_commit");
-        transaction.commit().await?;
-        crash_point!("projector::committed");
-        self.count(&sorted);
-        Ok(keys)
-    }
-
-    async fn sort<'a>(
-        &self,
-        transaction: &Transaction<'_>,
-        records: &'a [Record],
-    ) -> Result<Sorted<'a>, tokio_postgres::Error> {
-        let streams: HashSet<String> = records.iter().map(|record| storable(&record.stream_name())).collect();
-        let streams: Vec<String> = streams.into_iter().collect();
-        let mut parked = parked_among(transaction, &self.consumer, &streams).await?;
-        let mut sorted = Sorted { events: Vec::with_capacity(records.len()), parkings: Vec::new() };
-        for record in records {
-            let stream = storable(&record.stream_name());
-            match &record.event {
-                Ok(event) if !parked.contains(&stream) => sorted.events.push((record, event)),
-                Ok(_) => {
-                    sorted.parkings.push(Parking { record, reason: AFTER_PARKED.to_owned() });
-                }
-                Err(_) if planted_bug!("projector::poison_skipped") => {}
-                Err(error) => {
-                    sorted.parkings.push(Parking { record, reason: error.to_string() });
-                    parked.insert(stream);
+        let (moves, streams) = (if early { &[][..] } else { &batch.moves }, streams_of(&batch.records));
+        let (_, moved, parked) = futures::join!(
+            transaction.batch_execute(WITHOUT_THE_DISK),
+            checkpoint::move_all(&transaction, moves),
+            parked_among(&transaction, &streams),
+        );
+        moved?;
+        let mut shares = self.shares(&batch.records, &parked?);
+        match way {
+            Way::Pipelined => apply_pipelined(&transaction, &mut shares).await?,
+            Way::Apart => {
+                for share in &mut shares {
+                    share.apply_apart(&mut transaction).await?;
                 }
             }
         }
-        Ok(sorted)
+        for share in shares.iter().filter(|share| !share.parkings.is_empty()) {
+            park(&transaction, &share.consumer, &share.parkings).await?;
+        }
+        // Last, since every process writes these rows: they are locked for as short as can be.
+        let progress = progress::advance(&transaction, &batch.records).await?;
+        crash_point!("projector::applied_before_commit");
+        transaction.commit().await?;
+        crash_point!("projector::committed");
+        self.tell(&shares, progress);
+        Ok(())
     }
 
-    fn count(&self, sorted: &Sorted<'_>) {
+    /// The records of the batch, by projection, sorted by what becomes of them.
+    fn shares<'a>(&'a self, records: &'a [Record], parked: &Parked) -> Vec<Share<'a>> {
+        let share = |projector: &'a Arc<dyn Projector>| Share::of(&**projector, records, parked);
+        self.projectors.iter().map(share).collect()
+    }
+
+    /// After the commit.
+    fn tell(&self, shares: &[Share<'_>], progress: Progress) {
+        for share in shares {
+            share.count();
+            if [Orders::NAME, Processes::NAME].contains(&share.projector.name()) {
+                self.arrivals.changed(&share.touched);
+            }
+        }
+        self.arrivals.applied(&progress.applied);
+    }
+}
+
+fn streams_of(records: &[Record]) -> Vec<String> {
+    let streams: HashSet<String> = records.iter().map(|record| storable(&record.stream_name())).collect();
+    streams.into_iter().collect()
+}
+
+/// Set-based: a refusal fails the whole batch.
+async fn apply_pipelined(
+    transaction: &Transaction<'_>,
+    shares: &mut [Share<'_>],
+) -> Result<(), tokio_postgres::Error> {
+    let applied = join_all(shares.iter_mut().map(|share| share.apply_together(transaction))).await;
+    // What came behind the statement that failed failed with it, and says so and no more.
+    let follows = |error: &tokio_postgres::Error| error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION);
+    let mut failures: Vec<_> = applied.into_iter().filter_map(Result::err).collect();
+    let cause = failures.iter().position(|error| !follows(error)).unwrap_or(0);
+    if failures.is_empty() { Ok(()) } else { Err(failures.swap_remove(cause)) }
+}
+
+impl<'a> Share<'a> {
+    fn of(projector: &'a dyn Projector, records: &'a [Record], parked: &Parked) -> Self {
+        let consumer = consumer_name(projector.name());
+        let mut parked_here: HashSet<String> = parked.get(&consumer).cloned().unwrap_or_default();
+        let (mut events, mut parkings) = (Vec::new(), Vec::new());
+        for record in records.iter().filter(|record| projector.contexts().contains(&record.context)) {
+            let stream = || storable(&record.stream_name());
+            match &record.event {
+                Ok(event) if parked_here.is_empty() || !parked_here.contains(&stream()) => {
+                    events.push((record, event));
+                }
+                Ok(_) => parkings.push(Parking { record, reason: AFTER_PARKED.to_owned() }),
+                Err(_) if planted_bug!("projector::poison_skipped") => {}
+                Err(error) => {
+                    parkings.push(Parking { record, reason: error.to_string() });
+                    parked_here.insert(stream());
+                }
+            }
+        }
+        Self { projector, consumer, events, parkings, touched: Vec::new() }
+    }
+
+    async fn apply_together(&mut self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        if self.events.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let events: Vec<&Envelope> = self.events.iter().map(|(_, event)| *event).collect();
+        self.touched = self.projector.apply(transaction, &events).await?;
+        metrics::histogram!("tradewind_projection_batch_seconds", "projection" => self.projector.name())
+            .record(begun.elapsed());
+        Ok(())
+    }
+
+    async fn apply_apart(&mut self, transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        let savepoint = transaction.savepoint("projection").await?;
+        match self.apply_together(&savepoint).await {
+            Ok(()) => savepoint.commit().await,
+            Err(error) if is_refusal(&error) => {
+                savepoint.rollback().await?;
+                self.apply_one_by_one(transaction).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Each event under a savepoint: a refused one is parked, and with it the rest of its stream.
+    async fn apply_one_by_one(
+        &mut self,
+        transaction: &mut Transaction<'_>,
+    ) -> Result<(), tokio_postgres::Error> {
+        let mut parked_streams = HashSet::new();
+        for (record, event) in std::mem::take(&mut self.events) {
+            if parked_streams.contains(&event.stream) {
+                self.parkings.push(Parking { record, reason: AFTER_PARKED.to_owned() });
+                continue;
+            }
+            let savepoint = transaction.savepoint("event").await?;
+            match self.projector.apply(&savepoint, &[event]).await {
+                Ok(touched) => {
+                    savepoint.commit().await?;
+                    self.touched.extend(touched);
+                    self.events.push((record, event));
+                }
+                Err(error) if is_refusal(&error) => {
+                    savepoint.rollback().await?;
+                    parked_streams.insert(&event.stream);
+                    self.parkings.push(Parking { record, reason: refusal_text(&error) });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self) {
         let projection = self.projector.name();
         metrics::counter!("tradewind_projection_events_total", "projection" => projection)
-            .increment(sorted.events.len() as u64);
-        for (_, event) in &sorted.events {
+            .increment(self.events.len() as u64);
+        for (_, event) in &self.events {
             let (stream, position) = (&event.stream, event.position);
             let correlation_id = event.metadata.correlation_id;
             tracing::debug!(projection, %stream, position, %correlation_id, "applied");
         }
-        for parking in &sorted.parkings {
+        for parking in &self.parkings {
             metrics::counter!("tradewind_projection_parked_total", "projection" => projection).increment(1);
             let stream = parking.record.stream_name();
             tracing::error!(
@@ -158,58 +268,16 @@ impl ProjectionHandler {
 impl BatchHandler for ProjectionHandler {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
         let client = self.pool.get().await.map_err(ApplyError::from)?;
-        Ok(checkpoint::load(&client, &self.consumer).await?)
+        let checkpoints = checkpoint::load(&client, READER).await?;
+        // What a crash of the database took away is not applied any more.
+        let progress = progress::read(&client).await.map_err(ApplyError::from)?;
+        self.arrivals.begin_at(&progress.applied);
+        Ok(checkpoints)
     }
 
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
-        let begun = Instant::now();
-        let keys = self.commit(batch).await?;
-        self.arrivals.announce(self.projector.name(), keys);
-        metrics::histogram!("tradewind_projection_batch_seconds", "projection" => self.projector.name())
-            .record(begun.elapsed());
-        Ok(())
+        Ok(self.commit(batch).await?)
     }
-}
-
-/// Set-based: a refusal fails the whole batch.
-async fn apply_together(
-    projector: &dyn Projector,
-    transaction: &Transaction<'_>,
-    sorted: &Sorted<'_>,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let events: Vec<&Envelope> = sorted.events.iter().map(|(_, event)| *event).collect();
-    projector.apply(transaction, &events).await
-}
-
-/// Each event under a savepoint: a refused one is parked, and with it the rest of its stream.
-async fn apply_one_by_one(
-    projector: &dyn Projector,
-    transaction: &mut Transaction<'_>,
-    sorted: &mut Sorted<'_>,
-) -> Result<Vec<String>, tokio_postgres::Error> {
-    let mut keys = Vec::new();
-    let mut parked_streams = HashSet::new();
-    for (record, event) in std::mem::take(&mut sorted.events) {
-        if parked_streams.contains(&event.stream) {
-            sorted.parkings.push(Parking { record, reason: AFTER_PARKED.to_owned() });
-            continue;
-        }
-        let savepoint = transaction.savepoint("event").await?;
-        match projector.apply(&savepoint, &[event]).await {
-            Ok(touched) => {
-                savepoint.commit().await?;
-                keys.extend(touched);
-                sorted.events.push((record, event));
-            }
-            Err(error) if is_refusal(&error) => {
-                savepoint.rollback().await?;
-                parked_streams.insert(&event.stream);
-                sorted.parkings.push(Parking { record, reason: refusal_text(&error) });
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(keys)
 }
 
 pub(crate) fn refusal_text(error: &tokio_postgres::Error) -> String {

@@ -5,7 +5,7 @@
 //! moves the checkpoints in it. Never: a commit, or anything but the given transaction.
 //! Read next: [`crate::consumer`], which calls this for the live tables.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -38,8 +38,8 @@ pub trait Projector: Send + Sync {
     fn key_column(&self) -> &'static str;
     fn contexts(&self) -> &'static [Context];
 
-    /// Folds the events, which are in order within each stream, into the table. Returns whom to wake once they are
-    /// committed ([`Projection::announced_as`]).
+    /// Folds the events, which are in order within each stream, into the table. Returns the keys of the rows that they
+    /// touch.
     ///
     /// # Errors
     /// The database's. Where [`is_refusal`] holds, the same events would be refused again.
@@ -193,8 +193,7 @@ impl<P: Projection> Projector for Engine<P> {
             }
         }
         self.write(transaction, &changed).await?;
-        let announced: BTreeSet<String> = events.iter().filter_map(|event| P::announced_as(event)).collect();
-        Ok(announced.into_iter().collect())
+        Ok(touched.into_keys().collect())
     }
 
     fn rebuild(&self) -> Option<Box<dyn Rebuild>> {

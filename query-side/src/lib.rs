@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_bus::{BusConfig, ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, run_consumer};
+use events::{Context, TOPIC_PARTITIONS};
 use runtime::http::{BindError, Limits, bind, serve};
 use runtime::postgres::{self, PostgresError};
 use runtime::{Check, Health, ops_router};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -22,6 +22,7 @@ pub mod engine;
 pub mod http;
 mod migrate;
 pub mod parked;
+pub mod progress;
 pub mod projection;
 pub mod projections;
 pub mod rebuild;
@@ -31,15 +32,17 @@ pub mod story;
 pub use config::Config;
 pub use migrate::{MigrateError, migrate};
 
-use arrivals::Arrivals;
+use arrivals::{Arrivals, follow_others};
 use consumer::ProjectionHandler;
-use engine::consumer_name;
+use engine::{READER, consumer_name};
 
 /// The owner of the read models: their schema, and the end of their role's name.
 pub const READ_MODEL: &str = "readmodel";
 
 /// A consumer that stands still longer than this while records wait is not ready.
 const WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(10);
+/// Partitions of the topics of all contexts.
+const PARTITIONS_OF_ALL: usize = Context::ALL.len() * TOPIC_PARTITIONS as usize;
 /// Requests beyond those that wait.
 const REQUESTS_IN_FLIGHT_MAX: usize = 512;
 /// Above the longest wait that a request may ask for (`TimeoutMs`).
@@ -71,56 +74,61 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         arrivals: arrivals.clone(),
         stuck_after: Duration::from_secs(config.stuck_after_seconds),
     };
-    let mut consumers = JoinSet::new();
-    let mut parked_checks = Vec::new();
-    for projector in projections::all() {
-        let mut options = ConsumerOptions::new(consumer_name(projector.name()), projector.contexts());
-        options.batch_max = config.projection_batch_max;
-        options.batch_pace = Duration::from_millis(config.projection_pace_ms);
-        let check = health.check(format!("projection {}", projector.name()));
-        let parked = health.check(format!("projection {} parked", projector.name()));
-        parked_checks.push((consumer_name(projector.name()), parked));
-        // One connection applies batches; the other reads checkpoints when partitions are assigned meanwhile.
-        let handler = ProjectionHandler::new(projector, postgres::pool(&url, 2)?, arrivals.clone());
-        consumers.spawn(consume(config.bus.clone(), options, handler, check, shutdown.clone()));
-    }
+    let projectors = projections::all();
+    let check = |name: String| health.check(format!("projection {name}"));
+    let checks = projectors.iter().map(|projector| check(projector.name().to_owned())).collect();
+    let parked_checks = projectors
+        .iter()
+        .map(|projector| (consumer_name(projector.name()), check(format!("{} parked", projector.name()))))
+        .collect();
+    let mut options = ConsumerOptions::new(READER, Context::ALL);
+    options.batch_max = config.projection_batch_max;
+    // One connection applies batches; the other reads checkpoints when partitions are assigned meanwhile.
+    let handler = ProjectionHandler::new(projectors, postgres::pool(&url, 2)?, arrivals.clone());
+    let consumer = consume(config.bus.clone(), options, handler, checks, arrivals.clone(), shutdown.clone());
     let limits = Limits {
         requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX + config.query_waiters_max,
         request_max: REQUEST_MAX,
         ..Limits::default()
     };
-    let watch = AbortOnDropHandle::new(tokio::spawn(parked::watch(app.pool.clone(), parked_checks)));
+    let watches = [
+        AbortOnDropHandle::new(tokio::spawn(parked::watch(app.pool.clone(), parked_checks))),
+        AbortOnDropHandle::new(tokio::spawn(follow_others(app.pool.clone(), arrivals))),
+    ];
     let router = routes::router(Arc::new(app)).merge(ops_router(health));
     let stop = shutdown.child_token();
     let server = tokio::spawn(serve(listener, router, limits, stop.clone()));
     tracing::info!(listen = %config.listen, "query side answers");
-    let ended = first_error(&mut consumers).await;
+    let ended = consumer.await;
     stop.cancel();
-    // After an error others may be in the middle of a batch: its transaction is rolled back, and comes again.
-    consumers.shutdown().await;
     let _ = server.await;
-    drop(watch);
-    ended
+    drop(watches);
+    Ok(ended?)
 }
 
+/// Every projection's check says how the one reader does.
 async fn consume(
     bus: BusConfig,
     options: ConsumerOptions,
     handler: ProjectionHandler,
-    check: Check,
+    checks: Vec<Check>,
+    arrivals: Arrivals,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumerError> {
-    let told = check.clone();
-    let report: HealthReport = Arc::new(move |health: &ConsumerHealth| match trouble(health) {
-        None => told.ok(),
-        Some(why) => told.failing(why),
+    let told = checks.clone();
+    let report: HealthReport = Arc::new(move |health: &ConsumerHealth| {
+        arrivals.reads_all(health.assigned == PARTITIONS_OF_ALL);
+        told.iter().for_each(|check| match trouble(health) {
+            None => check.ok(),
+            Some(why) => check.failing(why),
+        });
     });
     let ended = run_consumer(&bus, options, Arc::new(handler), report, shutdown.clone()).await;
     if let Err(error) = &ended
         && error.wants_reconciliation()
     {
         // What was applied is still answered; and whoever asks shall be told why nothing more is.
-        check.failing(error.to_string());
+        checks.iter().for_each(|check| check.failing(error.to_string()));
         shutdown.cancelled().await;
     }
     ended
@@ -129,17 +137,6 @@ async fn consume(
 /// What is wrong with a consumer, from its progress; none when it is ready.
 fn trouble(health: &ConsumerHealth) -> Option<String> {
     health.trouble.clone().or_else(|| health.stuck(WITHOUT_PROGRESS_MAX))
-}
-
-/// Waits until all have ended, or one has failed.
-async fn first_error(consumers: &mut JoinSet<Result<(), ConsumerError>>) -> Result<(), Error> {
-    while let Some(ended) = consumers.join_next().await {
-        match ended {
-            Ok(result) => result?,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

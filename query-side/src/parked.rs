@@ -3,7 +3,7 @@
 //! A poison event stops its own stream and no other, and the stream's order is kept for whoever repairs it ([`retry`]).
 //! Never: a record left out without a row here. Read next: [`crate::consumer`], then docs/decisions/0009.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
@@ -26,20 +26,25 @@ pub struct Parking<'a> {
     pub reason: String,
 }
 
-/// Which of these streams are parked for the consumer.
+/// Parked streams, by the consumer that they are parked for.
+pub type Parked = HashMap<String, HashSet<String>>;
+
+/// Which of these streams are parked, for any projection.
 ///
 /// # Errors
 /// The database's.
 pub async fn parked_among(
     transaction: &Transaction<'_>,
-    consumer: &str,
     streams: &[String],
-) -> Result<HashSet<String>, tokio_postgres::Error> {
+) -> Result<Parked, tokio_postgres::Error> {
     let statement = transaction
-        .prepare_cached("SELECT DISTINCT stream FROM parked_events WHERE consumer = $1 AND stream = ANY($2)")
+        .prepare_cached("SELECT DISTINCT consumer, stream FROM parked_events WHERE stream = ANY($1)")
         .await?;
-    let rows = transaction.query(&statement, &[&consumer, &streams]).await?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+    let mut parked = Parked::new();
+    for row in transaction.query(&statement, &[&streams]).await? {
+        parked.entry(row.try_get(0)?).or_default().insert(row.try_get(1)?);
+    }
+    Ok(parked)
 }
 
 /// Files the records. One that is filed already (its checkpoint was set back) stays as it is.

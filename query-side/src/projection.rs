@@ -25,12 +25,6 @@ pub trait Projection: Send + Sync + 'static {
     /// The row that the event touches; none when the event is nothing to this projection.
     fn key(event: &Envelope) -> Option<String>;
 
-    /// Whom to wake once the event is applied: the key that requests wait for. The row's own, unless rows are read by
-    /// another one.
-    fn announced_as(event: &Envelope) -> Option<String> {
-        Self::key(event)
-    }
-
     /// The row after the event. None when there is no row yet and the event does not begin one.
     ///
     /// Events of one stream come in order. Those of several streams that feed one row come in any order, so each

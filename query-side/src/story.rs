@@ -185,6 +185,16 @@ pub enum Stage {
     Done,
 }
 
+impl Stage {
+    /// Whether no machine is at work: a person is waited for, or nothing is to come.
+    pub const fn is_settled(self) -> bool {
+        match self {
+            Self::Waiting | Self::Done => true,
+            Self::Running | Self::Compensating => false,
+        }
+    }
+}
+
 /// How an order ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -42,6 +42,8 @@ struct Members {
     own: Map<String, Value>,
     #[serde(skip)]
     retry_after: Option<Duration>,
+    #[serde(skip)]
+    headers: Vec<(&'static str, HeaderValue)>,
 }
 
 /// What is wrong with one field of the request.
@@ -73,6 +75,7 @@ impl Problem {
             errors: Vec::new(),
             own: Map::new(),
             retry_after: None,
+            headers: Vec::new(),
         }))
     }
 
@@ -140,6 +143,13 @@ impl Problem {
         self
     }
 
+    /// Sends a header with the problem. `name` is in lower case.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
@@ -159,6 +169,7 @@ impl IntoResponse for Problem {
         if let Some(wait) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
+        headers.extend(self.0.headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
         response
     }
 }

@@ -1,13 +1,11 @@
 //! A query that could not be answered, as a client sees it.
 //!
-//! Never: the database's message in an answer; it is in the log. Read next: [`super::reply`].
+//! Never: the database's message in an answer; it is in the log. Read next: [`super::read`].
 
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object, Pool, PoolError};
+use deadpool_postgres::{Object, Pool, PoolError};
 use runtime::Problem;
-use serde::de::DeserializeOwned;
-use tokio_postgres::types::{Json, ToSql};
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -44,33 +42,4 @@ impl From<ReadError> for Problem {
 /// [`ReadError::Pool`], within the pool's limits.
 pub async fn connection(pool: &Pool) -> Result<Object, ReadError> {
     Ok(pool.get().await?)
-}
-
-/// The rows of a query whose one column is the JSON of a row.
-///
-/// # Errors
-/// [`ReadError`].
-pub async fn rows<T: DeserializeOwned>(
-    pool: &Pool,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<T>, ReadError> {
-    let client = connection(pool).await?;
-    let statement = client.prepare_cached(sql).await?;
-    let rows = client.query(&statement, params).await?;
-    let parsed: Result<Vec<T>, _> =
-        rows.iter().map(|row| row.try_get::<_, Json<T>>(0).map(|Json(parsed)| parsed)).collect();
-    Ok(parsed?)
-}
-
-/// The first row of such a query.
-///
-/// # Errors
-/// [`ReadError`].
-pub async fn row<T: DeserializeOwned>(
-    pool: &Pool,
-    sql: &str,
-    params: &[&(dyn ToSql + Sync)],
-) -> Result<Option<T>, ReadError> {
-    Ok(rows(pool, sql, params).await?.into_iter().next())
 }

@@ -12,6 +12,7 @@ use crate::arrivals::Arrivals;
 pub mod cursor;
 pub mod failure;
 pub mod params;
+pub mod read;
 pub mod reply;
 pub mod schema;
 pub mod wait;

@@ -9,7 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chrono::{Datelike, NaiveDate};
-use events::{CustomerId, OrderId, PositionToken, Sku};
+use events::{CustomerId, OrderId, Positions, Sku};
 use runtime::Problem;
 use serde::Deserialize;
 
@@ -54,20 +54,22 @@ impl TryFrom<String> for Customer {
     }
 }
 
-/// A position token in the query.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Positions in the query: those of a command's answer, or the `X-Tradewind-Position` of an answer of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct After(pub PositionToken);
+pub struct After(pub Positions);
 
 impl TryFrom<String> for After {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| {
-            format!(
-                "is {:?}, expected <context>:<position> as a command answers it, such as orders:1234",
+        match text.parse::<Positions>() {
+            Ok(positions) if !positions.is_empty() => Ok(Self(positions)),
+            _ => Err(format!(
+                "is {:?}, expected <context>:<position>, or several of them with commas between, such as orders:1234 or \
+                 orders:1234,inventory:56",
                 shortened(&text)
-            )
-        })
+            )),
+        }
     }
 }
 
@@ -93,7 +95,7 @@ pub enum WaitFor {
     Settled,
 }
 
-/// The position token of the header `X-Tradewind-After`, for clients that cannot change the URL.
+/// The positions of the header `X-Tradewind-After`, for clients that cannot change the URL.
 pub struct AfterHeader(pub Option<After>);
 
 pub const AFTER_HEADER: &str = "x-tradewind-after";

@@ -1,39 +1,49 @@
-//! An answer with its entity tag, or 304 when the client has it already.
+//! An answer with its entity tag and how far it has come, or 304 when the client has it already.
 //!
-//! Never: a body without a tag. Read next: [`crate::routes`].
+//! Never: a body without a tag and a position. Read next: [`crate::routes`].
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use events::Positions;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-/// An entity of one stream: its tag is the stream's version, which is also what `If-Match` of a command takes.
-pub fn versioned(headers: &HeaderMap, version: i32, body: &impl Serialize) -> Response {
-    tagged(headers, format!("\"{version}\""), encode(body))
+use super::read::{POSITION_HEADER, position_value};
+
+/// An entity of one stream: its tag is the stream's version, which is also what `If-Match` of a command takes. `position`
+/// is how far the read models had come when it was read.
+pub fn versioned(headers: &HeaderMap, position: &Positions, version: i32, body: &impl Serialize) -> Response {
+    tagged(headers, position, format!("\"{version}\""), encode(body))
 }
 
 /// Anything else: its tag is a digest of the body.
-pub fn digested(headers: &HeaderMap, body: &impl Serialize) -> Response {
+pub fn digested(headers: &HeaderMap, position: &Positions, body: &impl Serialize) -> Response {
     let body = encode(body);
     let digest: String = Sha256::digest(&body).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    tagged(headers, format!("\"{digest}\""), body)
+    tagged(headers, position, format!("\"{digest}\""), body)
 }
 
 fn encode(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("an answer has string keys and no failing serialiser")
 }
 
-fn tagged(headers: &HeaderMap, tag: String, body: Vec<u8>) -> Response {
+fn tagged(headers: &HeaderMap, position: &Positions, tag: String, body: Vec<u8>) -> Response {
     let known = client_has(headers, &tag);
     let tag = HeaderValue::try_from(tag).expect("a tag is ASCII");
     // A client may keep the answer and must ask each time whether it still holds.
     let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
-    if known {
+    let mut response = if known {
         // The length that the body would have (RFC 9110 §8.6), or none; never that of the body that is left out.
         let length = [(header::CONTENT_LENGTH, HeaderValue::from(body.len()))];
-        return (StatusCode::NOT_MODIFIED, caching, length).into_response();
-    }
-    (caching, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+        (StatusCode::NOT_MODIFIED, caching, length).into_response()
+    } else {
+        (caching, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body)
+            .into_response()
+    };
+    response
+        .headers_mut()
+        .extend(position_value(position).map(|value| (HeaderName::from_static(POSITION_HEADER), value)));
+    response
 }
 
 /// RFC 9110 §13.1.2: the comparison is weak, and `*` stands for whatever there is.
@@ -56,7 +66,7 @@ mod tests {
     fn status_when_client_has(if_none_match: &str) -> StatusCode {
         let mut headers = HeaderMap::new();
         headers.insert(header::IF_NONE_MATCH, if_none_match.parse().expect("a header value"));
-        versioned(&headers, 3, &"body").status()
+        versioned(&headers, &events::Positions::default(), 3, &"body").status()
     }
 
     #[test]

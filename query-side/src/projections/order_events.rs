@@ -50,10 +50,6 @@ impl Projection for OrderEvents {
         event.stream.order_id().map(|_| event.event_id.to_string())
     }
 
-    fn announced_as(event: &Envelope) -> Option<String> {
-        event.stream.order_id().map(|id| id.to_string())
-    }
-
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
         let order_id = event.stream.order_id()?;
         row.or_else(|| {

@@ -3,7 +3,6 @@
 //! In the order of time; where clocks agree to the microsecond, by context and position.
 //! Never: an event edited or left out. Read next: [`super::processes`], which says what it means.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -17,8 +16,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::http::cursor::{Cursor, Moment, SortKey, page};
 use crate::http::params::{After, AfterHeader, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, order_id};
-use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
-use crate::http::{App, failure, reply, schema};
+use crate::http::wait::{Wait, not_found};
+use crate::http::{App, read, reply, schema};
 use crate::projection::Projection;
 use crate::projections::order_events::{OrderEvents, Row};
 
@@ -26,8 +25,9 @@ use crate::projections::order_events::{OrderEvents, Row};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// Wait until this position of any of the order's streams is in the list.
-    #[param(value_type = Option<String>, example = "shipping:1234")]
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
     /// How long to wait at most.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
@@ -95,8 +95,7 @@ pub async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = order_id("order_id", &id)?;
-    let after = ReadYourWrite::of(OrderEvents::NAME, &streams_of(id), query.after, after)?;
-    let timeout = timeout(query.timeout_ms, after.is_some())?;
+    let wait = Wait::of(OrderEvents::NAME, &streams_of(id), (query.after, after), query.timeout_ms)?;
     let key = id.to_string();
     let limit = query.limit.unwrap_or(PAGE_LIMIT_DEFAULT).0;
     let begin = query.cursor.map(|Cursor(key)| key);
@@ -105,25 +104,16 @@ pub async fn list(
         Some(key) => (Some(key.recorded_at.0), Some(key.context.name()), Some(key.position)),
         None => (None, None, None),
     };
-    let events: Vec<Row> = until(&app, OrderEvents::NAME, &key, timeout, async || {
-        if let Some(after) = &after
-            && !after.is_applied(&app).await?
-        {
-            return Ok(ControlFlow::Continue(after.not_yet()));
-        }
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&key, &recorded_at, &context, &position, &(limit + 1)];
-        let events: Vec<Row> = failure::rows(&app.pool, SELECT_EVENTS, &params).await?;
-        if events.is_empty() && is_first_page {
-            return Err(not_found("order", &key));
-        }
-        Ok(ControlFlow::Break(events))
-    })
-    .await?;
-    let (items, next_cursor) = page(events, limit as usize, |last| EventKey {
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+        [&key, &recorded_at, &context, &position, &(limit + 1)];
+    let mut found = read::rows::<Row>(&app, &wait, SELECT_EVENTS, &params).await?;
+    if is_first_page {
+        found = found.some(|| not_found("order", &key))?;
+    }
+    let (items, next_cursor) = page(found.rows, limit as usize, |last| EventKey {
         recorded_at: Moment(last.recorded_at),
         context: last.context,
         position: last.position,
     });
-    Ok(reply::digested(&headers, &EventPage { items, next_cursor }))
+    Ok(reply::digested(&headers, &found.position, &EventPage { items, next_cursor }))
 }

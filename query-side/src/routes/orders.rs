@@ -2,11 +2,10 @@
 //!
 //! Never: an order in a list with its lines; one order may have thousands. Read next: [`super::order_events`].
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use events::{OrderId, StreamId};
@@ -20,8 +19,9 @@ use crate::http::cursor::{Cursor, Moment, SortKey, page};
 use crate::http::params::{
     After, AfterHeader, Customer, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, WaitFor, order_id,
 };
-use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
-use crate::http::{App, failure, reply, schema};
+use crate::http::read::{Enough, Found, One};
+use crate::http::wait::{Wait, not_found, not_settled};
+use crate::http::{App, read, reply, schema};
 use crate::projection::Projection;
 use crate::projections::orders::{OrderStatus, Orders, Row};
 
@@ -29,16 +29,19 @@ use crate::projections::orders::{OrderStatus, Orders, Row};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ShowQuery {
-    /// Wait until this position of the order is applied: `position` of a command's answer.
-    #[param(value_type = Option<String>, example = "orders:1234")]
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// Wait until the order is confirmed, rejected, cancelled, shipped or delivered.
-    #[param(inline)]
-    wait: Option<WaitFor>,
     /// How long to wait at most.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
     timeout_ms: Option<TimeoutMs>,
+    /// Wait until the order is confirmed, rejected, cancelled, shipped or delivered.
+    #[param(inline)]
+    wait: Option<WaitFor>,
 }
+
+const SELECT_ORDER: &str = "SELECT row_to_json(o) FROM orders o WHERE order_id = $1";
 
 /// One order as it stands.
 #[utoipa::path(
@@ -58,37 +61,21 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = order_id("order_id", &id)?;
-    let after = ReadYourWrite::of(Orders::NAME, &[StreamId::order(id)], query.after, after)?;
-    let timeout = timeout(query.timeout_ms, after.is_some() || query.wait.is_some())?;
+    let waits_for_more = query.wait.is_some();
+    let streams = [StreamId::order(id)];
+    let wait = Wait::or_for(Orders::NAME, &streams, (query.after, after), query.timeout_ms, waits_for_more)?;
     let key = id.to_string();
-    let row = until(&app, Orders::NAME, &key, timeout, async || {
-        if let Some(after) = &after
-            && !after.is_applied(&app).await?
-        {
-            return Ok(ControlFlow::Continue(after.not_yet()));
+    let enough = |found: &Found<Row>| match (found.rows.first(), query.wait) {
+        (Some(row), Some(WaitFor::Settled)) if !row.status.is_settled() => {
+            Enough::NotYet(not_settled(&key, "order_status", row.status))
         }
-        let row: Option<Row> =
-            failure::row(&app.pool, "SELECT row_to_json(o) FROM orders o WHERE order_id = $1", &[&key])
-                .await?;
-        Ok(match (row, query.wait) {
-            (Some(row), Some(WaitFor::Settled)) if !row.status.is_settled() => {
-                ControlFlow::Continue(not_settled(&row))
-            }
-            (Some(row), _) => ControlFlow::Break(row),
-            // An order placed a moment ago may still be on its way here.
-            (None, Some(WaitFor::Settled)) => ControlFlow::Continue(not_found("order", &key)),
-            (None, None) => return Err(not_found("order", &key)),
-        })
-    })
-    .await?;
-    Ok(reply::versioned(&headers, row.version, &row))
-}
-
-fn not_settled(row: &Row) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_settled", "The order has no outcome yet")
-        .detail(format!("order {} is {} and the time to wait is over", row.order_id, row.status.name()))
-        .with("order_status", row.status)
-        .retry_after(std::time::Duration::from_secs(1))
+        // An order placed a moment ago may still be on its way here; one that was named by its position is not.
+        (None, Some(WaitFor::Settled)) if wait.after.is_none() => Enough::NotYet(not_found("order", &key)),
+        _ => Enough::Yes,
+    };
+    let found = read::rows_when(&app, &wait, Some(&key), SELECT_ORDER, &[&key], enough).await?;
+    let One { row, position } = found.one(|| not_found("order", &key))?;
+    Ok(reply::versioned(&headers, &position, row.version, &row))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -106,6 +93,13 @@ pub struct ListQuery {
     /// `next_cursor` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor<OrderKey>>,
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
+    after: Option<After>,
+    /// How long to wait at most.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    timeout_ms: Option<TimeoutMs>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +147,7 @@ LIMIT $5";
 
 /// Orders, the latest first.
 #[utoipa::path(
-    get, path = "/v1/orders", tag = "orders", params(ListQuery),
+    get, path = "/v1/orders", tag = "orders", params(ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = OrderPage), (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
@@ -162,8 +156,10 @@ LIMIT $5";
 pub async fn list(
     State(app): State<Arc<App>>,
     Query(query): Query<ListQuery>,
+    after: AfterHeader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let wait = Wait::of(Orders::NAME, &[], (query.after, after), query.timeout_ms)?;
     let limit = query.limit.unwrap_or(PAGE_LIMIT_DEFAULT).0;
     let customer = query.customer_id.as_ref().map(|customer| customer.0.as_str());
     let status = query.status.map(OrderStatus::name);
@@ -173,10 +169,10 @@ pub async fn list(
     };
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
         [&customer, &status, &placed_at, &order_id, &(limit + 1)];
-    let summaries: Vec<OrderSummary> = failure::rows(&app.pool, SELECT_SUMMARIES, &params).await?;
-    let (items, next_cursor) = page(summaries, limit as usize, |last| OrderKey {
+    let found = read::rows::<OrderSummary>(&app, &wait, SELECT_SUMMARIES, &params).await?;
+    let (items, next_cursor) = page(found.rows, limit as usize, |last| OrderKey {
         placed_at: Moment(last.placed_at),
         order_id: OrderId(last.order_id),
     });
-    Ok(reply::digested(&headers, &OrderPage { items, next_cursor }))
+    Ok(reply::digested(&headers, &found.position, &OrderPage { items, next_cursor }))
 }

@@ -2,7 +2,6 @@
 //!
 //! Never: the means of payment; the provider alone knows it. Read next: [`super::sales`].
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -15,8 +14,9 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::http::params::{After, AfterHeader, TimeoutMs, order_id};
-use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
-use crate::http::{App, failure, reply, schema};
+use crate::http::read::One;
+use crate::http::wait::{Wait, not_found};
+use crate::http::{App, read, reply, schema};
 use crate::projection::Projection;
 use crate::projections::payments::{Payments, Row};
 
@@ -24,13 +24,16 @@ use crate::projections::payments::{Payments, Row};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ShowQuery {
-    /// Wait until this position of the payment is applied.
-    #[param(value_type = Option<String>, example = "payments:1234")]
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
     /// How long to wait at most.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
     timeout_ms: Option<TimeoutMs>,
 }
+
+const SELECT_PAYMENT: &str = "SELECT row_to_json(p) FROM payments p WHERE payment_id = $1";
 
 /// One payment as it stands.
 #[utoipa::path(
@@ -50,19 +53,9 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = order_id("payment_id", &id)?;
-    let after = ReadYourWrite::of(Payments::NAME, &[StreamId::payment(id)], query.after, after)?;
-    let timeout = timeout(query.timeout_ms, after.is_some())?;
+    let wait = Wait::of(Payments::NAME, &[StreamId::payment(id)], (query.after, after), query.timeout_ms)?;
     let key = id.to_string();
-    let row: Row = until(&app, Payments::NAME, &key, timeout, async || {
-        if let Some(after) = &after
-            && !after.is_applied(&app).await?
-        {
-            return Ok(ControlFlow::Continue(after.not_yet()));
-        }
-        let sql = "SELECT row_to_json(p) FROM payments p WHERE payment_id = $1";
-        let row: Option<Row> = failure::row(&app.pool, sql, &[&key]).await?;
-        row.map(ControlFlow::Break).ok_or_else(|| not_found("payment", &key))
-    })
-    .await?;
-    Ok(reply::versioned(&headers, row.version, &row))
+    let found = read::rows(&app, &wait, SELECT_PAYMENT, &[&key]).await?;
+    let One::<Row> { row, position } = found.one(|| not_found("payment", &key))?;
+    Ok(reply::versioned(&headers, &position, row.version, &row))
 }

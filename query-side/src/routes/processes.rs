@@ -3,7 +3,6 @@
 //! Whether a process is stuck is a question of the time now, so it is answered here and not stored.
 //! Never: an action; what is stuck is shown, and a person decides. Read next: [`crate::story`].
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +19,10 @@ use uuid::Uuid;
 
 use super::order_events::streams_of;
 use crate::http::cursor::{Cursor, Moment, SortKey, page};
-use crate::http::params::{After, AfterHeader, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, order_id};
-use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
-use crate::http::{App, failure, reply, schema};
+use crate::http::params::{After, AfterHeader, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, WaitFor, order_id};
+use crate::http::read::{Enough, Found, One};
+use crate::http::wait::{Wait, not_found, not_settled};
+use crate::http::{App, read, reply, schema};
 use crate::projection::Projection;
 use crate::projections::processes::{Processes, Row};
 use crate::story::{Cause, Outcome, Stage, Step};
@@ -167,13 +167,19 @@ fn view(row: Row, stuck_before: DateTime<Utc>) -> Process {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ShowQuery {
-    /// Wait until this position of any of the order's streams is applied.
-    #[param(value_type = Option<String>, example = "shipping:1234")]
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
+    /// Wait until no machine is at work on the order: it waits for a person, or is done.
+    #[param(inline)]
+    wait: Option<WaitFor>,
     /// How long to wait at most.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
     timeout_ms: Option<TimeoutMs>,
 }
+
+const SELECT_PROCESS: &str = "SELECT row_to_json(p) FROM processes p WHERE order_id = $1";
 
 /// How far an order has come: done, waiting for what and since when, still to come, being undone.
 #[utoipa::path(
@@ -193,21 +199,19 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = order_id("order_id", &id)?;
-    let after = ReadYourWrite::of(Processes::NAME, &streams_of(id), query.after, after)?;
-    let timeout = timeout(query.timeout_ms, after.is_some())?;
+    let (streams, waits) = (streams_of(id), query.wait.is_some());
+    let wait = Wait::or_for(Processes::NAME, &streams, (query.after, after), query.timeout_ms, waits)?;
     let key = id.to_string();
-    let row: Row = until(&app, Processes::NAME, &key, timeout, async || {
-        if let Some(after) = &after
-            && !after.is_applied(&app).await?
-        {
-            return Ok(ControlFlow::Continue(after.not_yet()));
+    let enough = |found: &Found<Row>| match (found.rows.first(), query.wait) {
+        (Some(row), Some(WaitFor::Settled)) if !row.state.is_settled() => {
+            Enough::NotYet(not_settled(&row.order_id, "process_state", row.state))
         }
-        let sql = "SELECT row_to_json(p) FROM processes p WHERE order_id = $1";
-        let row: Option<Row> = failure::row(&app.pool, sql, &[&key]).await?;
-        row.map(ControlFlow::Break).ok_or_else(|| not_found("order", &key))
-    })
-    .await?;
-    Ok(reply::digested(&headers, &view(row, stuck_before(app.stuck_after))))
+        (None, Some(WaitFor::Settled)) if wait.after.is_none() => Enough::NotYet(not_found("order", &key)),
+        _ => Enough::Yes,
+    };
+    let found = read::rows_when(&app, &wait, Some(&key), SELECT_PROCESS, &[&key], enough).await?;
+    let One { row, position } = found.one(|| not_found("order", &key))?;
+    Ok(reply::digested(&headers, &position, &view(row, stuck_before(app.stuck_after))))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -222,6 +226,13 @@ pub struct ListQuery {
     /// `next_cursor` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor<ProcessKey>>,
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
+    after: Option<After>,
+    /// How long to wait at most.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    timeout_ms: Option<TimeoutMs>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,7 +287,7 @@ LIMIT $6";
 
 /// The processes of all orders, the one that has stood still longest first.
 #[utoipa::path(
-    get, path = "/v1/processes", tag = "processes", params(ListQuery),
+    get, path = "/v1/processes", tag = "processes", params(ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = ProcessPage), (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
@@ -285,8 +296,10 @@ LIMIT $6";
 pub async fn list(
     State(app): State<Arc<App>>,
     Query(query): Query<ListQuery>,
+    after: AfterHeader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let wait = Wait::of(Processes::NAME, &[], (query.after, after), query.timeout_ms)?;
     let limit = query.limit.unwrap_or(PAGE_LIMIT_DEFAULT).0;
     let stuck_before = stuck_before(app.stuck_after);
     let (stages, stands_still) = match query.state.map(ProcessState::filter) {
@@ -299,8 +312,8 @@ pub async fn list(
     };
     let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
         [&stages, &stands_still, &stuck_before, &since, &order_id, &(limit + 1)];
-    let rows: Vec<SummaryRow> = failure::rows(&app.pool, SELECT_SUMMARIES, &params).await?;
-    let (rows, next_cursor) = page(rows, limit as usize, |last| ProcessKey {
+    let found = read::rows::<SummaryRow>(&app, &wait, SELECT_SUMMARIES, &params).await?;
+    let (rows, next_cursor) = page(found.rows, limit as usize, |last| ProcessKey {
         since: Moment(last.since),
         order_id: OrderId(last.order_id),
     });
@@ -315,5 +328,5 @@ pub async fn list(
             outcome: row.outcome,
         })
         .collect();
-    Ok(reply::digested(&headers, &ProcessPage { items, next_cursor }))
+    Ok(reply::digested(&headers, &found.position, &ProcessPage { items, next_cursor }))
 }

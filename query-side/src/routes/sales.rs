@@ -11,12 +11,14 @@ use axum::response::Response;
 use chrono::NaiveDate;
 use runtime::Problem;
 use runtime::http::Query;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::http::failure::{ReadError, connection};
-use crate::http::params::{Day, invalid_query};
-use crate::http::{App, reply, schema};
+use crate::http::params::{After, AfterHeader, Day, TimeoutMs, invalid_query};
+use crate::http::wait::Wait;
+use crate::http::{App, read, reply, schema};
+use crate::projection::Projection;
+use crate::projections::sales::Sales;
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +30,13 @@ pub struct DailyQuery {
     /// The last day, inclusive.
     #[param(value_type = Option<NaiveDate>)]
     to: Option<Day>,
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
+    after: Option<After>,
+    /// How long to wait at most.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    timeout_ms: Option<TimeoutMs>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,21 +46,24 @@ pub struct DailySales {
 }
 
 /// The sales of one day in one currency.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SalesDay {
     date: NaiveDate,
     currency: String,
     orders: i64,
     /// Sums may be larger than 64 bits.
     #[schema(value_type = u64)]
+    #[serde(deserialize_with = "whole_number")]
     units: i128,
     #[schema(value_type = u64)]
+    #[serde(deserialize_with = "whole_number")]
     revenue_minor: i128,
 }
 
 /// `sum` of bigint is numeric: text carries it whole.
 const SELECT_DAYS: &str = "
-SELECT placed_on, currency, count(*), sum(units)::text, sum(revenue_minor)::text
+SELECT json_build_object('date', placed_on, 'currency', currency, 'orders', count(*), 'units', sum(units)::text,
+                         'revenue_minor', sum(revenue_minor)::text)
 FROM sales
 WHERE counted AND ($1::date IS NULL OR placed_on >= $1) AND ($2::date IS NULL OR placed_on <= $2)
 GROUP BY placed_on, currency
@@ -59,7 +71,7 @@ ORDER BY placed_on, currency";
 
 /// What was sold on each day.
 #[utoipa::path(
-    get, path = "/v1/sales/daily", tag = "sales", params(DailyQuery),
+    get, path = "/v1/sales/daily", tag = "sales", params(DailyQuery, schema::AfterHeader),
     responses(
         (status = 200, body = DailySales), (status = 304, description = "The client has this answer"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
@@ -68,6 +80,7 @@ ORDER BY placed_on, currency";
 pub async fn daily(
     State(app): State<Arc<App>>,
     Query(query): Query<DailyQuery>,
+    after: AfterHeader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (from, to) = (query.from.map(|day| day.0), query.to.map(|day| day.0));
@@ -76,27 +89,12 @@ pub async fn daily(
     {
         return Err(invalid_query("to", format!("is {to}"), format!("{from} (the value of from) or later")));
     }
-    let days = days(&app, from, to).await?;
-    Ok(reply::digested(&headers, &DailySales { days }))
+    let wait = Wait::of(Sales::NAME, &[], (query.after, after), query.timeout_ms)?;
+    let found = read::rows::<SalesDay>(&app, &wait, SELECT_DAYS, &[&from, &to]).await?;
+    Ok(reply::digested(&headers, &found.position, &DailySales { days: found.rows }))
 }
 
-async fn days(app: &App, from: Option<NaiveDate>, to: Option<NaiveDate>) -> Result<Vec<SalesDay>, ReadError> {
-    let client = connection(&app.pool).await?;
-    let statement = client.prepare_cached(SELECT_DAYS).await?;
-    let rows = client.query(&statement, &[&from, &to]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(SalesDay {
-                date: row.try_get(0)?,
-                currency: row.try_get(1)?,
-                orders: row.try_get(2)?,
-                units: whole_number(row.try_get(3)?),
-                revenue_minor: whole_number(row.try_get(4)?),
-            })
-        })
-        .collect()
-}
-
-fn whole_number(sum: &str) -> i128 {
-    sum.parse().expect("a sum of fewer than 2^64 bigints fits in 128 bits")
+fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i128, D::Error> {
+    let sum = String::deserialize(deserializer)?;
+    Ok(sum.parse().expect("a sum of fewer than 2^64 bigints fits in 128 bits"))
 }

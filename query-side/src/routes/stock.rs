@@ -2,7 +2,6 @@
 //!
 //! Never: a promise; what is available now may be reserved by the next order. Read next: [`super::sales`].
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -16,8 +15,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::http::cursor::{Cursor, SortKey, page};
 use crate::http::params::{After, AfterHeader, PAGE_LIMIT_DEFAULT, PageLimit, Pieces, TimeoutMs, sku};
-use crate::http::wait::{ReadYourWrite, not_found, timeout, until};
-use crate::http::{App, failure, reply, schema};
+use crate::http::read::One;
+use crate::http::wait::{Wait, not_found};
+use crate::http::{App, read, reply, schema};
 use crate::projection::Projection;
 use crate::projections::stock::{Row, Stock};
 
@@ -25,13 +25,16 @@ use crate::projections::stock::{Row, Stock};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct ShowQuery {
-    /// Wait until this position of the SKU is applied: `position` of a command's answer.
-    #[param(value_type = Option<String>, example = "inventory:1234")]
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
     /// How long to wait at most.
     #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
     timeout_ms: Option<TimeoutMs>,
 }
+
+const SELECT_ITEM: &str = "SELECT row_to_json(s) FROM stock s WHERE sku = $1";
 
 /// The stock of one SKU.
 #[utoipa::path(
@@ -51,20 +54,10 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let stream = StreamId::stock(&sku(&key)?);
-    let after = ReadYourWrite::of(Stock::NAME, &[stream], query.after, after)?;
-    let timeout = timeout(query.timeout_ms, after.is_some())?;
-    let row: Row = until(&app, Stock::NAME, &key, timeout, async || {
-        if let Some(after) = &after
-            && !after.is_applied(&app).await?
-        {
-            return Ok(ControlFlow::Continue(after.not_yet()));
-        }
-        let sql = "SELECT row_to_json(s) FROM stock s WHERE sku = $1";
-        let row: Option<Row> = failure::row(&app.pool, sql, &[&key]).await?;
-        row.map(ControlFlow::Break).ok_or_else(|| not_found("sku", &key))
-    })
-    .await?;
-    Ok(reply::versioned(&headers, row.version, &row))
+    let wait = Wait::of(Stock::NAME, &[stream], (query.after, after), query.timeout_ms)?;
+    let found = read::rows(&app, &wait, SELECT_ITEM, &[&key]).await?;
+    let One::<Row> { row, position } = found.one(|| not_found("sku", &key))?;
+    Ok(reply::versioned(&headers, &position, row.version, &row))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -80,6 +73,13 @@ pub struct ListQuery {
     /// `next_cursor` of the page before.
     #[param(value_type = Option<String>)]
     cursor: Option<Cursor<StockKey>>,
+    /// Wait until everything up to these positions is applied: `position` of a command's answer, or the
+    /// `X-Tradewind-Position` of any answer.
+    #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
+    after: Option<After>,
+    /// How long to wait at most.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    timeout_ms: Option<TimeoutMs>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ LIMIT $3";
 
 /// The stock of all SKUs, by name.
 #[utoipa::path(
-    get, path = "/v1/stock", tag = "stock", params(ListQuery),
+    get, path = "/v1/stock", tag = "stock", params(ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = StockPage), (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
@@ -117,14 +117,16 @@ LIMIT $3";
 pub async fn list(
     State(app): State<Arc<App>>,
     Query(query): Query<ListQuery>,
+    after: AfterHeader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let wait = Wait::of(Stock::NAME, &[], (query.after, after), query.timeout_ms)?;
     let limit = query.limit.unwrap_or(PAGE_LIMIT_DEFAULT).0;
     let below = query.below.map(|below| below.0);
     let begin = query.cursor.map(|Cursor(key)| key.sku.to_string());
-    let rows: Vec<Row> = failure::rows(&app.pool, SELECT_STOCK, &[&below, &begin, &(limit + 1)]).await?;
-    let (items, next_cursor) = page(rows, limit as usize, |last| StockKey {
+    let found = read::rows::<Row>(&app, &wait, SELECT_STOCK, &[&below, &begin, &(limit + 1)]).await?;
+    let (items, next_cursor) = page(found.rows, limit as usize, |last| StockKey {
         sku: last.sku.parse().expect("a SKU of the read model was accepted once"),
     });
-    Ok(reply::digested(&headers, &StockPage { items, next_cursor }))
+    Ok(reply::digested(&headers, &found.position, &StockPage { items, next_cursor }))
 }

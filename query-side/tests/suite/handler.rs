@@ -42,7 +42,7 @@ async fn parked(read_model: &ReadModel) -> i64 {
 async fn a_batch_that_comes_twice_is_applied_once() {
     let read_model = read_model().await;
     let handler = read_model.handler("order-events", Arrivals::new(1));
-    let batch = Topics::default().batch("order-events", &placed_and_confirmed(&mut Logs::default(), 1));
+    let batch = Topics::default().batch(&placed_and_confirmed(&mut Logs::default(), 1));
     assert_eq!(handler.handle(&batch).await, Ok(()));
     let again = handler.handle(&batch).await;
     assert!(matches!(again, Err(HandlerError::CheckpointLost { .. })), "{again:?}");
@@ -57,9 +57,9 @@ async fn a_zombie_that_lost_its_partition_changes_nothing() {
     let mut logs = Logs::default();
     let events = placed_and_confirmed(&mut logs, 1);
     let (mut topics, mut topics_of_zombie) = (Topics::default(), Topics::default());
-    assert_eq!(owner.handle(&topics.batch("orders", &events)).await, Ok(()));
+    assert_eq!(owner.handle(&topics.batch(&events)).await, Ok(()));
     let other = logs.story(order_id(1), &[CancellationRequested]);
-    let late = topics_of_zombie.batch("orders", &other);
+    let late = topics_of_zombie.batch(&other);
     let refused = zombie.handle(&late).await;
     assert!(matches!(refused, Err(HandlerError::CheckpointLost { .. })), "{refused:?}");
     assert_eq!(status(&read_model, 1).await, "confirmed");
@@ -70,7 +70,7 @@ async fn the_checkpoints_that_were_committed_are_found_again() {
     let read_model = read_model().await;
     let handler = read_model.handler("orders", Arrivals::new(1));
     let events = placed_and_confirmed(&mut Logs::default(), 1);
-    let batch = Topics::default().batch("orders", &events);
+    let batch = Topics::default().batch(&events);
     assert_eq!(handler.handle(&batch).await, Ok(()));
     let checkpoints = handler.checkpoints().await.expect("the database answers");
     assert_eq!(checkpoints.len(), 1);
@@ -91,7 +91,7 @@ async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
         record(&broken[1]),
         record(&whole[1]),
     ];
-    assert_eq!(handler.handle(&topics.batch_of("orders", records)).await, Ok(()));
+    assert_eq!(handler.handle(&topics.batch_of(records)).await, Ok(()));
     assert_eq!(
         (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
         ("placed", "confirmed")
@@ -99,7 +99,7 @@ async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
     assert_eq!(parked(&read_model).await, 2);
 
     let later = [logs.story(order_id(1), &[Shipped]), logs.story(order_id(2), &[Shipped])].concat();
-    assert_eq!(handler.handle(&topics.batch("orders", &later)).await, Ok(()));
+    assert_eq!(handler.handle(&topics.batch(&later)).await, Ok(()));
     assert_eq!(
         (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
         ("placed", "shipped")
@@ -121,7 +121,7 @@ async fn an_event_that_postgres_cannot_hold_is_parked_alone() {
     events.push(logs.happens(&StreamId::order(id), OrderEvent::from(cancellation)));
     events.extend(logs.story(id, &[Shipped]));
     events.extend(logs.story(order_id(2), &[Shipped]));
-    assert_eq!(handler.handle(&topics.batch("orders", &events)).await, Ok(()));
+    assert_eq!(handler.handle(&topics.batch(&events)).await, Ok(()));
     assert_eq!(
         (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
         ("confirmed", "shipped")
@@ -137,6 +137,6 @@ async fn a_poison_record_whose_key_is_no_text_is_parked_too() {
     let handler = read_model.handler("orders", Arrivals::new(1));
     let mut record = poison(&StreamId::order(order_id(1)), b"\xff\0\xfe");
     record.key = b"\0\xff".to_vec();
-    assert_eq!(handler.handle(&Topics::default().batch_of("orders", vec![record])).await, Ok(()));
+    assert_eq!(handler.handle(&Topics::default().batch_of(vec![record])).await, Ok(()));
     assert_eq!(parked(&read_model).await, 1);
 }

@@ -12,7 +12,7 @@ use event_bus::{Batch, BatchHandler, BusConfig, CheckpointMove, HandlerError, Re
 use events::{Envelope, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
 use query_side::arrivals::Arrivals;
 use query_side::consumer::ProjectionHandler;
-use query_side::engine::consumer_name;
+use query_side::engine::READER;
 use query_side::http::App;
 use query_side::{READ_MODEL, projections, routes};
 use reqwest::{Client, Response};
@@ -47,9 +47,10 @@ impl ReadModel {
         &self.database.url
     }
 
+    /// A reader that applies one projection alone.
     pub fn handler(&self, projection: &str, arrivals: Arrivals) -> ProjectionHandler {
         let projector = projections::named(projection).expect("a projection");
-        ProjectionHandler::new(projector, self.pool.clone(), arrivals)
+        ProjectionHandler::new(vec![projector], self.pool.clone(), arrivals)
     }
 
     /// What only the owner of the database may do to it.
@@ -76,18 +77,17 @@ pub struct Topics {
 }
 
 impl Topics {
-    pub fn batch(&mut self, projection: &str, events: &[Envelope]) -> Batch {
-        let records = events.iter().map(record).collect();
-        self.batch_of(projection, records)
+    pub fn batch(&mut self, events: &[Envelope]) -> Batch {
+        self.batch_of(events.iter().map(record).collect())
     }
 
-    pub fn batch_of(&mut self, projection: &str, mut records: Vec<Record>) -> Batch {
+    pub fn batch_of(&mut self, mut records: Vec<Record>) -> Batch {
         let mut moves = BTreeMap::<(String, i32), CheckpointMove>::new();
         for record in &mut records {
             let key = (record.topic.to_string(), record.partition);
             let (next_offset, last_position) = self.next.entry(key.clone()).or_default();
             let step = moves.entry(key).or_insert_with(|| CheckpointMove {
-                consumer: consumer_name(projection),
+                consumer: READER.to_owned(),
                 topic: record.topic.to_string(),
                 partition: record.partition,
                 from_offset: *next_offset,
@@ -134,7 +134,7 @@ pub struct Service {
     pub read_model: ReadModel,
     pub base_url: String,
     arrivals: Arrivals,
-    topics: tokio::sync::Mutex<BTreeMap<&'static str, Topics>>,
+    topics: tokio::sync::Mutex<Topics>,
     client: Client,
     _stop: DropGuard,
 }
@@ -163,20 +163,12 @@ pub async fn service() -> Service {
 }
 
 impl Service {
-    /// Applies the events to every projection, as its consumer would.
+    /// Applies the events to every projection, as the reader would.
     pub async fn project(&self, events: &[Envelope]) {
-        let mut topics = self.topics.lock().await;
-        for projector in projections::all() {
-            let heard: Vec<Envelope> = events
-                .iter()
-                .filter(|event| projector.contexts().contains(&event.context))
-                .cloned()
-                .collect();
-            let batch = topics.entry(projector.name()).or_default().batch(projector.name(), &heard);
-            let handler =
-                ProjectionHandler::new(projector, self.read_model.pool.clone(), self.arrivals.clone());
-            handler.handle(&batch).await.unwrap_or_else(|error: HandlerError| panic!("{error}"));
-        }
+        let batch = self.topics.lock().await.batch(events);
+        let handler =
+            ProjectionHandler::new(projections::all(), self.read_model.pool.clone(), self.arrivals.clone());
+        handler.handle(&batch).await.unwrap_or_else(|error: HandlerError| panic!("{error}"));
     }
 
     pub async fn request(&self, path: &str, headers: &[(&str, &str)]) -> Response {
