@@ -40,7 +40,8 @@ const SELECT_PAYMENT: &str = "SELECT row_to_json(p) FROM payments p WHERE paymen
     get, path = "/v1/payments/{payment_id}", tag = "payments",
     params(("payment_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
-        (status = 200, body = Row), (status = 304, description = "The client has this version"),
+        (status = 200, body = Row, description = "The payment"),
+        (status = 304, description = "The client has this version"),
         (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
         (status = 503, response = schema::NotYet),
     )
