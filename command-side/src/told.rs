@@ -12,6 +12,9 @@ use crate::answer::Accepted;
 
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// Where the command's events stand, as in the body: the query side answers with the same header.
+const POSITION_HEADER: HeaderName = HeaderName::from_static("x-tradewind-position");
+
 #[derive(Debug, Clone)]
 pub struct Told {
     status: StatusCode,
@@ -64,6 +67,10 @@ impl Told {
         if let Some(version) = self.body["version"].as_i64().filter(|_| self.status.is_success()) {
             let etag = HeaderValue::try_from(format!("\"{version}\"")).expect("a number in quotes is ASCII");
             headers.insert(header::ETAG, etag);
+        }
+        if let Some(position) = self.body["position"].as_str().filter(|_| self.status.is_success()) {
+            let position = HeaderValue::try_from(position).expect("a position token is ASCII");
+            headers.insert(POSITION_HEADER, position);
         }
         if let Some(location) = &self.location {
             let location = HeaderValue::try_from(location).expect("a path of ours with a UUID is ASCII");

@@ -56,5 +56,5 @@ fn parse(text: &str) -> Option<(Answer, Option<Duration>)> {
         let seconds = value.parse().ok().filter(|_| name.eq_ignore_ascii_case("retry-after"))?;
         Some(Duration::from_secs(seconds))
     });
-    Some((Answer { status, body: serde_json::from_str(body).ok()? }, retry_after))
+    Some((Answer { status, body: serde_json::from_str(body).ok()?, position: None }, retry_after))
 }

@@ -354,7 +354,7 @@ pub async fn signal(pid: u32, name: &str) -> bool {
     told.success()
 }
 
-/// A command side beside those of the platform. It is killed when it is dropped.
+/// A role that answers HTTP, beside those of the platform. It is killed when it is dropped.
 pub struct AnotherDoor {
     pub url: String,
     _process: Child,
@@ -366,11 +366,23 @@ impl Platform {
     /// # Panics
     /// When it is not ready in time.
     pub async fn another_command_side(&self) -> AnotherDoor {
+        self.another_door("command-side", "--listen").await
+    }
+
+    /// Starts one more query side, which shares the partitions with the first and writes the same tables.
+    ///
+    /// # Panics
+    /// When it is not ready in time.
+    pub async fn another_query_side(&self) -> AnotherDoor {
+        self.another_door("query-side", "--query-side-listen").await
+    }
+
+    async fn another_door(&self, role: &str, listen: &str) -> AnotherDoor {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("a bound listener").to_string();
         drop(free);
         let process = Command::new(binary())
-            .args(["command-side", "--listen", &address])
+            .args([role, listen, &address])
             .current_dir(&self.state_dir)
             .envs(self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())))
             .stdin(Stdio::null())
@@ -380,7 +392,7 @@ impl Platform {
             .spawn()
             .expect("TRADEWIND_BIN is the tradewind binary");
         let url = format!("http://{address}");
-        eventually("another command side is ready", || async {
+        eventually(&format!("another {role} is ready"), || async {
             let answer = reqwest::get(format!("{url}/readyz")).await.map_err(|error| error.to_string())?;
             if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
         })

@@ -22,6 +22,8 @@ pub struct Shop {
 pub struct Answer {
     pub status: StatusCode,
     pub body: Value,
+    /// How far the query side had come: `X-Tradewind-Position`.
+    pub position: Option<String>,
 }
 
 impl Answer {
@@ -46,6 +48,11 @@ impl Answer {
     }
 }
 
+fn position_of(response: &reqwest::Response) -> Option<String> {
+    let value = response.headers().get("x-tradewind-position")?;
+    Some(value.to_str().expect("positions are ASCII").to_owned())
+}
+
 /// One line of an order.
 pub fn line(sku: &str, quantity: i64, unit_price_minor: i64) -> Value {
     json!({"sku": sku, "quantity": quantity, "unit_price_minor": unit_price_minor})
@@ -63,16 +70,23 @@ impl Shop {
         self
     }
 
+    /// The same shop, asking another query side.
+    #[must_use]
+    pub fn with_query_url(mut self, query_url: &str) -> Self {
+        query_url.clone_into(&mut self.query_url);
+        self
+    }
+
     async fn send(&self, method: Method, url: String, body: Option<Value>) -> Result<Answer, String> {
         let mut request = self.http.request(method, &url);
         if let Some(body) = body {
             request = request.json(&body);
         }
         let response = request.send().await.map_err(|error| format!("{url}: {error:?}"))?;
-        let status = response.status();
+        let (status, position) = (response.status(), position_of(&response));
         let text = response.text().await.map_err(|error| format!("{url}: {error:?}"))?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, position })
     }
 
     /// POST to the command side.
@@ -92,8 +106,8 @@ impl Shop {
         let url = format!("{}{path}", self.command_url);
         let request = self.http.post(&url).header("Idempotency-Key", key).json(&body);
         let response = request.send().await.expect("the command side answers");
-        let status = response.status();
-        Answer { status, body: response.json().await.expect("an answer is JSON") }
+        let (status, position) = (response.status(), position_of(&response));
+        Answer { status, body: response.json().await.expect("an answer is JSON"), position }
     }
 
     /// POST that outlives the death of a role: repeats itself until somebody answers with anything but a 503.

@@ -5,6 +5,7 @@
 //! whose engines recover from death in a given time, `faults_brokers.rs` and `faults_engines.rs`: nothing runs beside them.
 //! Read next: `story.rs`.
 
+mod agreement;
 mod chaos;
 mod crash;
 mod crash_points;

@@ -52,7 +52,8 @@ impl From<ApplyError> for HandlerError {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Checkpoint(error) => error.into(),
-            ApplyError::Pool(_) | ApplyError::Postgres(_) => Self::Retry(error.to_string()),
+            ApplyError::Postgres(error) => Self::Retry(format!("the database fails: {}", told_by(&error))),
+            ApplyError::Pool(_) => Self::Retry(error.to_string()),
         }
     }
 }
@@ -281,8 +282,12 @@ impl BatchHandler for ProjectionHandler {
 }
 
 pub(crate) fn refusal_text(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(
-        || error.to_string(),
-        |refusal| format!("Postgres refuses it: {} ({})", refusal.message(), refusal.code().code()),
-    )
+    format!("Postgres refuses it: {}", told_by(error))
+}
+
+/// What the database says, where it does; the driver's own text says only that it failed.
+fn told_by(error: &tokio_postgres::Error) -> String {
+    error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), |told| format!("{} ({})", told.message(), told.code().code()))
 }

@@ -53,7 +53,7 @@ async fn the_effect_fails() -> Verdict {
     let read_model = read_model().await;
     let handler = read_model.handler("orders", Arrivals::new(1));
     let events = Logs::default().story(order_id(1), &[Placed, Confirmed]);
-    let batch = Topics::default().batch("orders", &events);
+    let batch = Topics::default().batch(&events);
     read_model.as_owner("ALTER TABLE readmodel.orders RENAME TO orders_away").await;
     let failed = handler.handle(&batch).await;
     assert!(matches!(failed, Err(HandlerError::Retry(_))), "{failed:?}");
@@ -83,14 +83,14 @@ async fn the_checkpoints_are_lost(projector: &dyn Projector) -> Verdict {
     let read_model = read_model().await;
     let handler = read_model.handler(projector.name(), Arrivals::new(1));
     let mut events = everything_that_a_row_hears(projector);
-    assert_eq!(handler.handle(&Topics::default().batch(projector.name(), &events)).await, Ok(()));
+    assert_eq!(handler.handle(&Topics::default().batch(&events)).await, Ok(()));
     let rows = format!("SELECT string_agg(t::text, E'\n' ORDER BY t::text) FROM {} t", projector.table());
     let before = read_model.text(&rows).await;
 
     read_model.as_owner("DELETE FROM readmodel.checkpoints").await;
     events.pop();
     "somebody else".clone_into(&mut events[0].metadata.actor);
-    assert_eq!(handler.handle(&Topics::default().batch(projector.name(), &events)).await, Ok(()));
+    assert_eq!(handler.handle(&Topics::default().batch(&events)).await, Ok(()));
     let after = read_model.text(&rows).await;
     check("the read model is the fold of the log", before == after, || {
         format!("{} was\n{before}\nand is\n{after}", projector.name())
@@ -128,7 +128,7 @@ async fn pieces_are_released() -> Verdict {
     let read_model = read_model().await;
     let handler = read_model.handler("stock", Arrivals::new(1));
     let events = reserved_and_released(&mut Logs::default());
-    assert_eq!(handler.handle(&Topics::default().batch("stock", &events)).await, Ok(()));
+    assert_eq!(handler.handle(&Topics::default().batch(&events)).await, Ok(()));
     let stock = read_model.text(STOCK).await;
     check("the read model is the fold of the log", stock == "10 10 0 0", || {
         format!("received, available, reserved, shipped are 10 10 0 0; the read model has {stock}")
@@ -146,7 +146,7 @@ async fn a_record_cannot_be_read() -> Verdict {
     let events = Logs::default().story(order_id(1), &[Placed, Confirmed, Shipped]);
     let mut records: Vec<_> = events.iter().map(record).collect();
     records[1].event = Err(CodecError::CloudEvent { cause: "from a later build".to_owned() });
-    assert_eq!(handler.handle(&Topics::default().batch_of("orders", records)).await, Ok(()));
+    assert_eq!(handler.handle(&Topics::default().batch_of(records)).await, Ok(()));
     let version = read_model.number("SELECT coalesce(max(version), 0)::bigint FROM orders").await;
     let parked = read_model.number("SELECT count(*) FROM parked_events").await;
     let parked_and_applied = (parked, version);
@@ -168,10 +168,10 @@ async fn a_zombie_commits() -> Verdict {
     let owner = read_model.handler("orders", Arrivals::new(1));
     let zombie = read_model.handler("orders", Arrivals::new(1));
     let events = Logs::default().story(order_id(1), &[Placed, Confirmed, Shipped]);
-    let in_hand = Topics::default().batch("orders", &events[..1]);
+    let in_hand = Topics::default().batch(&events[..1]);
     let mut topics = Topics::default();
-    assert_eq!(owner.handle(&topics.batch("orders", &events[..1])).await, Ok(()));
-    assert_eq!(owner.handle(&topics.batch("orders", &events[1..])).await, Ok(()));
+    assert_eq!(owner.handle(&topics.batch(&events[..1])).await, Ok(()));
+    assert_eq!(owner.handle(&topics.batch(&events[1..])).await, Ok(()));
     let outcome = zombie.handle(&in_hand).await;
     assert!(matches!(outcome, Ok(()) | Err(HandlerError::CheckpointLost { .. })), "{outcome:?}");
     let at = owner.checkpoints().await.expect("the database answers")[0].next_offset;

@@ -169,7 +169,8 @@ impl IntoResponse for Problem {
         if let Some(wait) = self.0.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }
-        headers.extend(self.0.headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
+        headers
+            .extend(self.0.headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
         response
     }
 }

@@ -65,7 +65,7 @@ async fn from_topics(
     // Another name than the live consumer's, or they would share the partitions.
     let mut options = ConsumerOptions::new(testkit::unique("bench"), projector.contexts());
     options.batch_max = batch_max()?;
-    let handler = ProjectionHandler::new(projector, pool, Arrivals::new(1));
+    let handler = ProjectionHandler::new(vec![projector], pool, Arrivals::new(1));
     let bus = BusConfig::plain(testkit::kafka_brokers(), floor.prefix.clone());
     let shutdown = CancellationToken::new();
     let consuming = run_consumer(&bus, options, Arc::new(handler), Arc::new(|_| ()), shutdown.clone());

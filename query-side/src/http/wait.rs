@@ -83,7 +83,8 @@ pub fn not_yet_applied(wanted: &Positions, applied: &Positions, parked: bool) ->
         true => {
             format!("an event up to {wanted} is parked, and waits for a person (`tradewind parked list`)")
         }
-        false => format!("{wanted} is not applied yet; the read models have come to {applied}"),
+        false if applied.is_empty() => format!("{wanted} is not applied yet; nothing is"),
+        false => format!("{wanted} is not applied yet; {applied} is"),
     };
     Problem::unavailable("not_yet_applied", "The read model has not come that far", RETRY_AFTER)
         .detail(detail)

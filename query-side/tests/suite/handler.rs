@@ -4,6 +4,8 @@ use event_bus::{BatchHandler, HandlerError, Record};
 use events::order::OrderCancellationRequested;
 use events::{CodecError, Context, Envelope, OrderEvent, StreamId, TOPIC_PARTITIONS, partition_of};
 use query_side::arrivals::Arrivals;
+use query_side::consumer::ProjectionHandler;
+use query_side::projections;
 
 use crate::given::Happening::*;
 use crate::given::{Logs, order_id};
@@ -129,6 +131,55 @@ async fn an_event_that_postgres_cannot_hold_is_parked_alone() {
     assert_eq!(parked(&read_model).await, 2);
     let reason = read_model.text("SELECT reason FROM parked_events ORDER BY position LIMIT 1").await;
     assert!(reason.contains("22P05"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_event_that_one_projection_cannot_apply_is_parked_for_it_alone_and_the_others_go_on() {
+    let read_model = read_model().await;
+    let handler = ProjectionHandler::new(projections::all(), read_model.pool.clone(), Arrivals::new(1));
+    let (mut logs, mut topics) = (Logs::default(), Topics::default());
+    let mut events = [placed_and_confirmed(&mut logs, 1), placed_and_confirmed(&mut logs, 2)].concat();
+    let id = order_id(1);
+    let reason = "a NUL \0 that JSON may carry and jsonb may not".to_owned();
+    let cancellation = OrderCancellationRequested { order_id: id, reason, was_confirmed: true };
+    events.push(logs.happens(&StreamId::order(id), OrderEvent::from(cancellation)));
+    events.extend(logs.story(id, &[Shipped]));
+    events.extend(logs.story(order_id(2), &[Shipped]));
+    assert_eq!(handler.handle(&topics.batch(&events)).await, Ok(()));
+    // The sales take no notice of a reason.
+    let parked =
+        "SELECT string_agg(consumer || ' ' || position, ', ' ORDER BY consumer, position) FROM parked_events";
+    assert_eq!(
+        read_model.text(parked).await,
+        "query-side.order-events 5, query-side.order-events 6, query-side.orders 5, query-side.orders 6, \
+         query-side.processes 5, query-side.processes 6"
+    );
+    let statuses = (status(&read_model, 1).await, status(&read_model, 2).await);
+    assert_eq!((statuses.0.as_str(), statuses.1.as_str()), ("confirmed", "shipped"));
+    assert_eq!(read_model.number("SELECT count(*) FROM order_events").await, 5);
+    let applied = "SELECT applied::text FROM progress WHERE context = 'orders'";
+    assert_eq!(read_model.text(applied).await, "{[1,8)}", "what is parked is not waited for");
+
+    assert_eq!(handler.handle(&topics.batch(&logs.story(id, &[Delivered]))).await, Ok(()));
+    let behind = "SELECT count(*) FROM parked_events WHERE position = 8";
+    assert_eq!(read_model.number(behind).await, 3, "behind what is parked");
+}
+
+#[tokio::test]
+async fn a_statement_that_fails_for_another_reason_undoes_the_batch_in_every_table() {
+    let read_model = read_model().await;
+    let handler = ProjectionHandler::new(projections::all(), read_model.pool.clone(), Arrivals::new(1));
+    let batch = Topics::default().batch(&placed_and_confirmed(&mut Logs::default(), 1));
+    read_model.as_owner("REVOKE INSERT ON readmodel.sales FROM tradewind_readmodel").await;
+    let refused = handler.handle(&batch).await;
+    assert!(matches!(&refused, Err(HandlerError::Retry(reason)) if reason.contains("sales")), "{refused:?}");
+    let rows = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_events)
+                     + (SELECT count(*) FROM progress) + (SELECT count(*) FROM checkpoints)
+                     + (SELECT count(*) FROM parked_events)";
+    assert_eq!(read_model.number(rows).await, 0);
+    read_model.as_owner("GRANT INSERT ON readmodel.sales TO tradewind_readmodel").await;
+    assert_eq!(handler.handle(&batch).await, Ok(()));
+    assert_eq!(status(&read_model, 1).await, "confirmed");
 }
 
 #[tokio::test]

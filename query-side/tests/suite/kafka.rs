@@ -49,7 +49,6 @@ async fn start(read_model: &ReadModel, bus: &BusConfig, shutdown: &CancellationT
         query_waiters_max: 16,
         stuck_after_seconds: 60,
         projection_batch_max: 100,
-        projection_pace_ms: 0,
     };
     let base_url = format!("http://{}", config.listen);
     let running = query_side::run(config, shutdown.clone());

@@ -87,7 +87,8 @@ async fn stage() -> Stage {
         .expect("a table for the journal");
     let journal = Arc::new(Journal { refused: StreamId::order(order_id(0)), broken: AtomicBool::new(true) });
     let projector: Arc<dyn Projector> = journal.clone();
-    let handler = Arc::new(ProjectionHandler::new(projector, read_model.pool.clone(), Arrivals::new(1)));
+    let handler =
+        Arc::new(ProjectionHandler::new(vec![projector], read_model.pool.clone(), Arrivals::new(1)));
     Stage { read_model, journal, handler }
 }
 
@@ -136,7 +137,7 @@ async fn one_poison_event_among_ten_thousand_streams_leaves_the_others_alone_and
             events.extend(logs.story(order_id(number), &[step]));
         }
         for batch in events.chunks(2_500) {
-            assert_eq!(stage.handler.handle(&topics.batch(NAME, batch)).await, Ok(()));
+            assert_eq!(stage.handler.handle(&topics.batch(batch)).await, Ok(()));
         }
     }
     let applied = stage.applied().await;
@@ -160,7 +161,7 @@ async fn one_poison_event_among_ten_thousand_streams_leaves_the_others_alone_and
     assert_eq!(stage.applied().await[stage.poisoned()], [1, 2]);
     assert_eq!(stage.parked().await, 0);
     let later = logs.story(order_id(0), &[Shipped]);
-    assert_eq!(stage.handler.handle(&topics.batch(NAME, &later)).await, Ok(()));
+    assert_eq!(stage.handler.handle(&topics.batch(&later)).await, Ok(()));
     assert_eq!(stage.applied().await[stage.poisoned()], [1, 2, 3], "and the stream flows again");
 }
 
@@ -175,11 +176,11 @@ async fn what_the_consumer_parks_while_a_retry_is_under_way_is_neither_lost_nor_
         .filter(|event| event.context == Context::Orders)
         .collect();
     let (first, rest) = events.split_at(1);
-    assert_eq!(stage.handler.handle(&topics.batch(NAME, first)).await, Ok(()));
+    assert_eq!(stage.handler.handle(&topics.batch(first)).await, Ok(()));
     assert_eq!(stage.parked().await, 1);
     stage.mend();
 
-    let batches: Vec<_> = rest.iter().map(|event| topics.batch(NAME, std::slice::from_ref(event))).collect();
+    let batches: Vec<_> = rest.iter().map(|event| topics.batch(std::slice::from_ref(event))).collect();
     let handler = Arc::clone(&stage.handler);
     let consuming = tokio::spawn(async move {
         for batch in &batches {
@@ -204,7 +205,7 @@ async fn what_is_discarded_is_written_down_and_what_was_behind_it_goes_on() {
     let stage = stage().await;
     let (mut logs, mut topics) = (Logs::default(), Topics::default());
     let events = logs.story(order_id(0), &[Placed, Confirmed]);
-    assert_eq!(stage.handler.handle(&topics.batch(NAME, &events)).await, Ok(()));
+    assert_eq!(stage.handler.handle(&topics.batch(&events)).await, Ok(()));
     let client = stage.read_model.pool.get().await.expect("a connection");
     let parked = records(&client, CONSUMER, stage.poisoned(), None, 10).await.expect("a readable table");
     let second = event_bus::parked::discard(&client, &parked[1], "ada", "not its turn").await;

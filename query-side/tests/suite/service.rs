@@ -171,6 +171,13 @@ impl Service {
         handler.handle(&batch).await.unwrap_or_else(|error: HandlerError| panic!("{error}"));
     }
 
+    /// The header that says how far the answer has come.
+    pub async fn position(&self, path: &str) -> String {
+        let response = self.request(path, &[]).await;
+        let header = response.headers().get("x-tradewind-position");
+        header.map_or_else(String::new, |value| value.to_str().expect("ASCII").to_owned())
+    }
+
     pub async fn request(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let request = headers
             .iter()
