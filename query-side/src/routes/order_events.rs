@@ -82,7 +82,8 @@ LIMIT $5";
     get, path = "/v1/orders/{order_id}/events", tag = "orders",
     params(("order_id" = Uuid, Path), ListQuery, schema::AfterHeader),
     responses(
-        (status = 200, body = EventPage), (status = 304, description = "The client has this page"),
+        (status = 200, body = EventPage, description = "One page of the order's events, oldest first"),
+        (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
         (status = 503, response = schema::NotYet),
     )

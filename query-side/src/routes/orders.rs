@@ -45,7 +45,8 @@ pub struct ShowQuery {
     get, path = "/v1/orders/{order_id}", tag = "orders",
     params(("order_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
-        (status = 200, body = Row), (status = 304, description = "The client has this version"),
+        (status = 200, body = Row, description = "The order"),
+        (status = 304, description = "The client has this version"),
         (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
         (status = 503, response = schema::NotYet),
     )
@@ -155,7 +156,8 @@ LIMIT $5";
 #[utoipa::path(
     get, path = "/v1/orders", tag = "orders", params(ListQuery),
     responses(
-        (status = 200, body = OrderPage), (status = 304, description = "The client has this page"),
+        (status = 200, body = OrderPage, description = "One page of orders"),
+        (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
     )
 )]

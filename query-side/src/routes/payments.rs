@@ -37,7 +37,8 @@ pub struct ShowQuery {
     get, path = "/v1/payments/{payment_id}", tag = "payments",
     params(("payment_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
-        (status = 200, body = Row), (status = 304, description = "The client has this version"),
+        (status = 200, body = Row, description = "The payment"),
+        (status = 304, description = "The client has this version"),
         (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
         (status = 503, response = schema::NotYet),
     )

@@ -180,7 +180,8 @@ pub struct ShowQuery {
     get, path = "/v1/orders/{order_id}/process", tag = "processes",
     params(("order_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
-        (status = 200, body = Process), (status = 304, description = "The client has this answer"),
+        (status = 200, body = Process, description = "The process of the order"),
+        (status = 304, description = "The client has this answer"),
         (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
         (status = 503, response = schema::NotYet),
     )
@@ -278,7 +279,8 @@ LIMIT $6";
 #[utoipa::path(
     get, path = "/v1/processes", tag = "processes", params(ListQuery),
     responses(
-        (status = 200, body = ProcessPage), (status = 304, description = "The client has this page"),
+        (status = 200, body = ProcessPage, description = "One page of processes"),
+        (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
     )
 )]

@@ -61,7 +61,8 @@ ORDER BY placed_on, currency";
 #[utoipa::path(
     get, path = "/v1/sales/daily", tag = "sales", params(DailyQuery),
     responses(
-        (status = 200, body = DailySales), (status = 304, description = "The client has this answer"),
+        (status = 200, body = DailySales, description = "The sales of each day"),
+        (status = 304, description = "The client has this answer"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
     )
 )]

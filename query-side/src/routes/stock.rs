@@ -38,7 +38,8 @@ pub struct ShowQuery {
     get, path = "/v1/stock/{sku}", tag = "stock",
     params(("sku" = String, Path, min_length = 1, max_length = 64), ShowQuery, schema::AfterHeader),
     responses(
-        (status = 200, body = Row), (status = 304, description = "The client has this version"),
+        (status = 200, body = Row, description = "The stock of the SKU"),
+        (status = 304, description = "The client has this version"),
         (status = 400, response = schema::BadRequest), (status = 404, response = schema::NotFound),
         (status = 503, response = schema::NotYet),
     )
@@ -110,7 +111,8 @@ LIMIT $3";
 #[utoipa::path(
     get, path = "/v1/stock", tag = "stock", params(ListQuery),
     responses(
-        (status = 200, body = StockPage), (status = 304, description = "The client has this page"),
+        (status = 200, body = StockPage, description = "One page of the stock"),
+        (status = 304, description = "The client has this page"),
         (status = 400, response = schema::BadRequest), (status = 503, response = schema::Unavailable),
     )
 )]
