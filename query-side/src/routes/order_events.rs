@@ -29,8 +29,8 @@ pub struct ListQuery {
     /// Wait until this position of any of the order's streams is in the list.
     #[param(value_type = Option<String>, example = "shipping:1234")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only with `after`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
     /// Events on one page.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 500, default = 50)]
@@ -79,7 +79,7 @@ LIMIT $5";
 
 /// What happened to an order, in all contexts, the earliest first.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}/events", tag = "orders",
+    get, path = "/v1/orders/{order_id}/events", operation_id = "list_order_events", tag = "orders",
     params(("order_id" = Uuid, Path), ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = EventPage, description = "One page of the order's events, oldest first"),

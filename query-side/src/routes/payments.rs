@@ -27,14 +27,14 @@ pub struct ShowQuery {
     /// Wait until this position of the payment is applied.
     #[param(value_type = Option<String>, example = "payments:1234")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only with `after`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
 /// One payment as it stands.
 #[utoipa::path(
-    get, path = "/v1/payments/{payment_id}", tag = "payments",
+    get, path = "/v1/payments/{payment_id}", operation_id = "show_payment", tag = "payments",
     params(("payment_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Row, description = "The payment"),

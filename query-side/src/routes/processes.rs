@@ -170,14 +170,14 @@ pub struct ShowQuery {
     /// Wait until this position of any of the order's streams is applied.
     #[param(value_type = Option<String>, example = "shipping:1234")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only with `after`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
 /// How far an order has come: done, waiting for what and since when, still to come, being undone.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}/process", tag = "processes",
+    get, path = "/v1/orders/{order_id}/process", operation_id = "show_process", tag = "processes",
     params(("order_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Process, description = "The process of the order"),
@@ -277,7 +277,7 @@ LIMIT $6";
 
 /// The processes of all orders, the one that has stood still longest first.
 #[utoipa::path(
-    get, path = "/v1/processes", tag = "processes", params(ListQuery),
+    get, path = "/v1/processes", operation_id = "list_processes", tag = "processes", params(ListQuery),
     responses(
         (status = 200, body = ProcessPage, description = "One page of processes"),
         (status = 304, description = "The client has this page"),

@@ -59,7 +59,7 @@ ORDER BY placed_on, currency";
 
 /// What was sold on each day.
 #[utoipa::path(
-    get, path = "/v1/sales/daily", tag = "sales", params(DailyQuery),
+    get, path = "/v1/sales/daily", operation_id = "daily_sales", tag = "sales", params(DailyQuery),
     responses(
         (status = 200, body = DailySales, description = "The sales of each day"),
         (status = 304, description = "The client has this answer"),

@@ -28,14 +28,14 @@ pub struct ShowQuery {
     /// Wait until this position of the SKU is applied: `position` of a command's answer.
     #[param(value_type = Option<String>, example = "inventory:1234")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only with `after`.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
 /// The stock of one SKU.
 #[utoipa::path(
-    get, path = "/v1/stock/{sku}", tag = "stock",
+    get, path = "/v1/stock/{sku}", operation_id = "show_stock", tag = "stock",
     params(("sku" = String, Path, min_length = 1, max_length = 64), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Row, description = "The stock of the SKU"),
@@ -109,7 +109,7 @@ LIMIT $3";
 
 /// The stock of all SKUs, by name.
 #[utoipa::path(
-    get, path = "/v1/stock", tag = "stock", params(ListQuery),
+    get, path = "/v1/stock", operation_id = "list_stock", tag = "stock", params(ListQuery),
     responses(
         (status = 200, body = StockPage, description = "One page of the stock"),
         (status = 304, description = "The client has this page"),
