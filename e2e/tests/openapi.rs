@@ -1,6 +1,6 @@
-//! The three OpenAPI documents as strangers read them: by openapi-spec-validator.
+//! The three OpenAPI documents as strangers read them: a validator, and clients that are generated from them.
 //!
-//! It comes from PyPI (`scripts/openapi-tools.txt`); `scripts/setup` installs it. Read next: `fuzz.rs`.
+//! Both tools come from PyPI (`scripts/openapi-tools.txt`); `scripts/setup` installs them. Read next: `generated_clients.py`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,8 +8,10 @@ use std::process::Stdio;
 use e2e::{PATIENCE, Platform, skipped};
 use serde_json::{Value, json};
 use tokio::process::Command;
+use uuid::Uuid;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/generated_clients.py");
 
 /// What a document is called here, and the endpoint that serves it.
 const DOCUMENTS: [(&str, &str); 3] =
@@ -102,4 +104,58 @@ async fn each_openapi_document_is_valid_by_openapi_spec_validator() {
         let (is_valid, said) = tools.validate(&write(platform.state_dir(), name, &document)).await;
         assert!(!is_valid && said.contains("description"), "{name}: {said}");
     }
+}
+
+#[tokio::test]
+async fn clients_generated_from_the_openapi_documents_place_an_order_and_read_it_and_its_payment() {
+    let test = "clients_generated_from_the_openapi_documents_place_an_order_and_read_it_and_its_payment";
+    let Some(tools) = Tools::of(test) else { return };
+    let platform = Platform::start("openapi_clients", &[]).await;
+    let clients = platform.state_dir().join("clients");
+    std::fs::create_dir(&clients).expect("the platform's folder can be written");
+    for (name, endpoint) in DOCUMENTS {
+        let document = write(&clients, name, &document(&platform, endpoint).await);
+        let package = clients.join(name);
+        let (document, package) = (text(&document), text(&package));
+        // A warning is something that no client was generated for.
+        let options =
+            ["generate", "--meta", "none", "--fail-on-warning", "--path", document, "--output-path", package];
+        let (is_made, said) = tools.run("openapi-python-client", &options).await;
+        assert!(is_made, "{name}: {said}");
+    }
+
+    let order_id = Uuid::now_v7().to_string();
+    let urls = DOCUMENTS.map(|(_, endpoint)| platform.endpoint(endpoint));
+    let [commands, queries, provider] = urls.each_ref().map(String::as_str);
+    let (is_done, said) =
+        tools.run("python", &[CLIENTS, text(&clients), commands, queries, provider, &order_id]).await;
+    assert!(is_done, "{said}");
+    let seen: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+
+    assert_eq!(seen["received"]["sku"], "TEAPOT");
+    assert_eq!(seen["placed"]["order_id"], json!(order_id));
+    assert_eq!(seen["correlation_id"], json!(order_id));
+    assert_eq!(seen["placed_again"]["code"], "order_already_exists");
+    let order = &seen["order"];
+    assert_eq!(order["order_id"], json!(order_id));
+    assert_eq!(order["status"], "confirmed");
+    assert_eq!(order["total_minor"], 3500);
+    assert_eq!(order["lines"], json!([{"sku": "TEAPOT", "quantity": 2, "unit_price_minor": 1750}]));
+    assert_eq!(
+        order["shipping_address"],
+        json!({"name": "alice", "street": "1 Harbour Road", "city": "Bristol"})
+    );
+    assert_eq!(seen["order_without_waiting"], *order);
+    assert_eq!(seen["listed"], json!([order_id]));
+    assert_eq!(seen["stock"]["received"], 10);
+    let payment = &seen["payment"];
+    assert_eq!((&payment["payment_id"], &payment["state"]), (&json!(order_id), &json!("authorised")));
+    assert_eq!((&payment["amount_minor"], &payment["currency"]), (&json!(3500), &json!("GBP")));
+    assert_eq!(payment["customer_id"], "alice");
+    assert_eq!(
+        (&seen["authorised"]["state"], &seen["authorised"]["amount_minor"]),
+        (&json!("authorised"), &json!(5))
+    );
+    assert_eq!(seen["no_such_payment"]["code"], "no_such_payment");
+    assert_eq!(platform.stop().await, 0);
 }
