@@ -14,6 +14,7 @@ mod faults_disk;
 mod faults_processes;
 mod faults_records;
 mod fuzz;
+mod openapi;
 mod parked;
 mod readiness;
 mod restore;

@@ -4,6 +4,7 @@
 //! Read next: `behaviours.rs` (where it is kept), `routes.rs` (where it is obeyed).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::value::{Bounded, DeclineCode};
@@ -13,7 +14,7 @@ pub type Percent = Bounded<100>;
 pub type Copies = Bounded<10>;
 
 /// As flags of the process: what is done while nobody has said otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
     /// What becomes of an authorisation
@@ -22,10 +23,12 @@ pub struct Behaviour {
 
     /// The reason that is given when it is declined
     #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_CODE", default_value_t = default_decline_code())]
+    #[schema(value_type = String, pattern = "^[a-z0-9_]{1,64}$")]
     pub decline_code: DeclineCode,
 
     /// How long every call takes, in milliseconds
     #[arg(long, env = "PAYMENT_PROVIDER_DELAY_MS", default_value_t)]
+    #[schema(value_type = u32, maximum = 60_000)]
     pub delay_ms: DelayMs,
 
     /// What goes wrong
@@ -41,14 +44,17 @@ pub struct Behaviour {
 
     /// How many of 100 payments that would be approved are declined, by a hash of the payment id
     #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_RATE_PERCENT", default_value_t)]
+    #[schema(value_type = u32, maximum = 100)]
     pub decline_rate_percent: Percent,
 
     /// How many times each webhook is sent
     #[arg(long, env = "PAYMENT_PROVIDER_WEBHOOK_COPIES", default_value_t = WEBHOOK_COPIES_DEFAULT)]
+    #[schema(value_type = u32, maximum = 10)]
     pub webhook_copies: Copies,
 
     /// How late webhooks are, in milliseconds
     #[arg(long, env = "PAYMENT_PROVIDER_WEBHOOK_DELAY_MS", default_value_t)]
+    #[schema(value_type = u32, maximum = 60_000)]
     pub webhook_delay_ms: DelayMs,
 
     /// Send every other webhook of a payment after the one that follows it
@@ -61,7 +67,7 @@ pub struct Behaviour {
 
 pub const WEBHOOK_COPIES_DEFAULT: Copies = Copies::new(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Outcome {
@@ -70,7 +76,7 @@ pub enum Outcome {
     Decline,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Fault {

@@ -5,6 +5,7 @@
 use deadpool_postgres::{Pool, PoolError};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::behaviour::{Behaviour, Copies, DelayMs, Fault, Outcome, Percent, WEBHOOK_COPIES_DEFAULT};
@@ -18,9 +19,10 @@ pub struct Behaviours {
 }
 
 /// All that the acquirer was told.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Told {
     pub default: Behaviour,
+    #[schema(value_type = Vec<RuleFields>)]
     pub rules: Vec<Rule>,
 }
 
@@ -34,23 +36,30 @@ pub struct Rule {
 }
 
 /// serde cannot flatten and refuse unknown fields at once.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Rule)]
 #[serde(deny_unknown_fields)]
-struct RuleFields {
+pub struct RuleFields {
+    #[schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     customer_id: Customer,
     #[serde(default)]
     outcome: Outcome,
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9_]{1,64}$")]
     decline_code: Option<DeclineCode>,
     #[serde(default)]
+    #[schema(value_type = u32, required = false, maximum = 60_000)]
     delay_ms: DelayMs,
     #[serde(default)]
     fault: Fault,
     #[serde(default)]
     capture_at_once: bool,
     #[serde(default)]
+    #[schema(value_type = u32, required = false, maximum = 100)]
     decline_rate_percent: Percent,
+    #[schema(value_type = Option<u32>, maximum = 10)]
     webhook_copies: Option<Copies>,
     #[serde(default)]
+    #[schema(value_type = u32, required = false, maximum = 60_000)]
     webhook_delay_ms: DelayMs,
     #[serde(default)]
     webhook_disorder: bool,

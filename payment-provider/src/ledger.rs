@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::behaviour::Decision;
@@ -33,16 +34,21 @@ pub enum LedgerError {
 }
 
 /// The sums of a currency's entries. Held is what was authorised and neither captured nor voided.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
+    #[schema(value_type = u64)]
     pub authorised_minor: i128,
+    #[schema(value_type = u64)]
     pub captured_minor: i128,
+    #[schema(value_type = u64)]
     pub voided_minor: i128,
+    #[schema(value_type = u64)]
     pub refunded_minor: i128,
+    #[schema(value_type = u64)]
     pub held_minor: i128,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Books {
     pub currencies: BTreeMap<String, Totals>,
     /// How many entries of each kind.

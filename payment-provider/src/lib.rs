@@ -6,8 +6,10 @@
 
 mod behaviour;
 mod behaviours;
+mod failure;
 mod ledger;
 mod migrate;
+mod openapi;
 mod payment;
 mod routes;
 mod value;
@@ -18,7 +20,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use runtime::http::{BindError, Limits};
 use runtime::postgres::{PostgresError, owner_url, pool};
-use runtime::{Check, Health, Secret, ops_router};
+use runtime::{Check, Health, Secret};
 use tokio_util::sync::CancellationToken;
 
 pub use behaviour::{Behaviour, Fault, Outcome};
@@ -118,7 +120,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         request_max: acquirer.longest_wait() + WORK_MAX,
         ..Limits::default()
     };
-    let router = routes::router(acquirer).merge(ops_router(health));
+    let router = routes::router(acquirer, health);
     let tell = async {
         if let Some(sender) = sender {
             sender.run(shutdown.clone()).await;

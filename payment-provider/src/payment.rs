@@ -4,11 +4,12 @@
 
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::value::{Amount, Currency, Customer};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
     Authorised,
@@ -19,7 +20,7 @@ pub enum PaymentState {
 }
 
 /// A payment as the books have it. One that was voided before it came has only an id and a state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Payment {
     pub payment_id: Uuid,
     pub state: PaymentState,

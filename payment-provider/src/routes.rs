@@ -9,23 +9,26 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use deadpool_postgres::PoolError;
+use axum::routing::get;
 use fault::crash_point;
-use runtime::Problem;
 use runtime::http::{Json, Path, Query, hang_up};
+use runtime::{Health, Problem, ops_router};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
 use crate::behaviour::{Behaviour, DelayMs, Fault};
-use crate::behaviours::{Behaviours, Rule, Told};
-use crate::ledger::{Books, Ledger, LedgerError};
-use crate::payment::{Payment, PaymentState, Request};
+use crate::behaviours::{Behaviours, Rule, RuleFields, Told};
+use crate::failure::{RETRY_AFTER, database};
+use crate::ledger::{Books, Ledger};
+use crate::openapi::{self, Document};
+use crate::payment::{Payment, Request};
 use crate::value::{Amount, Currency, Customer};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RULES_MAX: usize = 1000;
 const PAGE_DEFAULT: u16 = 100;
 const PAGE_MAX: u16 = 1000;
@@ -40,28 +43,54 @@ pub struct Acquirer {
     pub shutdown: CancellationToken,
 }
 
-pub fn router(acquirer: Acquirer) -> Router {
-    Router::new()
-        .route("/v1/payments", post(authorise))
-        .route("/v1/payments/{payment_id}", get(status))
-        .route("/v1/payments/{payment_id}/capture", post(capture))
-        .route("/v1/payments/{payment_id}/void", post(void))
-        .route("/v1/payments/{payment_id}/refund", post(refund))
-        .route("/v1/ledger", get(books))
-        .route("/v1/ledger/payments", get(payments))
-        .route("/v1/behaviour", get(behaviour).put(tell))
+/// Everything that is served.
+pub fn router(acquirer: Acquirer, health: Health) -> Router {
+    let (routes, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(authorise))
+        .routes(routes!(status))
+        .routes(routes!(capture))
+        .routes(routes!(void))
+        .routes(routes!(refund))
+        .routes(routes!(books))
+        .routes(routes!(payments))
+        .routes(routes!(behaviour, tell))
+        .split_for_parts();
+    let document = openapi::completed(&document);
+    routes
         .with_state(acquirer)
+        .route("/openapi.json", get(async move || Json(document)))
+        .merge(ops_router(health))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Authorise {
     payment_id: Uuid,
+    #[schema(value_type = String, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     customer_id: Customer,
+    #[schema(value_type = i64, minimum = 1)]
     amount_minor: Amount,
+    #[schema(value_type = String, pattern = "^[A-Z]{3}$")]
     currency: Currency,
 }
 
+/// Authorise a payment
+///
+/// Holds the money, or takes it at once where the provider was told so. A payment that is declined is answered 200 too:
+/// its state says so. A repeat is answered as the first was.
+#[utoipa::path(
+    post, path = "/v1/payments", tag = "payments", request_body = Authorise,
+    params((
+        "Idempotency-Key" = String, Header,
+        // Not the format `uuid`: clients are generated that then give their HTTP library what is no text.
+        pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+        description = "The payment's id, as in the body"
+    )),
+    responses(
+        (status = 200, description = "The payment as it is now", body = Payment),
+        (status = 422, description = "idempotency_key_reused"),
+    ),
+)]
 async fn authorise(
     State(acquirer): State<Acquirer>,
     headers: HeaderMap,
@@ -88,6 +117,17 @@ async fn authorise(
     Ok(Json(payment).into_response())
 }
 
+/// Capture a payment
+///
+/// Takes the money that is held. A payment that was captured stays as it is.
+#[utoipa::path(
+    post, path = "/v1/payments/{payment_id}/capture", tag = "payments", params(("payment_id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The payment as it is now", body = Payment),
+        (status = 404, description = "no_such_payment"),
+        (status = 409, description = "not_authorised: `state` says what the payment is"),
+    ),
+)]
 async fn capture(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Result<Json<Payment>, Problem> {
     acquirer.pace_payment(id).await?;
     let captured = acquirer.ledger.capture(id).await?;
@@ -95,40 +135,84 @@ async fn capture(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Resu
     Ok(Json(captured))
 }
 
+/// Void a payment
+///
+/// Releases the money that is held. A payment that is not known yet will be declined when it comes.
+#[utoipa::path(
+    post, path = "/v1/payments/{payment_id}/void", tag = "payments", params(("payment_id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The payment as it is now", body = Payment),
+        (status = 409, description = "already_captured: `state` says what the payment is"),
+    ),
+)]
 async fn void(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Result<Json<Payment>, Problem> {
     acquirer.pace_payment(id).await?;
     Ok(Json(acquirer.ledger.void(id).await?))
 }
 
+/// Refund a payment
+///
+/// Gives back the money that was taken. A payment that was refunded stays as it is.
+#[utoipa::path(
+    post, path = "/v1/payments/{payment_id}/refund", tag = "payments", params(("payment_id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The payment as it is now", body = Payment),
+        (status = 404, description = "no_such_payment"),
+        (status = 409, description = "not_captured: `state` says what the payment is"),
+    ),
+)]
 async fn refund(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Result<Json<Payment>, Problem> {
     acquirer.pace_payment(id).await?;
     Ok(Json(acquirer.ledger.refund(id).await?))
 }
 
+/// Read a payment
+#[utoipa::path(
+    get, path = "/v1/payments/{payment_id}", tag = "payments", params(("payment_id" = Uuid, Path)),
+    responses(
+        (status = 200, description = "The payment", body = Payment),
+        (status = 404, description = "no_such_payment"),
+    ),
+)]
 async fn status(State(acquirer): State<Acquirer>, Path(id): Path<Uuid>) -> Result<Json<Payment>, Problem> {
     acquirer.pace_payment(id).await?;
     Ok(Json(acquirer.ledger.find(id).await?))
 }
 
+/// Read the totals of the ledger
+#[utoipa::path(
+    get, path = "/v1/ledger", tag = "ledger", responses((status = 200, description = "The totals", body = Books)),
+)]
 async fn books(State(acquirer): State<Acquirer>) -> Result<Json<Books>, Problem> {
     acquirer.ledger.books().await.map(Json).map_err(database)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct Page {
+    /// The last payment of the page before.
     #[serde(default)]
     after: Uuid,
+    /// Payments on a page; 100 when it is absent.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 1000)]
     limit: Option<u16>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Payments {
     payments: Vec<Payment>,
     /// Where the next page begins; nothing on the last.
     next_after: Option<Uuid>,
 }
 
+/// List payments
+///
+/// By id.
+#[utoipa::path(
+    get, path = "/v1/ledger/payments", tag = "ledger", params(Page),
+    responses((status = 200, description = "One page of payments", body = Payments)),
+)]
 async fn payments(
     State(acquirer): State<Acquirer>,
     Query(page): Query<Page>,
@@ -145,19 +229,35 @@ async fn payments(
     Ok(Json(Payments { payments, next_after }))
 }
 
+/// Read what the provider was told
+#[utoipa::path(
+    get, path = "/v1/behaviour", tag = "behaviour",
+    responses((status = 200, description = "What it was told", body = Told)),
+)]
 async fn behaviour(State(acquirer): State<Acquirer>) -> Result<Json<Told>, Problem> {
     acquirer.behaviours.told().await.map(Json).map_err(database)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Tell {
+    /// What customers without a rule meet.
     #[serde(default)]
+    #[schema(required = false)]
     default: Behaviour,
+    /// One rule for each customer.
     #[serde(default)]
+    #[schema(value_type = Vec<RuleFields>, required = false, max_items = 1000)]
     rules: Vec<Rule>,
 }
 
+/// Tell the provider what to do
+///
+/// Replaces all that it was told before.
+#[utoipa::path(
+    put, path = "/v1/behaviour", tag = "behaviour", request_body = Tell,
+    responses((status = 200, description = "What it was told", body = Told)),
+)]
 async fn tell(State(acquirer): State<Acquirer>, Json(body): Json<Tell>) -> Result<Json<Told>, Problem> {
     let invalid =
         || Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "The body is not what is asked for");
@@ -225,72 +325,4 @@ fn check_key(headers: &HeaderMap, payment_id: Uuid) -> Result<(), Problem> {
         "absent, or not the id of the payment",
         payment_id.to_string(),
     ))
-}
-
-impl From<LedgerError> for Problem {
-    fn from(error: LedgerError) -> Self {
-        let detail = error.to_string();
-        match error {
-            LedgerError::NotFound(_) => {
-                Self::new(StatusCode::NOT_FOUND, "no_such_payment", "There is no such payment").detail(detail)
-            }
-            LedgerError::AnotherRequest(_) => Self::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "The id belongs to another payment",
-            )
-            .detail(detail),
-            LedgerError::WrongState { payment, asks, .. } => {
-                let (code, title) = match (payment.state, asks) {
-                    (PaymentState::Captured, _) => ("already_captured", "The money was taken already"),
-                    (_, PaymentState::Captured) => ("not_captured", "No money was taken"),
-                    _ => ("not_authorised", "No money is held"),
-                };
-                Self::new(StatusCode::CONFLICT, code, title).detail(detail).with("state", payment.state)
-            }
-            LedgerError::Database(error) => database(error),
-        }
-    }
-}
-
-/// An engine that is away passes; anything else is ours to mend.
-fn database(error: PoolError) -> Problem {
-    let away = match &error {
-        PoolError::Backend(error) => {
-            let unreachable =
-                std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>());
-            unreachable || error.is_closed() || error.code().is_some_and(is_shutting_down)
-        }
-        PoolError::Timeout(_) | PoolError::Closed => true,
-        PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => false,
-    };
-    if away {
-        tracing::warn!(%error, "database does not answer");
-        Problem::unavailable("database_unavailable", "The database does not answer", RETRY_AFTER)
-    } else {
-        tracing::error!(?error, "database refused");
-        Problem::internal()
-    }
-}
-
-/// Class 57: the server was told to stop, or is starting. Class 53: it has no more connections, memory or disk.
-fn is_shutting_down(code: &tokio_postgres::error::SqlState) -> bool {
-    ["57P", "53"].iter().any(|class| code.code().starts_with(class))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_database_that_refuses_connections_is_away_and_not_our_mistake() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
-        let url = format!("postgres://nobody@127.0.0.1:{port}/nothing");
-        let Err(refused) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await else {
-            panic!("nobody listens on port {port}");
-        };
-        assert_eq!(database(PoolError::Backend(refused)).status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
 }

@@ -29,8 +29,8 @@ pub struct ListQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
     /// Events on one page.
     #[param(value_type = Option<i64>, minimum = 1, maximum = 500, default = 50)]
@@ -79,7 +79,7 @@ LIMIT $5";
 
 /// What happened to an order, in all contexts, the earliest first.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}/events", tag = "orders",
+    get, path = "/v1/orders/{order_id}/events", operation_id = "list_order_events", tag = "orders",
     params(("order_id" = Uuid, Path), ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = EventPage, description = "One page of the order's events, oldest first"),

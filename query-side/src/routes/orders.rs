@@ -33,19 +33,19 @@ pub struct ShowQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
-    timeout_ms: Option<TimeoutMs>,
     /// Wait until the order is confirmed, rejected, cancelled, shipped or delivered.
     #[param(inline)]
     wait: Option<WaitFor>,
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
+    timeout_ms: Option<TimeoutMs>,
 }
 
 const SELECT_ORDER: &str = "SELECT row_to_json(o) FROM orders o WHERE order_id = $1";
 
 /// One order as it stands.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}", tag = "orders",
+    get, path = "/v1/orders/{order_id}", operation_id = "show_order", tag = "orders",
     params(("order_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Row, description = "The order"),
@@ -98,8 +98,8 @@ pub struct ListQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -148,7 +148,7 @@ LIMIT $5";
 
 /// Orders, the latest first.
 #[utoipa::path(
-    get, path = "/v1/orders", tag = "orders", params(ListQuery, schema::AfterHeader),
+    get, path = "/v1/orders", operation_id = "list_orders", tag = "orders", params(ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = OrderPage, description = "One page of orders"),
         (status = 304, description = "The client has this page"),

@@ -28,8 +28,8 @@ pub struct ShowQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -37,7 +37,7 @@ const SELECT_PAYMENT: &str = "SELECT row_to_json(p) FROM payments p WHERE paymen
 
 /// One payment as it stands.
 #[utoipa::path(
-    get, path = "/v1/payments/{payment_id}", tag = "payments",
+    get, path = "/v1/payments/{payment_id}", operation_id = "show_payment", tag = "payments",
     params(("payment_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Row, description = "The payment"),

@@ -174,8 +174,8 @@ pub struct ShowQuery {
     /// Wait until no machine is at work on the order: it waits for a person, or is done.
     #[param(inline)]
     wait: Option<WaitFor>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -183,7 +183,7 @@ const SELECT_PROCESS: &str = "SELECT row_to_json(p) FROM processes p WHERE order
 
 /// How far an order has come: done, waiting for what and since when, still to come, being undone.
 #[utoipa::path(
-    get, path = "/v1/orders/{order_id}/process", tag = "processes",
+    get, path = "/v1/orders/{order_id}/process", operation_id = "show_process", tag = "processes",
     params(("order_id" = Uuid, Path), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Process, description = "The process of the order"),
@@ -231,8 +231,8 @@ pub struct ListQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -288,7 +288,7 @@ LIMIT $6";
 
 /// The processes of all orders, the one that has stood still longest first.
 #[utoipa::path(
-    get, path = "/v1/processes", tag = "processes", params(ListQuery, schema::AfterHeader),
+    get, path = "/v1/processes", operation_id = "list_processes", tag = "processes", params(ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = ProcessPage, description = "One page of processes"),
         (status = 304, description = "The client has this page"),

@@ -34,8 +34,8 @@ pub struct DailyQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -71,7 +71,7 @@ ORDER BY placed_on, currency";
 
 /// What was sold on each day.
 #[utoipa::path(
-    get, path = "/v1/sales/daily", tag = "sales", params(DailyQuery, schema::AfterHeader),
+    get, path = "/v1/sales/daily", operation_id = "daily_sales", tag = "sales", params(DailyQuery, schema::AfterHeader),
     responses(
         (status = 200, body = DailySales, description = "The sales of each day"),
         (status = 304, description = "The client has this answer"),

@@ -29,8 +29,8 @@ pub struct ShowQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -38,7 +38,7 @@ const SELECT_ITEM: &str = "SELECT row_to_json(s) FROM stock s WHERE sku = $1";
 
 /// The stock of one SKU.
 #[utoipa::path(
-    get, path = "/v1/stock/{sku}", tag = "stock",
+    get, path = "/v1/stock/{sku}", operation_id = "show_stock", tag = "stock",
     params(("sku" = String, Path, min_length = 1, max_length = 64), ShowQuery, schema::AfterHeader),
     responses(
         (status = 200, body = Row, description = "The stock of the SKU"),
@@ -78,8 +78,8 @@ pub struct ListQuery {
     /// `X-Tradewind-Position` of any answer.
     #[param(value_type = Option<String>, example = "orders:1234,inventory:56")]
     after: Option<After>,
-    /// How long to wait at most.
-    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000, default = 5_000)]
+    /// How long to wait at most; 5000 where it is absent. Allowed only where something is waited for.
+    #[param(value_type = Option<i64>, minimum = 0, maximum = 60_000)]
     timeout_ms: Option<TimeoutMs>,
 }
 
@@ -109,7 +109,7 @@ LIMIT $3";
 
 /// The stock of all SKUs, by name.
 #[utoipa::path(
-    get, path = "/v1/stock", tag = "stock", params(ListQuery, schema::AfterHeader),
+    get, path = "/v1/stock", operation_id = "list_stock", tag = "stock", params(ListQuery, schema::AfterHeader),
     responses(
         (status = 200, body = StockPage, description = "One page of the stock"),
         (status = 304, description = "The client has this page"),

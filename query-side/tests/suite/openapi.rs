@@ -1,5 +1,7 @@
 //! The OpenAPI document tells what is served: every route, and the shape of every answer.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::given::{HAPPY, Logs, order_id, received};
@@ -112,5 +114,46 @@ async fn every_parameter_that_the_document_tells_is_taken() {
             let (_, problem) = service.status_and_body(&format!("{example}?{name}=%00")).await;
             assert_eq!(problem["errors"][0]["field"], name, "{path}: {problem}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_has_an_id_of_its_own_and_a_description_of_each_answer() {
+    let document = service().await.get("/openapi.json").await;
+    let mut ids = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let operation = &item["get"];
+        let id = operation["operationId"].as_str().expect("an operation has an id");
+        assert!(ids.insert(id), "{id} is the id of two operations");
+        for (status, response) in operation["responses"].as_object().expect("an operation has answers") {
+            let response = resolved(&document, response);
+            assert!(response["description"].as_str().is_some_and(|text| !text.is_empty()), "{path} {status}");
+        }
+    }
+}
+
+/// A generated client sends the default of every parameter. `timeout_ms` alone is refused.
+#[tokio::test]
+async fn a_request_with_every_default_that_the_document_tells_is_answered() {
+    let (service, mut logs) = (service().await, Logs::default());
+    service.project(&logs.story(order_id(1), HAPPY)).await;
+    let stream = events::StreamId::stock(&crate::given::sku("TEAPOT"));
+    service.project(&[logs.happens(&stream, received("TEAPOT", 5))]).await;
+    let document = service.get("/openapi.json").await;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let example = path
+            .replace("{order_id}", &order_id(1).to_string())
+            .replace("{payment_id}", &order_id(1).to_string())
+            .replace("{sku}", "TEAPOT");
+        let parameters = item["get"]["parameters"].as_array().into_iter().flatten();
+        let defaults: Vec<_> = parameters
+            .filter(|parameter| parameter["in"] == "query" && !parameter["schema"]["default"].is_null())
+            .map(|parameter| {
+                let name = parameter["name"].as_str().expect("a name");
+                format!("{name}={}", parameter["schema"]["default"])
+            })
+            .collect();
+        let (status, answer) = service.status_and_body(&format!("{example}?{}", defaults.join("&"))).await;
+        assert_eq!(status, 200, "{path}?{defaults:?}: {answer}");
     }
 }

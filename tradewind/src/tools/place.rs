@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, FromArgMatches};
 use event_store::{EventStore, StoreOptions};
 use events::Context;
@@ -12,14 +13,42 @@ use runtime::Secret;
 use runtime::postgres::{owner_url, pool};
 use serde_json::Value;
 
+use crate::engines::process::STATE_DIR_VARIABLE;
+
 /// A tool reads one page at a time.
 const CONNECTIONS_MAX: usize = 1;
+const ENDPOINTS: &str = "endpoints.json";
+
+/// The options that `endpoints.json` can fill in.
+const FROM_ENDPOINTS: [FromEndpoints; 2] = [
+    FromEndpoints {
+        id: "database_url",
+        endpoint: "database_url",
+        flag: "--database-url",
+        variable: "DATABASE_URL",
+    },
+    FromEndpoints {
+        id: "brokers",
+        endpoint: "kafka_brokers",
+        flag: "--kafka-brokers",
+        variable: "KAFKA_BROKERS",
+    },
+];
+
+struct FromEndpoints {
+    id: &'static str,
+    endpoint: &'static str,
+    flag: &'static str,
+    variable: &'static str,
+}
+
+fn state_dir() -> PathBuf {
+    std::env::var_os(STATE_DIR_VARIABLE).map_or_else(|| ".tradewind".into(), PathBuf::from)
+}
 
 /// What `endpoints.json` says about `name`; none when no Tradewind is up here.
 pub fn endpoint(name: &str) -> Option<String> {
-    let state_dir =
-        std::env::var_os("TRADEWIND_STATE_DIR").map_or_else(|| ".tradewind".into(), PathBuf::from);
-    let text = std::fs::read_to_string(state_dir.join("endpoints.json")).ok()?;
+    let text = std::fs::read_to_string(state_dir().join(ENDPOINTS)).ok()?;
     let endpoints: Value = serde_json::from_str(&text).ok()?;
     endpoints[name].as_str().map(str::to_owned)
 }
@@ -30,8 +59,9 @@ pub struct BesideUp<T>(pub T);
 
 impl<T: clap::Args> clap::Args for BesideUp<T> {
     fn augment_args(command: Command) -> Command {
-        let command = with_default(T::augment_args(command), "database_url", endpoint("database_url"));
-        with_default(command, "brokers", endpoint("kafka_brokers"))
+        FROM_ENDPOINTS.iter().fold(T::augment_args(command), |command, option| {
+            with_default(command, option.id, endpoint(option.endpoint))
+        })
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -41,7 +71,15 @@ impl<T: clap::Args> clap::Args for BesideUp<T> {
 
 impl<T: FromArgMatches> FromArgMatches for BesideUp<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        T::from_arg_matches(matches).map(Self)
+        T::from_arg_matches(matches).map(Self).map_err(|error| {
+            let is_absent = |option: &&FromEndpoints| matches!(matches.try_contains_id(option.id), Ok(false));
+            let absent: Vec<_> = FROM_ENDPOINTS.iter().filter(is_absent).collect();
+            if error.kind() == ErrorKind::MissingRequiredArgument && !absent.is_empty() {
+                no_platform(&absent)
+            } else {
+                error
+            }
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -49,16 +87,32 @@ impl<T: FromArgMatches> FromArgMatches for BesideUp<T> {
     }
 }
 
-/// The option `id` gets a default, where the tool has that option and the Tradewind that is up here says it.
+/// The option `id` is not required, and gets a default where the tool has that option and the Tradewind that is up here
+/// says it. When it has no value, [`BesideUp`] says why.
 fn with_default(command: Command, id: &'static str, said: Option<String>) -> Command {
-    let has_it = command.get_arguments().any(|arg| arg.get_id() == id);
-    match said {
-        // Hidden: a URL has a password.
-        Some(said) if has_it => {
-            command.mut_arg(id, |arg| arg.required(false).default_value(said).hide_default_value(true))
-        }
-        _ => command,
+    if !command.get_arguments().any(|arg| arg.get_id() == id) {
+        return command;
     }
+    command.mut_arg(id, |arg| match said {
+        // Hidden: a URL has a password.
+        Some(said) => arg.required(false).default_value(said).hide_default_value(true),
+        None => arg.required(false),
+    })
+}
+
+/// The usage error of a tool that was told no place and finds no platform.
+fn no_platform(absent: &[&FromEndpoints]) -> clap::Error {
+    let looked_in = std::path::absolute(state_dir()).unwrap_or_else(|_| state_dir());
+    let options: Vec<_> =
+        absent.iter().map(|option| format!("{} (or {})", option.flag, option.variable)).collect();
+    let message = format!(
+        "no platform runs here: `tradewind up` has written no {ENDPOINTS} in {}\n\n\
+         Start a platform with `bin/tradewind up`, or give {}.\n\
+         If one runs with another state folder, name that folder in {STATE_DIR_VARIABLE}.",
+        looked_in.display(),
+        options.join(" and "),
+    );
+    clap::Error::raw(ErrorKind::MissingRequiredArgument, message)
 }
 
 /// The databases of the contexts.
@@ -115,21 +169,24 @@ mod tests {
 
     use super::*;
 
-    fn database_url(up: Option<&str>, words: &[&str]) -> Option<String> {
+    fn database_url(up: Option<&str>, words: &[&str]) -> Result<String, String> {
         let command = Databases::augment_args(Command::new("events").no_binary_name(true))
             // The machine that runs the test may have a DATABASE_URL.
             .mut_arg("database_url", |arg| arg.env(None::<&str>));
         let command = with_default(command, "database_url", up.map(str::to_owned));
-        let matches = command.try_get_matches_from(words).ok()?;
-        let databases = Databases::from_arg_matches(&matches).ok()?;
-        Some(databases.database_url.expose().to_owned())
+        let matches = command.try_get_matches_from(words).expect("the words are good");
+        let parsed = BesideUp::<Databases>::from_arg_matches(&matches);
+        parsed
+            .map(|BesideUp(databases)| databases.database_url.expose().to_owned())
+            .map_err(|e| e.to_string())
     }
 
     #[test]
     fn the_database_is_the_one_named_else_that_of_up_else_it_must_be_named() {
         let (named, up) = ("postgres://u@named/db", "postgres://u@up/db");
-        assert_eq!(database_url(Some(up), &["--database-url", named]).as_deref(), Some(named));
-        assert_eq!(database_url(Some(up), &[]).as_deref(), Some(up));
-        assert_eq!(database_url(None, &[]), None);
+        assert_eq!(database_url(Some(up), &["--database-url", named]).as_deref(), Ok(named));
+        assert_eq!(database_url(Some(up), &[]).as_deref(), Ok(up));
+        let refused = database_url(None, &[]).expect_err("nobody names a database");
+        assert!(refused.contains("no platform runs here"), "{refused}");
     }
 }

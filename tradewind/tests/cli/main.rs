@@ -6,4 +6,5 @@ mod compose;
 mod engines;
 mod migrate;
 mod platform;
+mod tools;
 mod up;
