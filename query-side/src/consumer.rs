@@ -108,13 +108,13 @@ impl ProjectionHandler {
     async fn sort<'a>(
         &self,
         transaction: &Transaction<'_>,
-        records: &'a [Record],
+        records: &'a [Arc<Record>],
     ) -> Result<Sorted<'a>, tokio_postgres::Error> {
         let streams: HashSet<String> = records.iter().map(|record| storable(&record.stream_name())).collect();
         let streams: Vec<String> = streams.into_iter().collect();
         let mut parked = parked_among(transaction, &self.consumer, &streams).await?;
         let mut sorted = Sorted { events: Vec::with_capacity(records.len()), parkings: Vec::new() };
-        for record in records {
+        for record in records.iter().map(|record| &**record) {
             let stream = storable(&record.stream_name());
             match &record.event {
                 Ok(event) if !parked.contains(&stream) => sorted.events.push((record, event)),

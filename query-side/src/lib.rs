@@ -76,7 +76,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     for projector in projections::all() {
         let mut options = ConsumerOptions::new(consumer_name(projector.name()), projector.contexts());
         options.batch_max = config.projection_batch_max;
-        options.batch_pace = Duration::from_millis(config.projection_pace_ms);
+        options.pause_percent = 100;
         let check = health.check(format!("projection {}", projector.name()));
         let parked = health.check(format!("projection {} parked", projector.name()));
         parked_checks.push((consumer_name(projector.name()), parked));
