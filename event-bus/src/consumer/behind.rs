@@ -11,7 +11,8 @@ use super::ConsumerError;
 use super::catch_up::CatchUp;
 use super::positions::{Arrival, Partition, jump};
 use super::received::{Arrived, Interruption, Received};
-use super::run::{RECEIVED_MAX, Reader};
+use super::run::Reader;
+use super::serving::RECEIVED_MAX;
 use super::worker::Worker;
 
 impl Reader {

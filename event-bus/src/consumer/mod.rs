@@ -8,8 +8,8 @@
 //!
 //! Never: an offset committed to Kafka and relied on, a record skipped, a poll that waits for a handler beyond Kafka's patience,
 //! an unbounded buffer, a handler that waits for another.
-//! Files: `positions` (which offset comes next; pure), `intake` (what a handler has still to do; pure), `worker` (one handler and
-//! the batch in hand), `run` (the loop), `placing` (which partitions, from where), `behind` and `catch_up` (who has fallen
+//! Files: `positions` (which offset comes next; pure), `intake` (what a handler has still to do; pure), `worker` and
+//! `handling` (one handler and the batch in hand), `run` and `serving` (the loop, and what Kafka gives), `placing` (which partitions, from where), `behind` and `catch_up` (who has fallen
 //! behind), `group`, `membership` and `received` (librdkafka), `told` (what Kafka is told; pure).
 //! Read next: [`crate::BatchHandler`], then `run.rs`.
 
@@ -17,6 +17,7 @@ mod backoff;
 mod behind;
 mod catch_up;
 mod group;
+mod handling;
 mod intake;
 mod membership;
 mod placing;
@@ -24,6 +25,7 @@ mod positions;
 mod received;
 mod report;
 mod run;
+mod serving;
 pub(crate) mod told;
 mod worker;
 

@@ -155,7 +155,8 @@ impl Reader {
         let is_late = since.elapsed() >= LATE_AFTER;
         let any_is_placed =
             || partitions.iter().any(|partition| places(partition).iter().any(Option::is_some));
-        if !all_are_placed && !(is_late && any_is_placed()) {
+        let is_ready = all_are_placed || (is_late && any_is_placed());
+        if !is_ready {
             return Ok(());
         }
         let Some(Assigned { partitions: mut list, .. }) = self.assigned.take() else { return Ok(()) };

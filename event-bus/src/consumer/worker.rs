@@ -1,8 +1,7 @@
 //! One handler of a reader: the batch in hand, what follows from the handler's answer, and how it is doing.
 //!
 //! Every handler has its own buffer, its own pauses and its own troubles: one that is slow or must try again holds up itself
-//! alone. Never: two batches of a handler at a time (they would race for its checkpoints), or a batch that is dropped because
-//! its handler failed. Read next: `placing.rs`.
+//! alone. Never: two batches of a handler at a time (they would race for its checkpoints). Read next: `handling.rs`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -53,10 +52,10 @@ pub(super) struct Worker {
     pub intake: Intake,
     pub in_hand: InHand,
     /// When the last batch ended, and how long it took.
-    last_batch: Option<(Instant, Duration)>,
+    pub last_batch: Option<(Instant, Duration)>,
     /// The checkpoints that are owed move next.
     pub settle: bool,
-    backoff: Backoff,
+    pub backoff: Backoff,
     /// Partitions that wait for their checkpoints, and those whose checkpoints are being read.
     pub to_load: BTreeSet<Partition>,
     pub loading: Option<BTreeSet<Partition>>,
@@ -166,7 +165,7 @@ impl Worker {
         (waits && ended_at.elapsed() < pause).then(|| ended_at + pause)
     }
 
-    fn hand_over(&mut self, batch: Batch) -> Task {
+    pub fn hand_over(&mut self, batch: Batch) -> Task {
         let partitions =
             batch.moves.iter().map(|step| (Arc::from(step.topic.as_str()), step.partition)).collect();
         self.in_hand = InHand::Running { partitions, since: Instant::now() };
@@ -188,73 +187,6 @@ impl Worker {
         }
     }
 
-    /// The handler has answered. Gives what is to be done at once.
-    pub fn on_handled(
-        &mut self,
-        mut batch: Batch,
-        outcome: Result<(), HandlerError>,
-    ) -> Result<Option<Task>, ConsumerError> {
-        if let InHand::Running { since, .. } = std::mem::replace(&mut self.in_hand, InHand::Nothing) {
-            let took = since.elapsed();
-            self.last_batch = Some((Instant::now(), took));
-            metrics::histogram!("consumer_batch_seconds", "consumer" => self.options.name.clone())
-                .record(took.as_secs_f64());
-        }
-        let error = match outcome {
-            Ok(()) => {
-                self.on_done(&batch);
-                return Ok(None);
-            }
-            Err(error) => self.not_final(error)?,
-        };
-        // What was revoked meanwhile is for its next owner.
-        batch.retain(|topic, partition| self.intake.reads(topic, partition));
-        match error {
-            HandlerError::CheckpointLost { topic, partition } if batch.touches(&topic, partition) => {
-                Ok(self.on_lost(batch, (Arc::from(topic), partition)))
-            }
-            error => {
-                self.on_retry(batch, &error);
-                Ok(None)
-            }
-        }
-    }
-
-    fn on_done(&mut self, batch: &Batch) {
-        crash_point!("consumer::committed_before_told");
-        self.intake.committed(&batch.moves);
-        for step in &batch.moves {
-            self.committed.insert((Arc::from(step.topic.as_str()), step.partition), step.to_offset);
-        }
-        self.backoff.reset();
-        self.progress_at = Instant::now();
-        self.trouble = None;
-    }
-
-    fn on_retry(&mut self, batch: Batch, error: &HandlerError) {
-        if batch.moves.is_empty() {
-            return;
-        }
-        let wait = self.backoff.next();
-        let wait_ms = wait.as_millis() as u64;
-        tracing::warn!(consumer = %self.options.name, %error, wait_ms, "batch to be tried again");
-        self.count("consumer_retries_total", 1);
-        self.trouble = Some(error.to_string());
-        self.in_hand = InHand::Waiting { batch, until: Instant::now() + wait };
-    }
-
-    /// Another had the partition: what we hold of it is void. The rest of the batch comes again at once.
-    fn on_lost(&mut self, mut batch: Batch, partition: Partition) -> Option<Task> {
-        let (topic, number) = (&*partition.0, partition.1);
-        tracing::warn!(consumer = %self.options.name, topic, partition = number, "checkpoint moved by another; reading it again");
-        self.count("consumer_checkpoints_lost_total", 1);
-        batch.retain(|other, other_number| (other, other_number) != (topic, number));
-        self.forget(&partition);
-        self.committed.remove(&partition);
-        self.to_load.insert(partition);
-        (!batch.moves.is_empty()).then(|| self.hand_over(batch))
-    }
-
     /// Whatever is held of the partition is void, but for what is with the handler.
     pub fn forget(&mut self, partition: &Partition) {
         self.intake.remove(partition);
@@ -263,16 +195,6 @@ impl Worker {
             loading.remove(partition);
         }
         self.leave_catch_up(partition);
-    }
-
-    /// A batch that waits to be tried again loses what is no longer ours.
-    pub fn trim_waiting(&mut self) {
-        let InHand::Waiting { batch, .. } = &mut self.in_hand else { return };
-        batch.retain(|topic, partition| self.intake.reads(topic, partition));
-        if batch.moves.is_empty() {
-            self.in_hand = InHand::Nothing;
-            self.trouble = None;
-        }
     }
 
     /// The partition is read with the others again, or not at all.
@@ -290,15 +212,6 @@ impl Worker {
         let waits = matches!(self.in_hand, InHand::Waiting { .. });
         if self.to_load.is_empty() && self.loading.is_none() && !waits {
             self.trouble = None;
-        }
-    }
-
-    /// What the consumer outlives, or why it stops.
-    pub fn not_final(&self, error: HandlerError) -> Result<HandlerError, ConsumerError> {
-        match error {
-            HandlerError::Fatal(reason) => Err(self.fatal(reason)),
-            HandlerError::Restored(reason) => Err(self.restored(reason)),
-            error => Ok(error),
         }
     }
 
@@ -321,7 +234,7 @@ impl Worker {
         ConsumerError::Restored { consumer: self.options.name.clone(), reason }
     }
 
-    fn count(&self, name: &'static str, by: usize) {
+    pub fn count(&self, name: &'static str, by: usize) {
         metrics::counter!(name, "consumer" => self.options.name.clone()).increment(by as u64);
     }
 }
