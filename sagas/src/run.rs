@@ -24,7 +24,7 @@ use crate::payments::{
     watch_refused,
 };
 use crate::reactor::Reactor;
-use crate::witness::Witness;
+use crate::witness::{Tails, Witness};
 
 /// Records in one batch of a reactor at most.
 const REACTOR_BATCH_MAX: usize = 500;
@@ -55,6 +55,7 @@ pub enum SagaError {
 struct Running {
     config: Config,
     health: Health,
+    tails: Arc<Tails>,
     /// From outside; `stop` is cancelled with it, or before it when something here cannot go on.
     shutdown: CancellationToken,
     stop: CancellationToken,
@@ -88,8 +89,10 @@ pub async fn run_with(
     check(STORY, RESTS, DOORS)?;
     tracing::info!(?config, "sagas start");
     let stop = shutdown.child_token();
+    let tails = Tails::new(config.bus.clone());
     let mut running = Running {
         config,
+        tails,
         health,
         shutdown,
         stop: stop.clone(),
@@ -130,7 +133,7 @@ impl Running {
         let context = store.context();
         let consumer = format!("sagas.{context}");
         let parking = self.parking(store, &consumer);
-        let witness = Witness::new(self.config.bus.clone(), store.clone(), topics_of(context, STORY));
+        let witness = Witness::new(Arc::clone(&self.tails), store.clone(), topics_of(context, STORY));
         let deadline = self.config.payment_deadline();
         let reactor = Reactor::new(store.clone(), consumer.clone(), deadline, parking, Some(witness));
         let mut options = ConsumerOptions::new(consumer, topics_of(context, STORY));
@@ -142,7 +145,7 @@ impl Running {
         let circuit = Circuit::new(provider, self.health.check("payment provider"));
         let desk = Desk::new(circuit, self.config.payment_provider_calls_max);
         let parking = self.parking(store, GATEWAY);
-        let witness = Witness::new(self.config.bus.clone(), store.clone(), [Context::Payments]);
+        let witness = Witness::new(Arc::clone(&self.tails), store.clone(), [Context::Payments]);
         let gateway = Gateway::new(store.clone(), GATEWAY.to_owned(), desk.clone(), parking, witness);
         let mut options = ConsumerOptions::new(GATEWAY, [Context::Payments]);
         options.batch_max = GATEWAY_BATCH_MAX;
