@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use event_bus::{forget_groups, group_members, reader_groups, told_offsets};
+use events::Context;
 use support::{
     CONTEXT, Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, event, home, publish, start_reader,
     until,
@@ -249,6 +250,43 @@ async fn a_handler_whose_database_is_away_at_the_start_holds_up_the_others_for_a
     assert_once_and_in_order(&other.when_entries(MANY_ENTRIES).await, 1..=MANY);
     running.when_health(1, "the trouble is over", |health| health.trouble.is_none()).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_only_handler_is_late_is_read_from_that_handlers_checkpoint() {
+    let bus = bus().await;
+    let (one, other) = (Ledger::new().await, Ledger::new().await);
+    let late = Keeper::named("keepers.late", &one, "late");
+    let elsewhere = Keeper::hearing(Context::Orders, "keepers.elsewhere", &other, "elsewhere");
+    late.away.store(true, Ordering::SeqCst);
+    publish(&bus, 1..=1_000).await;
+    let running = start_reader(&bus, &[&late, &elsewhere], false);
+    running
+        .when_health(1, "the other is placed", |health| health.assigned == 12 && health.trouble.is_none())
+        .await;
+    publish(&bus, 1_001..=1_500).await;
+    late.away.store(false, Ordering::SeqCst);
+    assert_once_and_in_order(&one.when_entries(1_500).await, 1..=1_500);
+    running.stop().await;
+    assert_eq!(other.entries().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_for_which_no_partition_is_left_is_well() {
+    let bus = bus().await;
+    let ledger = Ledger::new().await;
+    let keeper = Keeper::named("keepers.one", &ledger, "a");
+    let readers: Vec<_> = (0..13).map(|_| start_reader(&bus, &[&keeper], false)).collect();
+    for reader in &readers {
+        reader
+            .when_health(0, "it is placed", |health| health.assigned <= 1 && health.trouble.is_none())
+            .await;
+    }
+    publish(&bus, 1..=200).await;
+    assert_once_and_in_order(&ledger.when_entries(200).await, 1..=200);
+    for reader in readers {
+        reader.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

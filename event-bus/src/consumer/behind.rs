@@ -170,14 +170,13 @@ impl Reader {
 
     /// Names the handler whose place is not in the topic. Gives the partitions of which Kafka does not say what they have.
     async fn check_range(&mut self, partitions: &[Partition]) -> Result<Vec<Partition>, ConsumerError> {
-        let mut unknown = Vec::new();
-        for partition in partitions {
+        for (at, partition) in partitions.iter().enumerate() {
             let (low, high) = match self.group.watermarks(partition).await {
                 Ok(range) => range,
                 Err(error) => {
+                    // Each question more would wait as long for a broker that is away.
                     tracing::warn!(topic = %partition.0, partition = partition.1, %error, "watermarks");
-                    unknown.push(partition.clone());
-                    continue;
+                    return Ok(partitions[at..].to_vec());
                 }
             };
             for worker in &self.workers {
@@ -195,7 +194,7 @@ impl Reader {
                 }
             }
         }
-        Ok(unknown)
+        Ok(Vec::new())
     }
 
     /// Some partition's place is not in the topic; where there is none such (any more), reads on.

@@ -173,6 +173,7 @@ impl Reader {
         tracing::info!(consumer = %self.name, partitions = list.count(), "partitions assigned");
         self.group.answer(&Rebalance::Assign(list)).map_err(|cause| self.kafka(cause))?;
         self.to_join.extend(partitions);
+        self.workers.iter_mut().for_each(Worker::forget_trouble_of_placing);
         // A partition that was given up while it was paused is still paused in librdkafka when it comes back.
         let settled = if self.paused { self.group.pause() } else { self.group.resume() };
         settled.map_err(|cause| self.kafka(cause))

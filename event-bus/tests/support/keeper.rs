@@ -9,7 +9,7 @@ use event_bus::{
     Batch, BatchHandler, BusConfig, Checkpoint, ConsumerError, ConsumerHealth, ConsumerOptions, HandlerError,
     Record, Subscription, checkpoint, run_consumer, run_reader,
 };
-use events::Position;
+use events::{Context, Position};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ pub struct Keeper {
     /// Of which positions it was asked whether they concern it.
     pub asked: Mutex<Vec<Position>>,
     pub concerned: fn(Position) -> bool,
+    pub hears: Context,
     /// A handler that is stuck: every batch is to be tried again.
     pub stuck: AtomicBool,
     /// The checkpoints cannot be read.
@@ -51,6 +52,11 @@ impl Keeper {
         Arc::new(Self::plain(ledger, consumer, by))
     }
 
+    /// One that hears another topic, on which nothing comes.
+    pub fn hearing(hears: Context, consumer: &str, ledger: &Ledger, by: &str) -> Arc<Self> {
+        Arc::new(Self { hears, ..Self::plain(ledger, consumer, by) })
+    }
+
     /// The same, whose batches wait until they are let go, each by its own permit.
     pub fn slow(consumer: &str, ledger: &Ledger, by: &str) -> Arc<Self> {
         Arc::new(Self { gate: Some(Semaphore::new(0)), ..Self::plain(ledger, consumer, by) })
@@ -66,6 +72,7 @@ impl Keeper {
             batches: Mutex::default(),
             asked: Mutex::default(),
             concerned: |_| true,
+            hears: CONTEXT,
             stuck: AtomicBool::new(false),
             away: AtomicBool::new(false),
             gate: None,
@@ -173,7 +180,7 @@ pub fn start_reader(bus: &BusConfig, keepers: &[&Arc<Keeper>], never_back: bool)
     let mut health = Vec::new();
     let mut subscriptions = Vec::new();
     for keeper in keepers {
-        let mut options = ConsumerOptions::new(keeper.consumer.clone(), [CONTEXT]);
+        let mut options = ConsumerOptions::new(keeper.consumer.clone(), [keeper.hears]);
         options.batch_max = 50;
         options.never_back = never_back;
         let seen: Arc<Mutex<Option<ConsumerHealth>>> = Arc::default();
