@@ -71,7 +71,8 @@ fn decode(
 /// Records of any of the consumer's partitions, in order within each partition, none of them handled before.
 #[derive(Debug, Default)]
 pub struct Batch {
-    pub records: Vec<Record>,
+    /// Shared with the other handlers of the reader.
+    pub records: Vec<Arc<Record>>,
     /// One per partition that the batch touches. All of them belong into the effect's transaction, also when
     /// `records` is empty (then all that came was passed: duplicates, and what does not concern the handler).
     pub moves: Vec<CheckpointMove>,

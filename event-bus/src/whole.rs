@@ -2,7 +2,7 @@
 //!
 //! Never: a topic removed while a consumer group of ours has members. Read next: `tradewind/src/tools/reconcile/`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use events::{Context, RawEvent, TOPIC_PARTITIONS, cloud_event};
@@ -15,6 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::BusConfig;
 use crate::config::Logged;
+use crate::consumer::told::told_of;
 use crate::halt::{epoch_in, halt_in};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -181,13 +182,77 @@ pub async fn group_members(config: &BusConfig, name: &str) -> Result<usize, Kafk
     asked.await.expect("a call of librdkafka does not panic")
 }
 
-/// Where Kafka was told that the group is in the topics of all contexts: topic, partition, offset.
+/// The names, without the prefix, of the consumer groups that there are of a kind of readers: `sagas`, `sagas.orders+shipping`.
 ///
 /// # Errors
 /// Kafka's.
-pub async fn told_offsets(config: &BusConfig, name: &str) -> Result<Vec<(String, i32, i64)>, KafkaError> {
+pub async fn reader_groups(config: &BusConfig, kind: &str) -> Result<Vec<String>, KafkaError> {
+    let consumer: BaseConsumer<Logged> = config.client(&[], &[]).create_with_context(Logged)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let list = consumer.fetch_group_list(None, ANSWER_LIMIT)?;
+        Ok::<Vec<String>, KafkaError>(list.groups().iter().map(|group| group.name().to_owned()).collect())
+    });
+    let of_kind = |name: &String| {
+        let name = name.strip_prefix(&config.topic_prefix)?;
+        let rest = name.strip_prefix(kind)?;
+        (rest.is_empty() || rest.starts_with('.')).then(|| name.to_owned())
+    };
+    let groups = asked.await.expect("a call of librdkafka does not panic")?;
+    let mut names: Vec<String> = groups.iter().filter_map(of_kind).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Deletes the consumer groups of a kind of readers: what Kafka was told of them is forgotten.
+///
+/// # Errors
+/// Kafka's; one that has members is not deleted.
+pub async fn forget_groups(config: &BusConfig, kind: &str) -> Result<(), KafkaError> {
+    delete_groups(config, &reader_groups(config, kind).await?).await
+}
+
+async fn delete_groups(config: &BusConfig, names: &[String]) -> Result<(), KafkaError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let admin: AdminClient<Logged> = config.client(&[], &[]).create_with_context(Logged)?;
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_LIMIT));
+    let groups: Vec<String> = names.iter().map(|name| config.group(name)).collect();
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    for outcome in admin.delete_groups(&groups, &options).await? {
+        match outcome {
+            Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
+            Err((_, cause)) => return Err(KafkaError::AdminOp(cause)),
+        }
+    }
+    Ok(())
+}
+
+/// How far Kafka was told that a handler is in the topics of all contexts, by any reader of its kind (the part of its name
+/// before the first point): topic, partition, offset.
+///
+/// # Errors
+/// Kafka's.
+pub async fn told_offsets(config: &BusConfig, consumer: &str) -> Result<Vec<(String, i32, i64)>, KafkaError> {
+    let kind = consumer.split('.').next().unwrap_or(consumer);
+    let mut highest = BTreeMap::<(String, i32), i64>::new();
+    for group in reader_groups(config, kind).await? {
+        for (topic, partition, offset, metadata) in told_by(config, &group).await? {
+            // An offset without metadata speaks of the handler that the group is named after.
+            let speaks = !metadata.is_empty() || group == consumer || group == kind;
+            if let Some(told) = told_of(consumer, offset, &metadata).filter(|_| speaks) {
+                let known = highest.entry((topic, partition)).or_default();
+                *known = told.max(*known);
+            }
+        }
+    }
+    Ok(highest.into_iter().map(|((topic, partition), told)| (topic, partition, told)).collect())
+}
+
+/// Topic, partition, offset and metadata.
+async fn told_by(config: &BusConfig, group: &str) -> Result<Vec<(String, i32, i64, String)>, KafkaError> {
     let mut client = config.client(&[], &[("enable.auto.commit", "false")]);
-    client.set("group.id", config.group(name));
+    client.set("group.id", config.group(group));
     let consumer: BaseConsumer<Logged> = client.create_with_context(Logged)?;
     let mut list = TopicPartitionList::new();
     for context in Context::ALL {
@@ -195,10 +260,9 @@ pub async fn told_offsets(config: &BusConfig, name: &str) -> Result<Vec<(String,
     }
     let asked = tokio::task::spawn_blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT));
     let told = asked.await.expect("a call of librdkafka does not panic")?;
-    let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match element.offset()
-    {
-        Offset::Offset(offset) => Some((element.topic().to_owned(), element.partition(), offset)),
-        _ => None,
+    let offset = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let Offset::Offset(offset) = element.offset() else { return None };
+        Some((element.topic().to_owned(), element.partition(), offset, element.metadata().to_owned()))
     };
     Ok(told.elements().iter().filter_map(offset).collect())
 }
@@ -212,14 +276,7 @@ pub async fn commit_offsets(
     name: &str,
     offsets: &[(String, i32, i64)],
 ) -> Result<(), KafkaError> {
-    let admin: AdminClient<Logged> = config.client(&[], &[]).create_with_context(Logged)?;
-    let options = AdminOptions::new().request_timeout(Some(ANSWER_LIMIT));
-    for outcome in admin.delete_groups(&[&config.group(name)], &options).await? {
-        match outcome {
-            Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => {}
-            Err((_, cause)) => return Err(KafkaError::AdminOp(cause)),
-        }
-    }
+    delete_groups(config, &[name.to_owned()]).await?;
     let mut client = config.client(&[], &[("enable.auto.commit", "false")]);
     client.set("group.id", config.group(name));
     let consumer: BaseConsumer<Logged> = client.create_with_context(Logged)?;

@@ -132,7 +132,7 @@ impl ProjectionHandler {
     }
 
     /// The records of the batch, by projection, sorted by what becomes of them.
-    fn shares<'a>(&'a self, records: &'a [Record], parked: &Parked) -> Vec<Share<'a>> {
+    fn shares<'a>(&'a self, records: &'a [Arc<Record>], parked: &Parked) -> Vec<Share<'a>> {
         let share = |projector: &'a Arc<dyn Projector>| Share::of(&**projector, records, parked);
         self.projectors.iter().map(share).collect()
     }
@@ -149,7 +149,7 @@ impl ProjectionHandler {
     }
 }
 
-fn streams_of(records: &[Record]) -> Vec<String> {
+fn streams_of(records: &[Arc<Record>]) -> Vec<String> {
     let streams: HashSet<String> = records.iter().map(|record| storable(&record.stream_name())).collect();
     streams.into_iter().collect()
 }
@@ -168,11 +168,12 @@ async fn apply_pipelined(
 }
 
 impl<'a> Share<'a> {
-    fn of(projector: &'a dyn Projector, records: &'a [Record], parked: &Parked) -> Self {
+    fn of(projector: &'a dyn Projector, records: &'a [Arc<Record>], parked: &Parked) -> Self {
         let consumer = consumer_name(projector.name());
         let mut parked_here: HashSet<String> = parked.get(&consumer).cloned().unwrap_or_default();
         let (mut events, mut parkings) = (Vec::new(), Vec::new());
-        for record in records.iter().filter(|record| projector.contexts().contains(&record.context)) {
+        let heard = |record: &&Record| projector.contexts().contains(&record.context);
+        for record in records.iter().map(|record| &**record).filter(heard) {
             let stream = || storable(&record.stream_name());
             match &record.event {
                 Ok(event) if parked_here.is_empty() || !parked_here.contains(&stream()) => {

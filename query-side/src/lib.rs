@@ -43,6 +43,9 @@ pub const READ_MODEL: &str = "readmodel";
 const WITHOUT_PROGRESS_MAX: Duration = Duration::from_secs(10);
 /// Partitions of the topics of all contexts.
 const PARTITIONS_OF_ALL: usize = Context::ALL.len() * TOPIC_PARTITIONS as usize;
+/// After a batch the reader pauses for as long as the batch took: half of the time is spent on batches at most, until they
+/// are full.
+const PAUSE_PERCENT: u32 = 100;
 /// Requests beyond those that wait.
 const REQUESTS_IN_FLIGHT_MAX: usize = 512;
 /// Above the longest wait that a request may ask for (`TimeoutMs`).
@@ -83,6 +86,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         .collect();
     let mut options = ConsumerOptions::new(READER, Context::ALL);
     options.batch_max = config.projection_batch_max;
+    options.pause_percent = PAUSE_PERCENT;
     // One connection applies batches; the other reads checkpoints when partitions are assigned meanwhile.
     let handler = ProjectionHandler::new(projectors, postgres::pool(&url, 2)?, arrivals.clone());
     let consumer = consume(config.bus.clone(), options, handler, checks, arrivals.clone(), shutdown.clone());

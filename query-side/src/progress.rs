@@ -6,6 +6,7 @@
 //! Never: a position in the set before its event is applied, or parked. Read next: `http/read.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use deadpool_postgres::{GenericClient, Transaction};
 use event_bus::Record;
@@ -56,7 +57,7 @@ pub async fn read(client: &impl GenericClient) -> Result<Progress, Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn advance(transaction: &Transaction<'_>, records: &[Record]) -> Result<Progress, Error> {
+pub async fn advance(transaction: &Transaction<'_>, records: &[Arc<Record>]) -> Result<Progress, Error> {
     let mut steps = BTreeMap::<Context, Vec<Position>>::new();
     let mut seen = Positions::default();
     for record in records {

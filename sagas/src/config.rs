@@ -10,6 +10,9 @@ use event_bus::BusConfig;
 use events::Context;
 use runtime::{Secret, postgres};
 
+/// The consumer group of sagas that run all contexts; with a point and the contexts behind it, of those that run some.
+pub const READERS: &str = "sagas";
+
 /// Every option of the role.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
@@ -40,7 +43,8 @@ pub struct Config {
     #[arg(long, env = "SAGAS_DATABASE_CONNECTIONS", default_value_t = 8, value_parser = RangedU64ValueParser::<usize>::new().range(2..=1000))]
     pub database_connections_max: usize,
 
-    /// The contexts whose reactions run in this process; all of them when none is named.
+    /// The contexts whose reactions run in this process; all of them when none is named. Processes with the same contexts
+    /// share the work. Where contexts overlap without being the same, what is in both is done once, and read and tried twice.
     #[arg(long = "context", env = "SAGAS_CONTEXTS", value_name = "CONTEXT", value_delimiter = ',')]
     pub contexts: Vec<Context>,
 
@@ -84,6 +88,18 @@ impl Config {
         if self.contexts.is_empty() { &Context::ALL } else { &self.contexts }
     }
 
+    /// Members of a consumer group must have the same handlers: who runs the same contexts has the same group.
+    pub(crate) fn reader_group(&self) -> String {
+        let mut names: Vec<&str> = self.contexts().iter().map(|context| context.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.len() == Context::ALL.len() {
+            READERS.to_owned()
+        } else {
+            format!("{READERS}.{}", names.join("+"))
+        }
+    }
+
     pub(crate) fn payment_provider_timeout(&self) -> Duration {
         Duration::from_millis(self.payment_provider_timeout_ms)
     }
@@ -94,5 +110,32 @@ impl Config {
 
     pub(crate) fn payment_deadline(&self) -> TimeDelta {
         TimeDelta::seconds(self.payment_deadline_seconds.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn group(contexts: &str) -> String {
+        let command = Config::augment_args(Command::new("sagas").no_binary_name(true));
+        let mut words =
+            vec!["--database-url", "postgres://nobody@127.0.0.1:1/none", "--kafka-brokers", "none:9092"];
+        if !contexts.is_empty() {
+            words.extend(["--context", contexts]);
+        }
+        let matches = command.try_get_matches_from(words).expect("good options");
+        Config::from_arg_matches(&matches).expect("good options").reader_group()
+    }
+
+    #[test]
+    fn who_runs_the_same_contexts_is_in_the_same_group() {
+        assert_eq!(group(""), "sagas");
+        assert_eq!(group("shipping,orders,payments,inventory"), "sagas");
+        assert_eq!(group("shipping,orders"), "sagas.orders+shipping");
+        assert_eq!(group("orders,shipping,orders"), "sagas.orders+shipping");
+        assert_eq!(group("payments"), "sagas.payments");
     }
 }

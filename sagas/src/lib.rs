@@ -17,6 +17,6 @@ mod retry;
 mod run;
 mod witness;
 
-pub use config::Config;
+pub use config::{Config, READERS};
 pub use retry::{RetryError, consumers_of, retry_parked};
 pub use run::{SagaError, run, run_with};

@@ -69,8 +69,8 @@ mod tests {
 
     use super::*;
 
-    fn record(partition: i32, offset: i64, position: Option<i64>) -> Record {
-        Record {
+    fn record(partition: i32, offset: i64, position: Option<i64>) -> Arc<Record> {
+        Arc::new(Record {
             context: Context::Orders,
             topic: Arc::from("orders.events"),
             partition,
@@ -79,7 +79,7 @@ mod tests {
             payload: Vec::new(),
             position,
             event: Err(CodecError::CloudEvent { cause: "not looked at here".into() }),
-        }
+        })
     }
 
     fn step(

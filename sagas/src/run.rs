@@ -1,11 +1,14 @@
-//! Starts what runs here: one reactor per context, and with the payments the gateway and the deadline worker.
+//! Starts what runs here: one reactor per context, and with the payments the gateway and the deadline worker. One Kafka reader
+//! serves them all.
 //!
 //! Never: a start with a story that breaks its own rules. Read next: `reactor.rs`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use event_bus::{BatchHandler, ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, run_consumer};
+use event_bus::{
+    BatchHandler, ConsumerError, ConsumerHealth, ConsumerOptions, HealthReport, Subscription, run_reader,
+};
 use event_store::{EventStore, StoreError, StoreOptions};
 use events::Context;
 use runtime::postgres::{self, PostgresError};
@@ -21,7 +24,7 @@ use crate::payments::{
     watch_refused,
 };
 use crate::reactor::Reactor;
-use crate::witness::Witness;
+use crate::witness::{Tails, Witness};
 
 /// Records in one batch of a reactor at most.
 const REACTOR_BATCH_MAX: usize = 500;
@@ -52,11 +55,14 @@ pub enum SagaError {
 struct Running {
     config: Config,
     health: Health,
+    tails: Arc<Tails>,
     /// From outside; `stop` is cancelled with it, or before it when something here cannot go on.
     shutdown: CancellationToken,
     stop: CancellationToken,
     tasks: JoinSet<Result<(), SagaError>>,
     stores: Vec<EventStore>,
+    /// What the reader serves, each with its check.
+    handlers: Vec<(Subscription, Check)>,
     /// Why everything here waits for a reconciliation, once a consumer has found that out.
     restored: Arc<OnceLock<String>>,
 }
@@ -83,24 +89,28 @@ pub async fn run_with(
     check(STORY, RESTS, DOORS)?;
     tracing::info!(?config, "sagas start");
     let stop = shutdown.child_token();
+    let tails = Tails::new(config.bus.clone());
     let mut running = Running {
         config,
+        tails,
         health,
         shutdown,
         stop: stop.clone(),
         tasks: JoinSet::new(),
         stores: Vec::new(),
+        handlers: Vec::new(),
         restored: Arc::default(),
     };
     // Whatever is dropped unfinished is told to stop.
     let _guard = stop.clone().drop_guard();
     for context in running.config.contexts().to_vec() {
         let store = running.open_store(context).await?;
-        running.start_reactor(&store);
+        running.add_reactor(&store);
         if context == Context::Payments {
-            running.start_gateway_and_deadlines(&store, Arc::clone(&provider));
+            running.add_gateway_and_deadlines(&store, Arc::clone(&provider));
         }
     }
+    running.start_reader();
     running.until_stopped().await
 }
 
@@ -119,27 +129,27 @@ impl Running {
         Parking::new(store.clone(), consumer)
     }
 
-    fn start_reactor(&mut self, store: &EventStore) {
+    fn add_reactor(&mut self, store: &EventStore) {
         let context = store.context();
         let consumer = format!("sagas.{context}");
         let parking = self.parking(store, &consumer);
-        let witness = Witness::new(self.config.bus.clone(), store.clone(), topics_of(context, STORY));
+        let witness = Witness::new(Arc::clone(&self.tails), store.clone(), topics_of(context, STORY));
         let deadline = self.config.payment_deadline();
         let reactor = Reactor::new(store.clone(), consumer.clone(), deadline, parking, Some(witness));
         let mut options = ConsumerOptions::new(consumer, topics_of(context, STORY));
         options.batch_max = REACTOR_BATCH_MAX;
-        self.start_consumer(options, Arc::new(reactor));
+        self.add_handler(options, Arc::new(reactor));
     }
 
-    fn start_gateway_and_deadlines(&mut self, store: &EventStore, provider: Arc<dyn PaymentProvider>) {
+    fn add_gateway_and_deadlines(&mut self, store: &EventStore, provider: Arc<dyn PaymentProvider>) {
         let circuit = Circuit::new(provider, self.health.check("payment provider"));
         let desk = Desk::new(circuit, self.config.payment_provider_calls_max);
         let parking = self.parking(store, GATEWAY);
-        let witness = Witness::new(self.config.bus.clone(), store.clone(), [Context::Payments]);
+        let witness = Witness::new(Arc::clone(&self.tails), store.clone(), [Context::Payments]);
         let gateway = Gateway::new(store.clone(), GATEWAY.to_owned(), desk.clone(), parking, witness);
         let mut options = ConsumerOptions::new(GATEWAY, [Context::Payments]);
         options.batch_max = GATEWAY_BATCH_MAX;
-        self.start_consumer(options, Arc::new(gateway));
+        self.add_handler(options, Arc::new(gateway));
         self.watch(watch_refused(store.clone(), self.health.check("payments refused")));
         let check = self.health.check("payment deadlines");
         let worker = DeadlineWorker::new(store.clone(), desk, check.clone());
@@ -162,25 +172,37 @@ impl Running {
         });
     }
 
-    fn start_consumer(&mut self, mut options: ConsumerOptions, handler: Arc<dyn BatchHandler>) {
+    fn add_handler(&mut self, mut options: ConsumerOptions, handler: Arc<dyn BatchHandler>) {
         options.never_back = true;
-        let bus = self.config.bus.clone();
         let check = self.health.check(options.name.clone());
-        let report = report_to(check.clone());
+        let health = report_to(check.clone());
+        self.handlers.push((Subscription { options, handler, health }, check));
+    }
+
+    fn start_reader(&mut self) {
+        let (bus, group) = (self.config.bus.clone(), self.config.reader_group());
+        let (subscriptions, checks): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.handlers).into_iter().unzip();
         let (stop, shutdown) = (self.stop.clone(), self.shutdown.clone());
         let restored = Arc::clone(&self.restored);
         self.tasks.spawn(async move {
-            let ended = run_consumer(&bus, options, handler, report, stop.clone()).await;
+            let names: Vec<String> =
+                subscriptions.iter().map(|it: &Subscription| it.options.name.clone()).collect();
+            let ended = run_reader(&bus, &group, subscriptions, stop.clone()).await;
             if let Err(error) = &ended
                 && error.wants_reconciliation()
             {
                 // Nothing here may act on a log that is another one now; and whoever asks shall be told why.
-                check.failing(error.to_string());
                 let _ = restored.set(error.to_string()); // the first says it for all
+                for (name, check) in names.iter().zip(&checks) {
+                    if name == error.consumer() {
+                        check.failing(error.to_string());
+                    } else {
+                        tell_if_restored(check, &restored);
+                    }
+                }
                 stop.cancel();
                 shutdown.cancelled().await;
-            } else {
-                tell_if_restored(&check, &restored);
             }
             Ok(ended?)
         });

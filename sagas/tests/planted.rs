@@ -12,7 +12,7 @@ mod stage;
 use std::collections::BTreeMap;
 
 use domain::order::OrderStatus;
-use event_bus::{commit_offsets, group_members};
+use event_bus::forget_groups;
 use events::Context;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
@@ -32,14 +32,11 @@ async fn offsets(stage: &Stage) -> BTreeMap<(String, i32), i64> {
 }
 
 /// A reactor whose checkpoint lies before what Kafka was told takes the database for a restored one, and stops.
-async fn forget_what_kafka_was_told(stage: &Stage, partitions: impl Iterator<Item = &(String, i32)>) {
-    until("the reactor has left its group", async || {
-        let members = group_members(&stage.bus, REACTOR).await;
-        members.is_ok_and(|members| members == 0).then_some(())
+async fn forget_what_kafka_was_told(stage: &Stage) {
+    until("the sagas have left their group, and it is forgotten", async || {
+        forget_groups(&stage.bus, sagas::READERS).await.ok()
     })
     .await;
-    let starts: Vec<_> = partitions.map(|(topic, partition)| (topic.clone(), *partition, 0)).collect();
-    commit_offsets(&stage.bus, REACTOR, &starts).await.expect("a group without members can be told");
 }
 
 /// One order was declined and its piece released; another has its piece still. Then everything comes again.
@@ -56,7 +53,7 @@ async fn the_reactors_checkpoints_are_lost() -> Verdict {
     playing.end().await;
     let before = offsets(&stage).await;
     stage.as_owner(&format!("DELETE FROM inventory.checkpoints WHERE consumer = '{REACTOR}'")).await;
-    forget_what_kafka_was_told(&stage, before.keys()).await;
+    forget_what_kafka_was_told(&stage).await;
     let playing = stage.play(&[]);
     until("all of it was read again", async || {
         let now = offsets(&stage).await;

@@ -4,47 +4,47 @@
 //! it when it knows the checkpoints (assign) or when the batch in hand is settled (revoke). Until then librdkafka
 //! holds the partitions still. At most one rebalance is unanswered at a time.
 //!
-//! Never: a partition assigned without an offset of ours. Read next: `run.rs`.
+//! Never: a partition assigned that is read from anywhere but a checkpoint. Read next: `run.rs`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use events::Context;
 use futures::FutureExt;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
-use super::ConsumerOptions;
-use super::intake::Partition;
 use super::membership::{Membership, Rebalance, answer};
-use crate::halt::{epoch_in, halt_in};
-use crate::{BusConfig, Record};
+use super::positions::Partition;
+use super::received::{Received, Topics, received};
+use super::told::told_of;
+use crate::BusConfig;
 
 /// A seek or a query that takes longer is given up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// Leaving the group takes at most this; then the broker finds out by itself.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
-const TUNING: &[(&str, &str)] = &[
+const JOINING: &[(&str, &str)] = &[
     ("session.timeout.ms", "6000"), // a killed process's partitions move on after this
     ("heartbeat.interval.ms", "1500"),
     ("max.poll.interval.ms", "300000"),
+    ("statistics.interval.ms", "2000"), // lag and connection, for health
+];
+/// A fetch covers all partitions of a broker, is answered as soon as there is anything (`fetch.min.bytes` 1), and at rest after
+/// half a second. librdkafka has one under way for each broker, so the number of fetches is that of the readers' answers.
+pub(super) const FETCHING: &[(&str, &str)] = &[
     ("queued.min.messages", "5000"),
-    ("queued.max.messages.kbytes", "16384"), // what librdkafka reads ahead of our buffer
+    ("queued.max.messages.kbytes", "16384"), // what librdkafka reads ahead of our buffers, all partitions together
+    ("fetch.max.bytes", "8388608"),          // one fetch may not overshoot that by much
     ("max.partition.fetch.bytes", "524288"), // the share of one partition in a fetch: fairness
+    ("fetch.min.bytes", "1"),
     ("fetch.wait.max.ms", "500"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
-    ("statistics.interval.ms", "2000"), // lag and connection, for health
 ];
-/// With so much to give, Kafka does not wait for more. A fetch costs the broker more than what is in it.
-const GATHER_BYTES: &str = "65536";
 const GUARANTEES: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -53,47 +53,26 @@ const GUARANTEES: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
 ];
 
-/// What a poll gave: a record, or something else.
-pub(super) type Received = Result<Arrived, Interruption>;
-
-/// A record, and the epoch of the log that its position belongs to.
-pub(super) struct Arrived {
-    pub record: Record,
-    pub epoch: i64,
-}
-
-pub(super) enum Interruption {
-    /// Some partition's offset is not in the topic; librdkafka does not say which.
-    OffsetOutOfRange,
-    /// librdkafka goes on by itself.
-    Trouble(KafkaError),
-    /// The relay says that the topic holds what its log no longer has.
-    Halted { topic: String, reason: String },
-    /// librdkafka can't go on.
-    Broken(KafkaError),
+/// What Kafka is told of a partition.
+pub(super) struct Told {
+    pub partition: Partition,
+    pub offset: i64,
+    pub metadata: String,
 }
 
 pub(super) struct Group {
     /// Some until closed.
     consumer: Option<Arc<StreamConsumer<Membership>>>,
-    topics: HashMap<String, (Context, Arc<str>)>,
+    pub topics: Arc<Topics>,
 }
 
 impl Group {
-    pub fn join(config: &BusConfig, options: &ConsumerOptions) -> KafkaResult<Self> {
-        let pace_ms = options.batch_pace.as_millis().to_string();
-        let gathering = [("fetch.min.bytes", GATHER_BYTES), ("fetch.wait.max.ms", &pace_ms)];
-        let gathering = if options.batch_pace.is_zero() { &[][..] } else { &gathering };
-        let mut client = config.client(&[TUNING, gathering].concat(), GUARANTEES);
-        client.set("group.id", config.group(&options.name));
+    pub fn join(config: &BusConfig, name: &str, topics: Topics) -> KafkaResult<Self> {
+        let mut client = config.client(&[JOINING, FETCHING].concat(), GUARANTEES);
+        client.set("group.id", config.group(name));
         let consumer: StreamConsumer<Membership> = client.create_with_context(Membership::default())?;
-        let topics: HashMap<_, _> = options
-            .topics
-            .iter()
-            .map(|&context| (config.topic(context), (context, Arc::from(config.topic(context)))))
-            .collect();
         consumer.subscribe(&topics.keys().map(String::as_str).collect::<Vec<_>>())?;
-        Ok(Self { consumer: Some(Arc::new(consumer)), topics })
+        Ok(Self { consumer: Some(Arc::new(consumer)), topics: Arc::new(topics) })
     }
 
     fn consumer(&self) -> &Arc<StreamConsumer<Membership>> {
@@ -106,41 +85,12 @@ impl Group {
 
     /// Serves librdkafka, and waits for what it has. May be dropped at any time.
     pub async fn receive(&self) -> Received {
-        let outcome = self.consumer().recv().await;
-        self.received(outcome)
+        received(&self.topics, self.consumer().recv().await)
     }
 
     /// What is there already.
     pub fn receive_now(&self) -> Option<Received> {
-        self.consumer().recv().now_or_never().map(|outcome| self.received(outcome))
-    }
-
-    fn received(&self, outcome: KafkaResult<BorrowedMessage<'_>>) -> Received {
-        match outcome {
-            Ok(message) => match halt_in(&message) {
-                Some(reason) => Err(Interruption::Halted { topic: message.topic().to_owned(), reason }),
-                None => Ok(Arrived { record: self.record(&message), epoch: epoch_in(&message) }),
-            },
-            Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
-                Err(Interruption::OffsetOutOfRange)
-            }
-            Err(error @ (KafkaError::MessageConsumptionFatal(_) | KafkaError::Subscription(_))) => {
-                Err(Interruption::Broken(error))
-            }
-            Err(error) => Err(Interruption::Trouble(error)),
-        }
-    }
-
-    fn record(&self, message: &BorrowedMessage<'_>) -> Record {
-        let (context, topic) =
-            self.topics.get(message.topic()).expect("only topics that were subscribed to are assigned");
-        Record::read(
-            *context,
-            Arc::clone(topic),
-            (message.partition(), message.offset()),
-            message.key().unwrap_or_default().to_vec(),
-            message.payload().unwrap_or_default().to_vec(),
-        )
+        self.receive().now_or_never()
     }
 
     /// Waits for a rebalance. May be dropped at any time.
@@ -169,11 +119,24 @@ impl Group {
         answer(self.consumer().as_ref(), rebalance)
     }
 
-    /// Reads the partition from `offset` on. What comes afterwards may still be from before: the intake knows.
-    pub async fn seek(&self, partition: &Partition, offset: i64) -> KafkaResult<()> {
+    /// Reads the partitions from these offsets on, and gives those back for which that failed.
+    pub async fn seek(&self, offsets: Vec<(Partition, i64)>) -> Vec<(Partition, i64, KafkaError)> {
         let consumer = Arc::clone(self.consumer());
-        let (topic, number) = partition.clone();
-        blocking(move || consumer.seek(&topic, number, Offset::Offset(offset), ANSWER_LIMIT)).await
+        let mut list = TopicPartitionList::new();
+        for ((topic, number), offset) in &offsets {
+            list.add_partition_offset(topic, *number, Offset::Offset(*offset)).expect("an offset of Kafka's");
+        }
+        let sought = blocking(move || consumer.seek_partitions(list, ANSWER_LIMIT)).await;
+        let failed = |(partition, offset): (Partition, i64)| {
+            let outcome = match &sought {
+                Err(error) => Err(error.clone()),
+                Ok(list) => {
+                    list.find_partition(&partition.0, partition.1).map_or(Ok(()), |found| found.error())
+                }
+            };
+            outcome.err().map(|error| (partition, offset, error))
+        };
+        offsets.into_iter().filter_map(failed).collect()
     }
 
     /// The first offset that the partition has, and the one that its next record will have.
@@ -183,19 +146,28 @@ impl Group {
         blocking(move || consumer.fetch_watermarks(&topic, number, ANSWER_LIMIT)).await
     }
 
-    /// Where Kafka was told that we are in these partitions; those of which it was never told left out.
-    pub async fn told(&self, partitions: &[Partition]) -> KafkaResult<Vec<(Partition, i64)>> {
-        let consumer = Arc::clone(self.consumer());
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions {
-            list.add_partition(topic, *partition);
+    /// How far Kafka was told that a handler is in these partitions; those of which it was never told left out. The future
+    /// does not keep the group from being left.
+    pub fn told(
+        &self,
+        handler: String,
+        partitions: Vec<Partition>,
+    ) -> impl Future<Output = KafkaResult<Vec<(Partition, i64)>>> + Send + 'static {
+        let consumer = Arc::downgrade(self.consumer());
+        async move {
+            let Some(consumer) = consumer.upgrade() else { return Ok(Vec::new()) };
+            let mut list = TopicPartitionList::new();
+            for (topic, partition) in &partitions {
+                list.add_partition(topic, *partition);
+            }
+            let told = blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT)).await?;
+            let offset = |partition: Partition| {
+                let found = told.find_partition(&partition.0, partition.1)?;
+                let Offset::Offset(offset) = found.offset() else { return None };
+                Some((told_of(&handler, offset, found.metadata())?, partition))
+            };
+            Ok(partitions.into_iter().filter_map(offset).map(|(told, partition)| (partition, told)).collect())
         }
-        let told = blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT)).await?;
-        let offset = |partition: &Partition| match told.find_partition(&partition.0, partition.1)?.offset() {
-            Offset::Offset(offset) => Some((partition.clone(), offset)),
-            _ => None,
-        };
-        Ok(partitions.iter().filter_map(offset).collect())
     }
 
     pub fn pause(&self) -> KafkaResult<()> {
@@ -206,12 +178,18 @@ impl Group {
         self.consumer().resume(&self.consumer().assignment()?)
     }
 
-    /// Tells Kafka, for those who look at lag there. Nothing rests on it.
-    pub fn commit(&self, offsets: &HashMap<Partition, i64>) {
+    /// Tells Kafka, for those who look at lag there. No record is read because of it.
+    pub fn commit(&self, told: &[Told]) {
+        if told.is_empty() {
+            return;
+        }
         let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in offsets {
-            list.add_partition_offset(topic, *partition, Offset::Offset(*offset))
+        for Told { partition: (topic, number), offset, metadata } in told {
+            let mut element = list.add_partition(topic, *number);
+            element
+                .set_offset(Offset::Offset(*offset))
                 .expect("an offset of Kafka's fits an offset of Kafka's");
+            element.set_metadata(metadata);
         }
         if let Err(error) = self.consumer().commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "offsets were not committed to Kafka");

@@ -1,25 +1,35 @@
 //! Consuming: every record's effect once, in the order of its partition, whatever restarts, repeats or rebalances.
 //!
-//! The checkpoint in Postgres is the truth. A partition that is assigned is not read before its checkpoint is
-//! known; a batch's effect and the moves of its checkpoints are one transaction of the handler's; a redelivered
-//! record lies before `next_offset`, a duplicate of the relay's has `position <= last_position`, and both are left
-//! out. A zombie's compare-and-set fails, and it reads its checkpoint again.
+//! A reader is one Kafka consumer with one or more handlers. It fetches and decodes a record once, and each handler applies it
+//! with a checkpoint of its own. The checkpoint in Postgres is the truth. A handler is not given a record before its checkpoint
+//! is known; a batch's effect and the moves of its checkpoints are one transaction of the handler's; a redelivered record lies
+//! before `next_offset`, a duplicate of the relay's has `position <= last_position`, and both are left out. A zombie's
+//! compare-and-set fails, and it reads its checkpoint again.
 //!
-//! Never: an offset committed to Kafka and relied on, a record skipped, a poll that waits for a handler beyond
-//! Kafka's patience, an unbounded buffer.
-//! Files: `intake` (what is buffered and what a batch is; pure), `run` (the loop), `handling` (the batch in hand),
-//! `placing` (which partitions, from where), `group` and `membership` (librdkafka).
+//! Never: an offset committed to Kafka and relied on, a record skipped, a poll that waits for a handler beyond Kafka's patience,
+//! an unbounded buffer, a handler that waits for another.
+//! Files: `positions` (which offset comes next; pure), `intake` (what a handler has still to do; pure), `worker` and
+//! `handling` (one handler and the batch in hand), `run` and `serving` (the loop, and what Kafka gives), `placing` (which partitions, from where), `behind` and `catch_up` (who has fallen
+//! behind), `group`, `membership` and `received` (librdkafka), `told` (what Kafka is told; pure).
 //! Read next: [`crate::BatchHandler`], then `run.rs`.
 
 mod backoff;
+mod behind;
+mod catch_up;
 mod group;
 mod handling;
 mod intake;
 mod membership;
 mod placing;
+mod positions;
+mod received;
 mod report;
 mod run;
+mod serving;
+pub(crate) mod told;
+mod worker;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,19 +39,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{BatchHandler, BusConfig};
 
-/// Who consumes what, and how much at a time.
+/// What a handler consumes, and how much at a time.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
-    /// Names the checkpoints and (after the topic prefix) the consumer group.
+    /// Names the checkpoints.
     pub name: String,
     pub topics: Vec<Context>,
-    /// At most this many records in one batch; as many again may be buffered meanwhile.
+    /// At most this many records in one batch; some batches more may be buffered meanwhile.
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
-    /// From the beginning of a batch to that of the next, at least, unless that one is full: what comes meanwhile shares
-    /// its transaction. Kafka, too, gathers for so long before it answers a fetch. Zero: everything is handled at once.
-    pub batch_pace: Duration,
+    /// The pause after a batch, in percent of what the batch took, and 50 ms at most: what comes meanwhile shares a
+    /// transaction. A full batch does not wait, nor what comes after the pause. 0: everything is handled at once.
+    pub pause_percent: u32,
     /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
     /// follows was done before. Not for a consumer whose checkpoints a person may set back.
     pub never_back: bool,
@@ -54,7 +64,7 @@ impl ConsumerOptions {
             topics: topics.into(),
             batch_max: 500,
             batch_bytes_max: 4 << 20,
-            batch_pace: Duration::ZERO,
+            pause_percent: 0,
             never_back: false,
         }
     }
@@ -110,13 +120,59 @@ pub enum ConsumerError {
 }
 
 impl ConsumerError {
+    /// The handler that it is about, or the reader's group.
+    pub fn consumer(&self) -> &str {
+        match self {
+            Self::Fatal { consumer, .. }
+            | Self::OutOfRange { consumer, .. }
+            | Self::Restored { consumer, .. }
+            | Self::Kafka { consumer, .. } => consumer,
+        }
+    }
+
     /// Whether log and topic have come apart, so that nothing but `tradewind reconcile` helps.
     pub fn wants_reconciliation(&self) -> bool {
         matches!(self, Self::Restored { .. } | Self::OutOfRange { .. })
     }
 }
 
-/// Hands batches to `handler` until `shutdown`; then finishes the batch in hand and leaves the group.
+/// One handler of a reader.
+pub struct Subscription {
+    pub options: ConsumerOptions,
+    pub handler: Arc<dyn BatchHandler>,
+    pub health: HealthReport,
+}
+
+/// Reads the topics of all subscriptions as one member of the consumer group `group`, and hands each handler its batches until
+/// `shutdown`; then finishes the batches in hand and leaves the group. All members of a group must have the same subscriptions.
+///
+/// # Errors
+/// [`ConsumerError`]: someone must act. One handler's error stops all.
+pub async fn run_reader(
+    config: &BusConfig,
+    group: &str,
+    subscriptions: Vec<Subscription>,
+    shutdown: CancellationToken,
+) -> Result<(), ConsumerError> {
+    let contexts: BTreeSet<Context> =
+        subscriptions.iter().flat_map(|subscription| subscription.options.topics.iter().copied()).collect();
+    let workers = subscriptions.into_iter().map(|subscription| {
+        let topics = received::topics_of(config, subscription.options.topics.iter().copied());
+        worker::Worker::new(subscription, topics)
+    });
+    let workers: Vec<worker::Worker> = workers.collect();
+    let joined = group::Group::join(config, group, received::topics_of(config, contexts.iter().copied()))
+        .map_err(|cause| ConsumerError::Kafka { consumer: group.to_owned(), cause })?;
+    tracing::info!(group, topics = ?contexts, handlers = workers.len(), "consuming");
+    let outcome = run::Reader::new(group.to_owned(), config.clone(), joined, workers).run(shutdown).await;
+    match &outcome {
+        Ok(()) => tracing::info!(group, "stopped consuming"),
+        Err(error) => tracing::error!(group, %error, "stopped consuming"),
+    }
+    outcome
+}
+
+/// A reader with one handler, whose group has the handler's name.
 ///
 /// # Errors
 /// [`ConsumerError`]: someone must act.
@@ -127,14 +183,6 @@ pub async fn run_consumer(
     health: HealthReport,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumerError> {
-    let name = options.name.clone();
-    let group = group::Group::join(config, &options)
-        .map_err(|cause| ConsumerError::Kafka { consumer: name.clone(), cause })?;
-    tracing::info!(consumer = %name, topics = ?options.topics, "consuming");
-    let outcome = run::Loop::new(group, options, handler, health).run(shutdown).await;
-    match &outcome {
-        Ok(()) => tracing::info!(consumer = %name, "stopped consuming"),
-        Err(error) => tracing::error!(consumer = %name, %error, "stopped consuming"),
-    }
-    outcome
+    let group = options.name.clone();
+    run_reader(config, &group, vec![Subscription { options, handler, health }], shutdown).await
 }

@@ -1,27 +1,30 @@
-//! How the consumer is doing, for readiness and metrics.
+//! How a handler is doing, for readiness and metrics.
 //!
 //! Never: a health that says only that the process is up. Read next: [`crate::ConsumerHealth`].
 
 use std::time::Instant;
 
 use super::ConsumerHealth;
-use super::run::{InHand, Loop};
+use super::membership::Membership;
+use super::worker::{InHand, Worker};
 
-impl Loop {
-    pub(super) fn set_trouble(&mut self, trouble: Option<String>) {
-        if self.trouble != trouble {
-            self.trouble = trouble;
-            self.report();
+impl Worker {
+    /// Tells at once when the trouble came or went.
+    pub fn report_trouble(&mut self, membership: &Membership) {
+        if self.trouble != self.told_trouble {
+            self.report(membership);
         }
     }
 
-    pub(super) fn report(&mut self) {
+    /// How it is doing, for readiness and metrics.
+    pub fn report(&mut self, membership: &Membership) {
+        self.told_trouble.clone_from(&self.trouble);
         let consumer = self.options.name.clone();
         let lags: Vec<(String, i32, i64)> = self
             .intake
             .done_offsets()
             .filter_map(|((topic, partition), done)| {
-                let end = self.group.membership().high_watermark(topic, *partition)?;
+                let end = membership.high_watermark(topic, *partition)?;
                 Some((topic.to_string(), *partition, (end - done).max(0)))
             })
             .collect();
@@ -31,12 +34,13 @@ impl Loop {
         if let Some(lag) = lag_records {
             metrics::gauge!("consumer_lag_records", "consumer" => consumer.clone()).set(lag as f64);
         }
+        let behind = self.intake.behind().count();
+        metrics::gauge!("consumer_partitions_behind", "consumer" => consumer.clone()).set(behind as f64);
         metrics::gauge!("consumer_partitions", "consumer" => consumer).set(assigned as f64);
         if matches!(self.in_hand, InHand::Nothing) && lag_records == Some(0) && self.trouble.is_none() {
             self.progress_at = Instant::now();
         }
-        let disconnected =
-            || (!self.group.membership().is_connected()).then(|| "no broker is connected".to_owned());
+        let disconnected = || (!membership.is_connected()).then(|| "no broker is connected".to_owned());
         (self.health)(&ConsumerHealth {
             assigned,
             lag_records,

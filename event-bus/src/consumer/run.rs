@@ -1,128 +1,112 @@
-//! The consumer's loop: one task that serves Kafka, keeps one batch with the handler and reads the next one ahead.
+//! The reader's loop: one task that serves Kafka, decodes each record once, gives it to every handler that wants it, and keeps
+//! one batch with each of them.
 //!
-//! While a handler works, Kafka is served until the buffer is full; when the handler takes long or must try again,
-//! the partitions are paused and Kafka is served on, so that the group does not lose us.
+//! Kafka is served while any handler has room for more. When none has, librdkafka's own bounded queue holds the rest; when that
+//! lasts, the partitions are paused and Kafka is served on, so that the group does not lose us.
 //!
-//! Never: two batches at a time (they would race for the checkpoints), or an answer to a revocation while a batch is
-//! with the handler. Read next: `handling.rs`, then `placing.rs`.
+//! Never: an answer to a revocation while a batch that touches it is with a handler. Read next: `worker.rs`, then
+//! `placing.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::ConsumerError;
 use super::backoff::Backoff;
-use super::group::{Arrived, Group, Interruption, Received};
-use super::intake::{Intake, Offered, Partition};
+use super::behind::receive_missed;
+use super::group::Group;
 use super::membership::Rebalance;
-use super::{ConsumerError, ConsumerOptions, HealthReport};
-use crate::{Batch, BatchHandler, Checkpoint, HandlerError, Record};
+use super::placing::Assigned;
+use super::positions::{Partition, Positions};
+use super::received::Received;
+use super::worker::{Ended, Task, Worker};
+use crate::BusConfig;
 
 /// Health, metrics, the courtesy commit, and the checkpoints of what was passed.
 const TICK: Duration = Duration::from_secs(1);
-/// A handler that takes longer than this has its partitions paused, and Kafka served meanwhile.
-const UNSERVED_MAX: Duration = Duration::from_secs(5);
-
-pub(super) type Loaded = Result<Vec<Checkpoint>, HandlerError>;
-
-/// The batch in hand.
-pub(super) enum InHand {
-    Nothing,
-    Running {
-        task: JoinHandle<(Batch, Result<(), HandlerError>)>,
-        since: Instant,
-    },
-    /// To be tried again.
-    Waiting {
-        batch: Batch,
-        until: Instant,
-    },
-}
-
-/// Partitions that wait for their checkpoints.
-#[derive(Default)]
-pub(super) struct Placing {
-    pub assigned: Option<TopicPartitionList>,
-    pub lost: Vec<Partition>,
-}
 
 enum Happened {
     Stop,
-    Handled(Result<(Batch, Result<(), HandlerError>), JoinError>),
-    TryAgain,
-    BatchDue,
+    Ended(usize, Result<Ended, JoinError>),
+    Due,
     Rebalance(Rebalance),
-    Loaded(Result<Loaded, JoinError>),
     Received(Box<Received>),
+    ReceivedMissed(usize, Box<Received>),
     Tick,
 }
 
-pub(super) struct Loop {
-    pub(super) group: Group,
-    pub(super) intake: Intake,
-    pub(super) options: ConsumerOptions,
-    pub(super) handler: Arc<dyn BatchHandler>,
-    pub(super) health: HealthReport,
-    pub(super) in_hand: InHand,
-    pub(super) batch_begun_at: Option<Instant>,
-    /// The checkpoints that are owed move next.
-    pub(super) settle: bool,
-    pub(super) revoked: Option<TopicPartitionList>,
-    pub(super) to_place: Placing,
-    pub(super) loading: Option<(JoinHandle<Loaded>, Placing)>,
-    pub(super) paused: bool,
-    pub(super) backoff: Backoff,
-    pub(super) loading_backoff: Backoff,
-    pub(super) loading_delay: Duration,
-    /// Handled and not yet told to Kafka.
-    pub(super) untold: HashMap<Partition, i64>,
-    pub(super) trouble: Option<String>,
-    pub(super) progress_at: Instant,
+pub(super) struct Reader {
+    /// The group's, without the prefix.
+    pub name: String,
+    pub config: BusConfig,
+    pub group: Group,
+    pub workers: Vec<Worker>,
+    /// Batches and loads under way, each with its worker's index. Whoever drops them lets them end by themselves.
+    tasks: FuturesUnordered<BoxFuture<'static, (usize, Result<Ended, JoinError>)>>,
+    /// What Kafka must give next.
+    pub positions: Positions,
+    pub assigned: Option<Assigned>,
+    pub revoked: Option<TopicPartitionList>,
+    /// Partitions in which a handler was placed just now.
+    pub to_join: Vec<Partition>,
+    /// Where the reader still has to be moved.
+    pub seeks: BTreeMap<Partition, i64>,
+    pub seek_backoff: Backoff,
+    pub seek_again_at: Option<Instant>,
+    /// Partitions with a handler ahead of the reader, of which is not known whether they have what it wants.
+    pub ahead: BTreeSet<Partition>,
+    /// A checkpoint was committed there, and Kafka not yet told.
+    pub untold: HashSet<Partition>,
+    pub paused: bool,
+    pub served_at: Instant,
 }
 
-impl Loop {
-    pub fn new(
-        group: Group,
-        options: ConsumerOptions,
-        handler: Arc<dyn BatchHandler>,
-        health: HealthReport,
-    ) -> Self {
-        let intake = Intake::new(options.batch_max, options.batch_bytes_max);
+impl Reader {
+    pub fn new(name: String, config: BusConfig, group: Group, workers: Vec<Worker>) -> Self {
         Self {
+            name,
+            config,
             group,
-            intake,
-            options,
-            handler,
-            health,
-            in_hand: InHand::Nothing,
-            batch_begun_at: None,
-            settle: false,
+            workers,
+            tasks: FuturesUnordered::new(),
+            positions: Positions::default(),
+            assigned: None,
             revoked: None,
-            to_place: Placing::default(),
-            loading: None,
+            to_join: Vec::new(),
+            seeks: BTreeMap::new(),
+            seek_backoff: Backoff::default(),
+            seek_again_at: None,
+            ahead: BTreeSet::new(),
+            untold: HashSet::new(),
             paused: false,
-            backoff: Backoff::default(),
-            loading_backoff: Backoff::default(),
-            loading_delay: Duration::ZERO,
-            untold: HashMap::new(),
-            trouble: Some("joining the consumer group".to_owned()),
-            progress_at: Instant::now(),
+            served_at: Instant::now(),
         }
     }
 
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
         self.report();
         let outcome = self.consume(&shutdown).await;
-        if let InHand::Running { task, .. } = &mut self.in_hand {
-            // An error ended the loop: the batch may still commit, and whoever takes over sees its checkpoint.
-            let _ = task.await;
+        // An error ended the loop: a batch may still commit, and whoever takes over sees its checkpoint.
+        while self.workers.iter().any(Worker::is_running) {
+            match self.tasks.next().await {
+                Some((index, Ok(Ended::Handled(batch, outcome)))) => {
+                    self.note_commits(&batch, &outcome);
+                    let _ = self.workers[index].on_handled(batch, outcome); // the first error has been told
+                }
+                Some((_, Ok(Ended::Loaded(_)))) => {}
+                Some((_, Err(_))) | None => break,
+            }
         }
-        self.group.commit(&self.untold);
+        self.tell_kafka();
         self.group.close().await;
         outcome
     }
@@ -132,26 +116,31 @@ impl Loop {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stopping = shutdown.is_cancelled();
-            let running = matches!(self.in_hand, InHand::Running { .. });
-            if stopping && !running && !self.settle_what_is_owed() {
+            if stopping && self.is_settled() {
                 return Ok(());
             }
             if !stopping {
                 self.answer_revocation()?;
                 self.start_loading();
-                self.start_batch()?;
+                self.answer_assignment()?;
+                self.join_reader();
+                self.start_batches();
+                self.catch_up()?;
+                self.seek().await;
+                self.check_pause()?;
             }
+            self.report_troubles();
             match self.next(&mut tick, shutdown, stopping).await {
-                Happened::Stop | Happened::BatchDue => {}
-                Happened::Handled(handled) => self.on_handled(handled)?,
-                Happened::TryAgain => self.try_again(),
+                Happened::Stop => {}
+                Happened::Ended(index, ended) => self.on_ended(index, ended)?,
+                Happened::Due => self.try_again(),
                 Happened::Rebalance(Rebalance::Revoke(partitions)) => self.on_revoked(partitions),
-                Happened::Rebalance(Rebalance::Assign(partitions)) => {
-                    self.to_place.assigned = Some(partitions);
-                }
-                Happened::Loaded(loaded) => self.on_loaded(loaded).await?,
+                Happened::Rebalance(Rebalance::Assign(partitions)) => self.on_assigned(partitions),
                 Happened::Received(received) => self.on_received(*received).await?,
-                Happened::Tick => self.on_tick()?,
+                Happened::ReceivedMissed(index, received) => {
+                    self.on_received_missed(index, *received).await?;
+                }
+                Happened::Tick => self.on_tick().await?,
             }
         }
     }
@@ -162,107 +151,103 @@ impl Loop {
         shutdown: &CancellationToken,
         stopping: bool,
     ) -> Happened {
-        let serve = self.paused || self.intake.has_room();
-        let batch_at = self.next_batch_at().filter(|_| matches!(self.in_hand, InHand::Nothing));
-        let Self { group, in_hand, loading, .. } = self;
-        let (running, waiting) = match in_hand {
-            InHand::Nothing => (None, None),
-            InHand::Running { task, .. } => (Some(task), None),
-            InHand::Waiting { until, .. } => (None, Some(*until)),
+        let serve = self.serves();
+        let due_at = self.workers.iter().filter_map(Worker::due_at).min().filter(|_| !stopping);
+        let Self { group, workers, tasks, .. } = self;
+        let receive = async {
+            // In turn: neither may starve the other.
+            tokio::select! {
+                received = group.receive(), if serve => Happened::Received(Box::new(received)),
+                (index, received) = receive_missed(workers) => {
+                    Happened::ReceivedMissed(index, Box::new(received))
+                }
+            }
         };
         tokio::select! {
             biased;
             () = shutdown.cancelled(), if !stopping => Happened::Stop,
-            handled = or_never(running) => Happened::Handled(handled),
-            () = until(waiting) => Happened::TryAgain,
-            () = until(batch_at) => Happened::BatchDue,
+            Some((index, ended)) = tasks.next() => Happened::Ended(index, ended),
+            () = until(due_at) => Happened::Due,
             rebalance = group.rebalance() => Happened::Rebalance(rebalance),
-            loaded = or_never(loading.as_mut().map(|(task, _)| task)) => Happened::Loaded(loaded),
             _ = tick.tick() => Happened::Tick,
-            received = group.receive(), if serve => Happened::Received(Box::new(received)),
+            happened = receive => happened,
         }
     }
 
-    /// Takes what came, and all that is there already while there is room.
-    async fn on_received(&mut self, first: Received) -> Result<(), ConsumerError> {
-        let mut received = Some(first);
-        let mut served = 0;
-        while let Some(one) = received {
-            match one {
-                Ok(Arrived { record, epoch }) => {
-                    self.check_epoch(&record, epoch)?;
-                    let partition = (Arc::clone(&record.topic), record.partition);
-                    if let Offered::Gap { next_offset } = self.intake.offer(record) {
-                        self.seek(partition, next_offset).await;
-                    }
-                }
-                Err(Interruption::Halted { topic, reason }) => {
-                    return Err(self.restored(format!("the relay halted {topic}: {reason}")));
-                }
-                Err(Interruption::OffsetOutOfRange) => self.on_out_of_range().await?,
-                Err(Interruption::Trouble(error)) => {
-                    tracing::debug!(consumer = %self.options.name, %error, "while consuming");
-                }
-                Err(Interruption::Broken(cause)) => return Err(self.kafka(cause)),
+    /// The worker waits for the task.
+    pub(super) fn begin(&mut self, index: usize, task: Option<Task>) {
+        if let Some(task) = task {
+            self.tasks.push(Box::pin(async move { (index, task.await) }));
+        }
+    }
+
+    fn start_batches(&mut self) {
+        for index in 0..self.workers.len() {
+            let task = self.workers[index].start_batch();
+            self.begin(index, task);
+        }
+    }
+
+    fn try_again(&mut self) {
+        for index in 0..self.workers.len() {
+            let task = self.workers[index].try_again();
+            self.begin(index, task);
+        }
+    }
+
+    /// Whether no handler has a batch any more, nor owes a checkpoint.
+    fn is_settled(&mut self) -> bool {
+        for index in 0..self.workers.len() {
+            let task = self.workers[index].settle_what_is_owed();
+            self.begin(index, task);
+        }
+        !self.workers.iter().any(Worker::is_running)
+    }
+
+    fn on_ended(&mut self, index: usize, ended: Result<Ended, JoinError>) -> Result<(), ConsumerError> {
+        let panicked = |panic: JoinError| self.workers[index].fatal(format!("the handler panicked: {panic}"));
+        match ended.map_err(panicked)? {
+            Ended::Handled(batch, outcome) => {
+                self.note_commits(&batch, &outcome);
+                let task = self.workers[index].on_handled(batch, outcome)?;
+                self.begin(index, task);
             }
-            served += 1;
-            let more = served < self.options.batch_max && self.intake.has_room();
-            received = if more { self.group.receive_now() } else { None };
+            Ended::Loaded(loaded) => self.on_loaded(index, loaded)?,
         }
         Ok(())
     }
 
-    /// A position of another epoch speaks of another log.
-    fn check_epoch(&self, record: &Record, epoch: i64) -> Result<(), ConsumerError> {
-        match self.intake.epoch(&record.topic, record.partition) {
-            Some(known) if known != epoch => Err(self.restored(format!(
-                "{}/{} holds records of epoch {epoch}, and the checkpoint there is of epoch {known}",
-                record.topic, record.partition
-            ))),
-            _ => Ok(()),
+    fn note_commits(&mut self, batch: &crate::Batch, outcome: &Result<(), crate::HandlerError>) {
+        if outcome.is_ok() {
+            let moved = batch.moves.iter().map(|step| (Arc::from(step.topic.as_str()), step.partition));
+            self.untold.extend(moved);
         }
     }
 
-    fn on_tick(&mut self) -> Result<(), ConsumerError> {
-        if let InHand::Running { since, .. } = &self.in_hand
-            && since.elapsed() > UNSERVED_MAX
-        {
-            self.set_paused(true)?;
-        }
-        if !self.untold.is_empty() {
-            self.group.commit(&std::mem::take(&mut self.untold));
-        }
-        self.settle = true;
+    async fn on_tick(&mut self) -> Result<(), ConsumerError> {
+        self.check_ahead().await?;
+        self.tell_kafka();
+        self.workers.iter_mut().for_each(|worker| worker.settle = true);
         self.report();
         Ok(())
     }
 
-    pub(super) fn set_paused(&mut self, paused: bool) -> Result<(), ConsumerError> {
-        if self.paused != paused {
-            let done = if paused { self.group.pause() } else { self.group.resume() };
-            done.map_err(|cause| self.kafka(cause))?;
-            self.paused = paused;
-        }
-        Ok(())
+    fn report(&mut self) {
+        let membership = self.group.membership();
+        self.workers.iter_mut().for_each(|worker| worker.report(membership));
     }
 
-    pub(super) fn fatal(&self, reason: String) -> ConsumerError {
-        ConsumerError::Fatal { consumer: self.options.name.clone(), reason }
+    fn report_troubles(&mut self) {
+        let membership = self.group.membership();
+        self.workers.iter_mut().for_each(|worker| worker.report_trouble(membership));
     }
 
     pub(super) fn restored(&self, reason: String) -> ConsumerError {
-        ConsumerError::Restored { consumer: self.options.name.clone(), reason }
+        ConsumerError::Restored { consumer: self.name.clone(), reason }
     }
 
     pub(super) fn kafka(&self, cause: KafkaError) -> ConsumerError {
-        ConsumerError::Kafka { consumer: self.options.name.clone(), cause }
-    }
-}
-
-async fn or_never<T>(task: Option<&mut JoinHandle<T>>) -> Result<T, JoinError> {
-    match task {
-        Some(task) => task.await,
-        None => std::future::pending().await,
+        ConsumerError::Kafka { consumer: self.name.clone(), cause }
     }
 }
 

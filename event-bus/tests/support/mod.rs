@@ -3,24 +3,22 @@
 //! Never: a sleep; what is waited for is looked at until a limit. Read next: `../consumer.rs`.
 #![allow(dead_code)] // each test binary uses a part
 
-use std::collections::{BTreeMap, VecDeque};
+mod keeper;
+
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
-use event_bus::{
-    Batch, BatchHandler, BusConfig, Checkpoint, ConsumerError, ConsumerHealth, ConsumerOptions, HandlerError,
-    OrderedPublisher, Outgoing, Record, checkpoint, ensure_topics, run_consumer,
-};
+use event_bus::{BusConfig, OrderedPublisher, Outgoing, ensure_topics};
 use events::{Context, Metadata, Position, RawEvent, StreamId, TOPIC_PARTITIONS, cloud_event, partition_of};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+#[allow(unused_imports)]
+pub use keeper::{GROUP, Keeper, start_reader};
 
 pub const CONTEXT: Context = Context::Inventory;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -193,153 +191,17 @@ impl Ledger {
         row.get(0)
     }
 
+    /// How many records the checkpoints of one consumer have passed.
+    pub async fn passed_by(&self, consumer: &str) -> i64 {
+        let client = self.pool.get().await.expect("a connection");
+        let query = "SELECT coalesce(sum(next_offset), 0)::bigint FROM checkpoints WHERE consumer = $1";
+        client.query_one(query, &[&consumer]).await.expect("the checkpoints").get(0)
+    }
+
     /// Waits until the checkpoints have passed so many records.
     pub async fn when_passed(&self, records: i64) {
         let passed = || async { (self.passed().await >= records).then_some(()) };
         until("checkpoints past the records", passed).await;
-    }
-}
-
-/// Writes each record into the ledger, in one transaction with the checkpoints; fails as told before.
-pub struct Keeper {
-    pub ledger: Ledger,
-    pub consumer: String,
-    pub by: String,
-    /// Taken one per batch: `Some` fails it.
-    pub failures: Mutex<VecDeque<Option<HandlerError>>>,
-    /// SQL to run before the next batch, as somebody else.
-    pub meddle: Mutex<Option<String>>,
-    pub batches: Mutex<Vec<usize>>,
-    /// Of which positions it was asked whether they concern it.
-    pub asked: Mutex<Vec<Position>>,
-    pub concerned: fn(Position) -> bool,
-}
-
-impl Keeper {
-    pub fn new(ledger: &Ledger, by: &str) -> Arc<Self> {
-        Self::concerned_with(|_| true, ledger, by)
-    }
-
-    pub fn concerned_with(concerned: fn(Position) -> bool, ledger: &Ledger, by: &str) -> Arc<Self> {
-        Arc::new(Self {
-            ledger: ledger.clone(),
-            consumer: "keeper".to_owned(),
-            by: by.to_owned(),
-            failures: Mutex::default(),
-            meddle: Mutex::default(),
-            batches: Mutex::default(),
-            asked: Mutex::default(),
-            concerned,
-        })
-    }
-
-    pub fn fails_with(self: Arc<Self>, failures: impl IntoIterator<Item = HandlerError>) -> Arc<Self> {
-        self.failures.lock().expect("no panic").extend(failures.into_iter().map(Some));
-        self
-    }
-
-    pub fn start(self: &Arc<Self>, bus: &BusConfig) -> Running {
-        self.start_with(bus, false)
-    }
-
-    /// As the sagas do: a checkpoint that has gone back stops it.
-    pub fn start_and_never_go_back(self: &Arc<Self>, bus: &BusConfig) -> Running {
-        self.start_with(bus, true)
-    }
-
-    fn start_with(self: &Arc<Self>, bus: &BusConfig, never_back: bool) -> Running {
-        let mut options = ConsumerOptions::new(self.consumer.clone(), [CONTEXT]);
-        options.batch_max = 50;
-        options.never_back = never_back;
-        let shutdown = CancellationToken::new();
-        let health: Arc<Mutex<Option<ConsumerHealth>>> = Arc::default();
-        let (bus, handler, stop, seen) =
-            (bus.clone(), Arc::clone(self), shutdown.clone(), Arc::clone(&health));
-        let task = tokio::spawn(async move {
-            let report = Arc::new(move |now: &ConsumerHealth| {
-                *seen.lock().expect("no panic") = Some(now.clone());
-            });
-            run_consumer(&bus, options, handler, report, stop).await
-        });
-        Running { task, shutdown, health }
-    }
-}
-
-#[async_trait]
-impl BatchHandler for Keeper {
-    async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
-        let client = self.ledger.pool.get().await.map_err(|error| HandlerError::Retry(error.to_string()))?;
-        Ok(checkpoint::load(&client, &self.consumer).await?)
-    }
-
-    fn concerns(&self, record: &Record) -> bool {
-        let position = record.position.unwrap_or_default();
-        self.asked.lock().expect("no panic").push(position);
-        (self.concerned)(position)
-    }
-
-    async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
-        let meddle = self.meddle.lock().expect("no panic").take();
-        if let Some(sql) = meddle {
-            self.ledger.execute(&sql).await;
-        }
-        if let Some(failure) = self.failures.lock().expect("no panic").pop_front().flatten() {
-            return Err(failure);
-        }
-        let retry = |error: &dyn std::fmt::Display| HandlerError::Retry(error.to_string());
-        let mut client = self.ledger.pool.get().await.map_err(|error| retry(&error))?;
-        let transaction = client.transaction().await.map_err(|error| retry(&error))?;
-        let partitions: Vec<i32> = batch.records.iter().map(|record| record.partition).collect();
-        let offsets: Vec<i64> = batch.records.iter().map(|record| record.offset).collect();
-        let positions: Vec<i64> = batch
-            .records
-            .iter()
-            .map(|record| record.event.as_ref().map_or(0, |event| event.position))
-            .collect();
-        transaction
-            .execute(
-                "INSERT INTO ledger (partition, record_offset, position, by)
-                 SELECT *, $4 FROM unnest($1::int[], $2::bigint[], $3::bigint[])",
-                &[&partitions, &offsets, &positions, &self.by],
-            )
-            .await
-            .map_err(|error| retry(&error))?;
-        checkpoint::move_all(&transaction, &batch.moves).await?;
-        transaction.commit().await.map_err(|error| retry(&error))?;
-        self.batches.lock().expect("no panic").push(batch.records.len());
-        Ok(())
-    }
-}
-
-/// A consumer at work.
-pub struct Running {
-    pub task: JoinHandle<Result<(), ConsumerError>>,
-    pub shutdown: CancellationToken,
-    pub health: Arc<Mutex<Option<ConsumerHealth>>>,
-}
-
-impl Running {
-    pub async fn stop(self) {
-        self.shutdown.cancel();
-        self.ended().await.expect("no error");
-    }
-
-    pub async fn ended(self) -> Result<(), ConsumerError> {
-        tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").expect("it does not panic")
-    }
-
-    /// Drops the consumer in the middle of whatever it does.
-    pub async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
-    }
-
-    pub async fn when_health(&self, what: &str, condition: impl Fn(&ConsumerHealth) -> bool) {
-        until(what, || async {
-            let health = self.health.lock().expect("no panic");
-            health.as_ref().is_some_and(&condition).then_some(())
-        })
-        .await;
     }
 }
 

@@ -101,6 +101,7 @@ impl Topics {
             step.to_offset = *next_offset;
             step.last_position = *last_position;
         }
+        let records = records.into_iter().map(Arc::new).collect();
         Batch { records, moves: moves.into_values().collect() }
     }
 }

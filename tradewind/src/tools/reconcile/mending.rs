@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use event_bus::{
-    BusConfig, OrderedPublisher, commit_offsets, ensure_topics, group_members, remove_topic, replication_of,
+    BusConfig, OrderedPublisher, commit_offsets, ensure_topics, forget_groups, group_members, reader_groups,
+    remove_topic, replication_of,
 };
 use event_store::{EventStore, RECONCILER, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
@@ -73,13 +74,14 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
     }
     for client in &mut contexts {
         let transaction = client.transaction().await?;
-        set_checkpoints(&transaction, &topics, epoch, &mut offsets).await?;
+        set_checkpoints(&transaction, &topics, epoch).await?;
         find_parked_again(&transaction, &topics).await?;
         transaction.commit().await?;
         crash_point!("reconcile::checkpoints_set");
     }
     reset_read_models(schemas, bus, &topics, epoch, &mut offsets).await?;
     crash_point!("reconcile::read_models_reset");
+    forget_groups(bus, sagas::READERS).await.context("the offsets of the sagas")?;
     for (consumer, offsets) in &offsets {
         commit_offsets(bus, consumer, offsets).await.with_context(|| format!("the offsets of {consumer}"))?;
         crash_point!("reconcile::offsets_told");
@@ -94,9 +96,9 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
 }
 
 async fn nobody_runs(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<()> {
-    let reactors = Context::ALL.into_iter().flat_map(sagas::consumers_of);
+    let reactors = reader_groups(bus, sagas::READERS).await?;
     let projections = projections::all().into_iter().map(|projector| consumer_name(projector.name()));
-    for consumer in reactors.chain(projections) {
+    for consumer in reactors.into_iter().chain(projections) {
         let members = group_members(bus, &consumer).await?;
         ensure!(members == 0, "{consumer} is running ({members} members): stop every role first");
     }
@@ -163,12 +165,7 @@ async fn republish(store: &EventStore, bus: &BusConfig, epoch: i64) -> anyhow::R
 }
 
 /// A reactor goes on behind the last event that it handled, wherever that lies now.
-async fn set_checkpoints(
-    transaction: &Transaction<'_>,
-    topics: &Topics,
-    epoch: i64,
-    offsets: &mut BTreeMap<String, Vec<(String, i32, i64)>>,
-) -> anyhow::Result<()> {
+async fn set_checkpoints(transaction: &Transaction<'_>, topics: &Topics, epoch: i64) -> anyhow::Result<()> {
     let rows =
         transaction.query("SELECT consumer, topic, partition, last_position FROM checkpoints", &[]).await?;
     for row in rows {
@@ -183,7 +180,6 @@ async fn set_checkpoints(
                 &[&consumer, &topic, &partition, &next_offset, &epoch],
             )
             .await?;
-        offsets.entry(consumer).or_default().push((topic, partition, next_offset));
     }
     transaction
         .batch_execute(&format!("ALTER TABLE checkpoints ALTER COLUMN epoch SET DEFAULT {epoch}"))
