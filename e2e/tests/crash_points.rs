@@ -22,6 +22,8 @@ const DISPATCHED: usize = 2;
 const AT_START: [&str; 1] = ["relay::lease_taken"];
 /// Not roles of the platform but commands that a person gives. That to reconcile needs a restore: see `restore.rs`.
 const REPLAY: &str = "replay";
+/// Of the points of a replay, those that a rollback alone passes. A rebuild has kept a table before.
+const WHEN_ROLLING_BACK: [&str; 1] = ["replay::kept_caught_up"];
 const RECONCILE: &str = "reconcile";
 
 /// In each round one point of each role, until every role has died at all of its points.
@@ -47,7 +49,9 @@ async fn every_process_may_die_at_every_crash_point_and_every_order_settles_exac
         settled.extend(orders);
     }
     for point in CRASH_POINTS.iter().filter(|point| point.roles.contains(&REPLAY)) {
-        dies_while_rebuilding(&platform, &Crash::at(point.name, REPLAY)).await;
+        let rollback: &[&str] = if WHEN_ROLLING_BACK.contains(&point.name) { &["--rollback"] } else { &[] };
+        let command = [&["replay", "orders"], rollback].concat();
+        dies_while_replaying(&platform, &Crash::at(point.name, REPLAY), &command).await;
     }
     // What settled in an early round is still so after the last one.
     for (id, status) in settled {
@@ -137,14 +141,16 @@ async fn died_and_came_back(platform: &Platform, crash: &Crash) {
     .await;
 }
 
-/// The rebuild dies, the live tables serve on, and the next one goes through.
-async fn dies_while_rebuilding(platform: &Platform, crash: &Crash) {
+/// The rebuild or the rollback dies, the live tables serve on, and the next one goes through.
+async fn dies_while_replaying(platform: &Platform, crash: &Crash, command: &[&str]) {
     platform.faults().arm(std::slice::from_ref(crash), &[]).expect("the control file can be written");
-    let (code, said) = platform.tradewind(&["replay", "orders"]).await;
+    let (code, said) = platform.tradewind(command).await;
     assert!(platform.faults().died_of(crash).is_some(), "nobody died at {crash:?}: {said}");
     assert_ne!(code, 0, "{said}");
     let (code, said) = platform.tradewind(&["replay", "orders", "--check"]).await;
     assert_eq!(code, 0, "after {crash:?} the live table is not the fold of the log: {said}");
-    let (code, said) = platform.tradewind(&["replay", "orders"]).await;
+    let (code, said) = platform.tradewind(command).await;
     assert_eq!(code, 0, "after {crash:?}: {said}");
+    let (code, said) = platform.tradewind(&["replay", "orders", "--check"]).await;
+    assert_eq!(code, 0, "after {crash:?} and {command:?} the live table is not the fold of the log: {said}");
 }

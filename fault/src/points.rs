@@ -49,6 +49,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     point("projector::applied_before_commit", &[QUERY_SIDE]),
     point("projector::committed", &[QUERY_SIDE]),
     point("replay::shadow_filled", &[REPLAY, RECONCILE]),
+    point("replay::kept_caught_up", &[REPLAY]),
     point("replay::swap_before_commit", &[REPLAY, RECONCILE]),
     point("replay::swapped", &[REPLAY, RECONCILE]),
     // Of what is done to each context, topic or consumer, the first is done then, and the others are not.

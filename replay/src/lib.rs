@@ -1,8 +1,9 @@
 //! Replay: rebuilds a projection from the logs beside the live one, compares the two at the same position, and swaps.
 //!
 //! Reads the logs (not Kafka) and folds them by the same `apply` as the live consumer, into a shadow table. Live reads
-//! and writes go on; the swap itself is one short transaction. Never: `event-bus` or `sagas`, so that a rebuild cannot
-//! speak; a live table emptied. Read next: `rebuild.rs` (the order of things), `reach.rs` (what "the same position" is),
+//! and writes go on; the swap itself is one short transaction. A rollback brings the table that was replaced to where live
+//! stands, and swaps again. Never: `event-bus` or `sagas`, so that a rebuild cannot speak; a live table emptied; a checkpoint
+//! moved. Read next: `rebuild.rs` and `rollback.rs` (the order of things), `reach.rs` (what "the same position" is),
 //! `shadow.rs` (the swap).
 
 use std::sync::Arc;
@@ -15,17 +16,21 @@ use runtime::Secret;
 use runtime::postgres::{self, PostgresError};
 use tokio_util::sync::CancellationToken;
 
+mod catch_up;
 mod compare;
+mod kept;
 mod log;
 mod progress;
 mod reach;
 mod rebuild;
 mod report;
+mod rollback;
 mod shadow;
 
 pub use compare::Difference;
 use rebuild::rebuild;
-pub use report::{Comparison, Rebuilt, ReplayReport};
+pub use report::{Comparison, Rebuilt, ReplayReport, RolledBack};
+use rollback::roll_back;
 
 use log::Logs;
 
@@ -47,7 +52,8 @@ pub struct Options {
     #[arg(long)]
     pub check: bool,
 
-    /// Put the tables that the last replay replaced back in place; the projection then catches up from there.
+    /// Put the tables that the last replay replaced back in place, with the events that came since; those that are live now
+    /// are kept in their place, so this can be undone by itself.
     #[arg(long, conflicts_with = "check")]
     pub rollback: bool,
 
@@ -119,7 +125,7 @@ pub enum Error {
     Stopped,
 }
 
-/// Replays what the options name, one projection after the other.
+/// Replays, or rolls back, what the options name, one projection after the other.
 ///
 /// # Errors
 /// [`Error`]; projections that were done before stay done.
@@ -129,20 +135,16 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Vec<Re
         .into_iter()
         .filter(|projector| options.all || options.projections.iter().any(|name| name == projector.name()))
         .collect();
-    let mut reports = Vec::new();
-    if options.rollback {
-        for projector in chosen {
-            let _lock = shadow::lock(&options.database_url, projector.name()).await?;
-            shadow::roll_back(&pool, &*projector).await?;
-            reports.push(ReplayReport::RolledBack { projection: projector.name() });
-        }
-        return Ok(reports);
-    }
     let logs = Logs::open(|context| options.logs.of(context, &options.database_url)).await?;
+    let mut reports = Vec::new();
     for projector in chosen {
         let _lock = shadow::lock(&options.database_url, projector.name()).await?;
-        let rebuilt = rebuild(projector, &logs, &pool, !options.check, &shutdown).await?;
-        reports.push(ReplayReport::Rebuilt(rebuilt));
+        reports.push(match options.rollback {
+            true => ReplayReport::RolledBack(roll_back(projector, &logs, &pool, &shutdown).await?),
+            false => {
+                ReplayReport::Rebuilt(rebuild(projector, &logs, &pool, !options.check, &shutdown).await?)
+            }
+        });
     }
     Ok(reports)
 }

@@ -1,20 +1,21 @@
-//! How far a live projection has come: for each partition, the last position applied.
+//! How far a projection's table has come: for each partition, the last position applied.
 //!
 //! Partitions advance apart, so "the same position" is a position per partition: an event is in the live table when its
-//! own partition has come that far, its stream is not parked and nobody has discarded it. Checkpoints and tables move in one transaction, so a
-//! snapshot that reads both sees them agree. Never: a guess from the head of the log. Read next: [`crate::log`].
+//! own partition has come that far, its stream is not parked and nobody has discarded it. All projections share the
+//! checkpoints of one reader; what is parked or discarded is the projection's own. Checkpoints and tables move in one
+//! transaction, so a snapshot that reads both sees them agree. Never: a guess from the head of the log. Read next: [`crate::log`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use deadpool_postgres::Transaction;
 use events::{Context, Position, StreamId, TOPIC_PARTITIONS, partition_of};
 use query_side::READ_MODEL;
-use query_side::engine::{Projector, consumer_name};
+use query_side::engine::{Projector, READER, consumer_name};
 
 /// The last position applied in each partition of one context.
 pub type Partitions = [Position; TOPIC_PARTITIONS as usize];
 
-/// What a live projection has applied.
+/// What a projection's table holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reach {
     contexts: BTreeMap<Context, Partitions>,
@@ -44,13 +45,12 @@ impl Reach {
         let checkpoints = format!(
             "SELECT topic, partition, last_position FROM {READ_MODEL}.checkpoints WHERE consumer = $1"
         );
-        for row in transaction.query(&checkpoints, &[&consumer]).await? {
-            let (topic, partition): (&str, i32) = (row.try_get(0)?, row.try_get(1)?);
-            // The topic's name may have a prefix.
-            let partitions = reach.contexts.iter_mut().find(|(context, _)| topic.ends_with(context.topic()));
-            let position = usize::try_from(partition).ok().zip(partitions);
-            if let Some(reached) = position.and_then(|(index, (_, partitions))| partitions.get_mut(index)) {
-                *reached = row.try_get(2)?;
+        for row in transaction.query(&checkpoints, &[&READER]).await? {
+            let topic: &str = row.try_get(0)?;
+            // The topic's name may have a prefix; those that the projection does not hear are nothing to it.
+            let heard = projector.contexts().iter().find(|context| topic.ends_with(context.topic()));
+            if let Some(context) = heard {
+                reach.come_to(*context, row.try_get(1)?, row.try_get(2)?);
             }
         }
         let parked = format!(
@@ -58,7 +58,7 @@ impl Reach {
              WHERE consumer = $1 AND position IS NOT NULL GROUP BY stream"
         );
         for row in transaction.query(&parked, &[&consumer]).await? {
-            reach.parked.insert(StreamId::from(row.try_get::<_, String>(0)?), row.try_get(1)?);
+            reach.park(StreamId::from(row.try_get::<_, String>(0)?), row.try_get(1)?);
         }
         let discarded = format!(
             "SELECT stream, position FROM {READ_MODEL}.discarded_events
@@ -68,6 +68,36 @@ impl Reach {
             reach.discarded.insert((StreamId::from(row.try_get::<_, String>(0)?), row.try_get(1)?));
         }
         Ok(reach)
+    }
+
+    /// In one partition.
+    pub fn come_to(&mut self, context: Context, partition: i32, position: Position) {
+        let partitions = self.contexts.get_mut(&context).zip(usize::try_from(partition).ok());
+        if let Some(reached) = partitions.and_then(|(partitions, index)| partitions.get_mut(index)) {
+            *reached = position;
+        }
+    }
+
+    /// The events of the stream wait from this position on.
+    pub fn park(&mut self, stream: StreamId, from: Position) {
+        self.parked.insert(stream, from);
+    }
+
+    /// The last position applied in each partition.
+    pub fn partitions(&self) -> impl Iterator<Item = (Context, i32, Position)> {
+        self.contexts.iter().flat_map(|(context, partitions)| {
+            (0..).zip(*partitions).map(|(partition, position)| (*context, partition, position))
+        })
+    }
+
+    /// The streams whose events wait, and from which position on.
+    pub fn parked(&self) -> impl Iterator<Item = (&StreamId, Position)> {
+        self.parked.iter().map(|(stream, from)| (stream, *from))
+    }
+
+    /// Up to here no event of the context is missing, but those that wait or were discarded.
+    pub fn first(&self, context: Context) -> Position {
+        self.contexts.get(&context).and_then(|partitions| partitions.iter().min()).copied().unwrap_or(0)
     }
 
     /// The last position of the context that anything was applied of.

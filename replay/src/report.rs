@@ -13,7 +13,17 @@ use crate::Difference;
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReplayReport {
     Rebuilt(Rebuilt),
-    RolledBack { projection: &'static str },
+    RolledBack(RolledBack),
+}
+
+/// The table before the last replay is live again, and the one that was live is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolledBack {
+    pub projection: &'static str,
+    /// Events that the kept table was without.
+    pub events: u64,
+    /// How long live writes stood still for the swap.
+    pub live_stopped: Duration,
 }
 
 /// A projection was rebuilt and compared, and swapped unless it was only to be checked.
@@ -43,7 +53,7 @@ impl ReplayReport {
     pub fn is_equal(&self) -> bool {
         match self {
             Self::Rebuilt(rebuilt) => rebuilt.comparison.rows_different == 0,
-            Self::RolledBack { .. } => true,
+            Self::RolledBack(_) => true,
         }
     }
 }
@@ -52,10 +62,20 @@ impl fmt::Display for ReplayReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rebuilt(rebuilt) => rebuilt.fmt(f),
-            Self::RolledBack { projection } => {
-                write!(f, "{projection}: the table before the last replay is live again and catches up")
-            }
+            Self::RolledBack(rolled_back) => rolled_back.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for RolledBack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { projection, events, live_stopped } = self;
+        write!(
+            f,
+            "{projection}: the table before the last replay is live again, with {events} events that came since; the one it \
+             replaced is kept (live writes stood still for {} ms)",
+            live_stopped.as_millis()
+        )
     }
 }
 

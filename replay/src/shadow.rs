@@ -1,24 +1,24 @@
 //! The shadow table, and the moment in which it becomes the live one.
 //!
 //! Three schemas: the live one, `readmodel_shadow` where a table is built, `readmodel_old` where the table that was
-//! replaced is kept, with its checkpoints, for a rollback. Never: a live table without rights, statistics or indexes; a
-//! lock on the live table that is waited for without a limit. Read next: [`crate::compare`].
+//! replaced is kept, with how far it had come, for a rollback. Never: a live table without rights, statistics or indexes; a
+//! lock on the live table that is waited for without a limit. Read next: [`crate::kept`].
 
 use deadpool_postgres::{Pool, Transaction};
 use query_side::READ_MODEL;
-use query_side::engine::{Projector, consumer_name};
+use query_side::engine::Projector;
 use runtime::{Secret, postgres};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::Error;
+use crate::kept::{self, KEPT};
+use crate::reach::Reach;
 
 pub const SHADOW: &str = "readmodel_shadow";
-pub const KEPT: &str = "readmodel_old";
 
 /// How long a swap waits for those who are reading the live table; others queue behind it meanwhile.
 const SWAP_LOCK_TIMEOUT: &str = "2s";
-pub const SWAP_ATTEMPTS_MAX: u32 = 10;
 
 /// Makes sure that no other replay works on the projection while the returned connection lives.
 ///
@@ -109,14 +109,14 @@ pub async fn drop_table(pool: &Pool, table: &str) -> Result<(), Error> {
 ///
 /// # Errors
 /// The database's.
-pub async fn analyze(pool: &Pool, table: &str) -> Result<(), Error> {
+pub async fn analyze(pool: &Pool, schema: &str, table: &str) -> Result<(), Error> {
     let client = pool.get().await?;
-    client.batch_execute(&format!("ANALYZE {SHADOW}.{table}")).await?;
+    client.batch_execute(&format!("ANALYZE {schema}.{table}")).await?;
     Ok(())
 }
 
-/// Stops the live projections at the boundary of a batch until the transaction ends. They move their checkpoints first,
-/// so none of them has touched a table that is about to be swapped.
+/// Stops the live projections at the boundary of a batch until the transaction ends. They move the checkpoints first, so
+/// no table that is about to be swapped is touched by a batch that has begun.
 ///
 /// # Errors
 /// The database's; see [`is_in_use`].
@@ -134,16 +134,18 @@ pub fn is_in_use(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
-/// The shadow becomes live; what was live is kept. The live projections must be stopped, and the shadow be as far.
+/// The shadow becomes live; what was live is kept, with how far it had come. The live projections must be stopped, and the
+/// shadow be as far.
 ///
 /// # Errors
 /// The database's; see [`is_in_use`].
 pub async fn swap(
     transaction: &Transaction<'_>,
     projector: &dyn Projector,
+    live: &Reach,
 ) -> Result<(), tokio_postgres::Error> {
     let table = projector.table();
-    keep_checkpoints(transaction, projector).await?;
+    kept::note(transaction, projector.name(), live).await?;
     transaction
         .batch_execute(&format!(
             "DROP TABLE IF EXISTS {KEPT}.{table};
@@ -151,67 +153,4 @@ pub async fn swap(
              ALTER TABLE {SHADOW}.{table} SET SCHEMA {READ_MODEL};"
         ))
         .await
-}
-
-/// The kept table is only worth something with the checkpoints that it was left at.
-async fn keep_checkpoints(
-    transaction: &Transaction<'_>,
-    projector: &dyn Projector,
-) -> Result<(), tokio_postgres::Error> {
-    transaction
-        .batch_execute(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {KEPT};
-             CREATE TABLE IF NOT EXISTS {KEPT}.checkpoints (LIKE {READ_MODEL}.checkpoints INCLUDING ALL);"
-        ))
-        .await?;
-    let consumer = consumer_name(projector.name());
-    transaction.execute(&format!("DELETE FROM {KEPT}.checkpoints WHERE consumer = $1"), &[&consumer]).await?;
-    let copy =
-        format!("INSERT INTO {KEPT}.checkpoints SELECT * FROM {READ_MODEL}.checkpoints WHERE consumer = $1");
-    transaction.execute(&copy, &[&consumer]).await?;
-    Ok(())
-}
-
-/// The kept table becomes live again, and the live one is kept in its place: a rollback can itself be rolled back. The
-/// checkpoints go back too, so the projection finds out that it lost them, seeks back and catches up.
-///
-/// # Errors
-/// [`Error::NothingKept`], [`Error::InUse`], the database's.
-pub async fn roll_back(pool: &Pool, projector: &dyn Projector) -> Result<(), Error> {
-    for _ in 0..SWAP_ATTEMPTS_MAX {
-        match try_roll_back(pool, projector).await {
-            Err(Error::ReadModels(error)) if is_in_use(&error) => {}
-            result => return result,
-        }
-    }
-    Err(Error::InUse { attempts: SWAP_ATTEMPTS_MAX })
-}
-
-async fn try_roll_back(pool: &Pool, projector: &dyn Projector) -> Result<(), Error> {
-    let (table, consumer) = (projector.table(), consumer_name(projector.name()));
-    let mut client = pool.get().await?;
-    let transaction = client.transaction().await?;
-    let kept =
-        transaction.query_one("SELECT to_regclass($1) IS NOT NULL", &[&format!("{KEPT}.{table}")]).await?;
-    if !kept.try_get(0)? {
-        return Err(Error::NothingKept { projection: projector.name() });
-    }
-    stop_live(&transaction).await?;
-    // The kept checkpoints wait aside while the live ones are kept.
-    transaction
-        .batch_execute(&format!(
-            "CREATE TEMPORARY TABLE going_back ON COMMIT DROP AS SELECT * FROM {KEPT}.checkpoints;
-             CREATE SCHEMA IF NOT EXISTS {SHADOW};
-             DROP TABLE IF EXISTS {SHADOW}.{table};
-             ALTER TABLE {KEPT}.{table} SET SCHEMA {SHADOW};"
-        ))
-        .await?;
-    swap(&transaction, projector).await?;
-    let forget = format!("DELETE FROM {READ_MODEL}.checkpoints WHERE consumer = $1");
-    transaction.execute(&forget, &[&consumer]).await?;
-    let restore =
-        format!("INSERT INTO {READ_MODEL}.checkpoints SELECT * FROM going_back WHERE consumer = $1");
-    transaction.execute(&restore, &[&consumer]).await?;
-    transaction.commit().await?;
-    Ok(())
 }

@@ -10,7 +10,6 @@ mod world;
 use std::sync::Arc;
 
 use fault::trial::{Verdict, check, finds};
-use query_side::projections;
 use world::shared_world;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +22,6 @@ async fn live_commits_while_the_swap_waits() -> Verdict {
     let world = shared_world().await;
     world.order(1).await;
     world.live_catches_up().await;
-    let orders = projections::named("orders").expect("a projection");
     let mut client = world.live.get().await.expect("a connection");
     let batch = client.transaction().await.expect("a transaction");
     batch.execute("UPDATE checkpoints SET next_offset = next_offset WHERE false", &[]).await.expect("a lock");
@@ -31,14 +29,9 @@ async fn live_commits_while_the_swap_waits() -> Verdict {
         let world = Arc::clone(&world);
         tokio::spawn(async move { world.replay(&["orders"]).await })
     };
-    let waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'readmodel.checkpoints'::regclass";
-    let admin = world.admin.get().await.expect("a connection");
-    while !admin.query_one(waiting, &[]).await.expect("the locks").get::<_, bool>(0) {
-        assert!(!replaying.is_finished(), "the replay did not wait for the batch in hand");
-        tokio::task::yield_now().await;
-    }
+    world.somebody_waits_for("readmodel.checkpoints").await;
     world.order(2).await;
-    world.project_within(&batch, &*orders, &|_| true).await;
+    world.project_within(&batch, &|_| true).await;
     batch.commit().await.expect("the commit");
     replaying.await.expect("the replay ends");
     let different = world.check(&["orders"]).await[0].comparison.rows_different;

@@ -140,29 +140,17 @@ async fn live_is_compared_where_it_stands_partition_by_partition() {
     }
 }
 
-/// Parks the stream of an order from `position` on, for the projection of the orders.
-async fn park(world: &World, stream: &StreamId, position: &str) {
-    let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
-    world
-        .execute(&format!(
-            "INSERT INTO readmodel.parked_events
-                 (consumer, topic, partition, record_offset, stream, position, key, payload, reason)
-             VALUES ('query-side.orders', 'orders.events', {partition}, 0, '{stream}', {position}, '', '', 'planted')"
-        ))
-        .await;
-}
-
 #[tokio::test]
 async fn a_stream_that_live_has_parked_is_left_where_live_left_it() {
     let world = world_with_orders(2).await;
     let stream = StreamId::order(order_id(1));
     world.wish_to_cancel(1).await;
-    park(&world, &stream, "5").await;
+    world.park(&stream, 5).await;
     let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
     world
         .execute(&format!(
             "UPDATE readmodel.checkpoints SET last_position = 5
-             WHERE consumer = 'query-side.orders' AND partition = {partition}"
+             WHERE consumer = 'query-side' AND topic = 'orders.events' AND partition = {partition}"
         ))
         .await;
     let report = world.replay(&["orders"]).await.remove(0);
@@ -173,16 +161,16 @@ async fn a_stream_that_live_has_parked_is_left_where_live_left_it() {
 async fn what_a_person_discarded_is_left_out_of_the_rebuilt_table_too() {
     let world = world_with_orders(2).await;
     let stream = StreamId::order(order_id(1));
-    park(&world, &stream, "5").await;
+    world.park(&stream, 5).await;
     world.wish_to_cancel(1).await;
     let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
     world
         .execute(&format!(
             "UPDATE readmodel.checkpoints SET last_position = 5
-             WHERE consumer = 'query-side.orders' AND partition = {partition};
-             SELECT readmodel.discard_parked('query-side.orders', 'orders.events', {partition}, 0, 'a person', 'no use')"
+             WHERE consumer = 'query-side' AND topic = 'orders.events' AND partition = {partition}"
         ))
         .await;
+    world.discard(&stream, 5).await;
     assert_eq!(world.text("SELECT count(*)::text FROM readmodel.parked_events").await, "0");
     let report = world.replay(&["orders"]).await.remove(0);
     assert_eq!((report.comparison.rows_different, report.events), (0, 4), "{report}");
@@ -205,7 +193,7 @@ async fn an_event_that_this_build_does_not_know_stops_the_rebuild_by_name_unless
         other => panic!("{other:?}"),
     }
     assert_eq!(world.text("SELECT count(*)::text FROM readmodel.orders").await, "2", "live is as it was");
-    park(&world, &stream, "5").await;
+    world.park(&stream, 5).await;
     assert_eq!(world.check(&["orders"]).await.remove(0).events, 4);
 }
 

@@ -1,4 +1,4 @@
-//! The swap while live goes on, and the way back.
+//! The swap while live goes on.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn the_new_tables_have_the_indexes_rights_defaults_and_statistics_of_the_o
 }
 
 /// Orders are placed and applied until it is told to stop; returns how many there are.
-async fn live_goes_on(world: Arc<World>, stop: CancellationToken) -> u128 {
+pub async fn live_goes_on(world: Arc<World>, stop: CancellationToken) -> u128 {
     let mut number = 100;
     while !stop.is_cancelled() {
         world.order(number).await;
@@ -46,7 +46,7 @@ async fn live_goes_on(world: Arc<World>, stop: CancellationToken) -> u128 {
 }
 
 /// Reads as a request does; the number of orders must never go down. Returns how often it read.
-async fn reads_go_on(world: Arc<World>, stop: CancellationToken) -> u64 {
+pub async fn reads_go_on(world: Arc<World>, stop: CancellationToken) -> u64 {
     let (mut most, mut reads) = (0_i64, 0);
     while !stop.is_cancelled() {
         let client = world.live.get().await.expect("a connection");
@@ -85,35 +85,6 @@ async fn live_goes_on_through_a_swap_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn a_rollback_restores_the_table_and_where_it_stood_and_live_catches_up() {
-    let world = world().await;
-    world.order(1).await;
-    world.live_catches_up().await;
-    world.execute("UPDATE readmodel.orders SET customer_id = 'as it was'").await;
-    world.replay(&["orders"]).await;
-    world.order(2).await;
-    world.live_catches_up().await;
-    let customers = "SELECT string_agg(customer_id, ' ' ORDER BY order_id) FROM readmodel.orders";
-    assert_eq!(world.text(customers).await, "alice alice");
-
-    world.roll_back("orders").await.expect("there is a table to go back to");
-    assert_eq!(world.text(customers).await, "as it was");
-    world.live_catches_up().await;
-    assert_eq!(world.text(customers).await, "as it was alice");
-
-    world.roll_back("orders").await.expect("a rollback can be rolled back");
-    world.live_catches_up().await;
-    assert_eq!(world.text(customers).await, "alice alice");
-}
-
-#[tokio::test]
-async fn there_is_no_way_back_from_what_was_never_replaced() {
-    let world = world().await;
-    let refused = world.roll_back("orders").await;
-    assert!(matches!(refused, Err(Error::NothingKept { projection: "orders" })), "{refused:?}");
-}
-
-#[tokio::test]
 async fn two_replays_of_one_projection_do_not_run_at_once() {
     let world = world().await;
     let client = world.admin.get().await.expect("a connection");
@@ -137,13 +108,7 @@ async fn a_table_that_somebody_holds_is_swapped_when_it_is_free() {
         let world = Arc::clone(&world);
         tokio::spawn(async move { world.replay(&["orders"]).await })
     };
-    // The swap has asked for the table once it waits for a lock on it.
-    let waiting =
-        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'readmodel.orders'::regclass";
-    let admin = world.admin.get().await.expect("a connection");
-    while !admin.query_one(waiting, &[]).await.expect("the locks").get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    world.somebody_waits_for("readmodel.orders").await;
     assert_eq!(
         reading.query_one("SELECT count(*) FROM orders", &[]).await.expect("a read").get::<_, i64>(0),
         seen

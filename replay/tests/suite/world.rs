@@ -2,8 +2,9 @@
 //!
 //! Never: a live table that is written without its checkpoints. Read next: `rebuilding.rs`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use deadpool_postgres::{Pool, Transaction};
@@ -16,9 +17,9 @@ use events::{
     Address, Context, Currency, CustomerId, Envelope, Event, Metadata, Money, OrderEvent, OrderId,
     PaymentEvent, ReservationEvent, ShipmentEvent, StreamId, TOPIC_PARTITIONS, partition_of,
 };
-use query_side::engine::{Projector, consumer_name};
+use query_side::engine::{READER, consumer_name};
 use query_side::{READ_MODEL, projections};
-use replay::{Error, LogUrls, Options, Rebuilt, ReplayReport};
+use replay::{Error, LogUrls, Options, Rebuilt, ReplayReport, RolledBack};
 use runtime::{Secret, postgres};
 use testkit::fresh_database;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use uuid::Uuid;
 
 /// More than any test's log holds.
 const EVERYTHING: usize = 1_000_000;
+/// The most that a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct World {
     pub url: Secret,
@@ -139,42 +142,37 @@ impl World {
 
     /// The same for some partitions alone, as when the others' process is away.
     pub async fn live_catches_up_in(&self, partitions: impl Fn(i32) -> bool) {
-        for projector in projections::all() {
-            self.project(&*projector, &partitions).await;
-        }
-    }
-
-    async fn project(&self, projector: &dyn Projector, partitions: &impl Fn(i32) -> bool) {
         let mut client = self.live.get().await.expect("a connection");
         let transaction = client.transaction().await.expect("a transaction");
-        self.project_within(&transaction, projector, partitions).await;
+        self.project_within(&transaction, &partitions).await;
         transaction.commit().await.expect("the commit");
     }
 
-    /// One batch of one projection, as far as its commit.
-    pub async fn project_within(
-        &self,
-        transaction: &Transaction<'_>,
-        projector: &dyn Projector,
-        partitions: &impl Fn(i32) -> bool,
-    ) {
-        let mut applied = checkpoints(transaction, projector).await;
+    /// One batch of all projections, as far as its commit. A projection waits for whoever repairs what it has parked.
+    pub async fn project_within(&self, transaction: &Transaction<'_>, partitions: &impl Fn(i32) -> bool) {
+        let mut applied = checkpoints(transaction).await;
         let mut events: Vec<Envelope> = Vec::new();
-        for context in projector.contexts() {
-            for raw in self.stores[context].scan(0, EVERYTHING).await.expect("the log is read") {
+        for context in Context::ALL {
+            for raw in self.stores[&context].scan(0, EVERYTHING).await.expect("the log is read") {
                 let partition = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
                 let last_position = applied.entry((context.topic(), partition)).or_default();
                 if partitions(partition) && raw.position > *last_position {
                     *last_position = raw.position;
-                    events.push(raw.decode(*context).expect("an event of this build"));
+                    events.push(raw.decode(context).expect("an event of this build"));
                 }
             }
         }
         for ((topic, partition), last_position) in &applied {
-            move_checkpoint(transaction, projector, topic, *partition, *last_position).await;
+            move_checkpoint(transaction, topic, *partition, *last_position).await;
         }
-        let events: Vec<&Envelope> = events.iter().collect();
-        projector.apply(transaction, &events).await.expect("the events are applied");
+        for projector in projections::all() {
+            let parked = parked(transaction, projector.name()).await;
+            let hears = |event: &&Envelope| {
+                projector.contexts().contains(&event.context) && !parked.contains(event.stream.as_str())
+            };
+            let events: Vec<&Envelope> = events.iter().filter(hears).collect();
+            projector.apply(transaction, &events).await.expect("the events are applied");
+        }
     }
 
     pub fn options(&self, projections: &[&str]) -> Options {
@@ -197,9 +195,61 @@ impl World {
         rebuilt(replay::run(options, CancellationToken::new()).await)
     }
 
-    pub async fn roll_back(&self, projection: &str) -> Result<Vec<ReplayReport>, Error> {
-        let options = Options { rollback: true, ..self.options(&[projection]) };
-        replay::run(options, CancellationToken::new()).await
+    pub async fn roll_back(&self, projections: &[&str]) -> Result<Vec<RolledBack>, Error> {
+        let options = Options { rollback: true, ..self.options(projections) };
+        let reports = replay::run(options, CancellationToken::new()).await?;
+        let rolled_back = |report| match report {
+            ReplayReport::RolledBack(rolled_back) => rolled_back,
+            ReplayReport::Rebuilt(rebuilt) => panic!("{rebuilt}"),
+        };
+        Ok(reports.into_iter().map(rolled_back).collect())
+    }
+
+    /// Parks the event of an order's stream at `position`, for the projection of the orders.
+    pub async fn park(&self, stream: &StreamId, position: i64) {
+        let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
+        self.execute(&format!(
+            "INSERT INTO readmodel.parked_events
+                 (consumer, topic, partition, record_offset, stream, position, key, payload, reason)
+             VALUES ('query-side.orders', 'orders.events', {partition}, {position}, '{stream}', {position}, '', '', 'planted')"
+        ))
+        .await;
+    }
+
+    /// A person gives up what [`Self::park`] parked.
+    pub async fn discard(&self, stream: &StreamId, position: i64) {
+        let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
+        self.execute(&format!(
+            "SELECT readmodel.discard_parked('query-side.orders', 'orders.events', {partition}, {position}, 'a person', 'no use')"
+        ))
+        .await;
+    }
+
+    /// A person has what [`Self::park`] parked applied after all.
+    pub async fn retry(&self, stream: &StreamId, position: i64) {
+        let mut client = self.live.get().await.expect("a connection");
+        let transaction = client.transaction().await.expect("a transaction");
+        let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
+        let unpark = "SELECT unpark('query-side.orders', 'orders.events', $1, $2)";
+        transaction.execute(unpark, &[&partition, &position]).await.expect("the event is parked");
+        let event = self.stores[&Context::Orders].scan(position - 1, 1).await.expect("the log").remove(0);
+        let event = event.decode(Context::Orders).expect("an event of this build");
+        let orders = projections::named("orders").expect("a projection");
+        orders.apply(&transaction, &[&event]).await.expect("the event is applied");
+        transaction.commit().await.expect("the commit");
+    }
+
+    /// Until somebody waits for a lock on the table.
+    pub async fn somebody_waits_for(&self, table: &str) {
+        let waiting =
+            format!("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
+        let admin = self.admin.get().await.expect("a connection");
+        let waits = async {
+            while !admin.query_one(&waiting, &[]).await.expect("the locks").get::<_, bool>(0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waits).await.expect("somebody waits for the table");
     }
 
     pub async fn execute(&self, sql: &str) {
@@ -216,35 +266,32 @@ impl World {
 fn rebuilt(reports: Result<Vec<ReplayReport>, Error>) -> Vec<Rebuilt> {
     let rebuilt = |report| match report {
         ReplayReport::Rebuilt(rebuilt) => rebuilt,
-        ReplayReport::RolledBack { projection } => panic!("{projection} was rolled back"),
+        ReplayReport::RolledBack(rolled_back) => panic!("{rolled_back}"),
     };
     reports.expect("the replay runs").into_iter().map(rebuilt).collect()
 }
 
-async fn checkpoints(
-    transaction: &Transaction<'_>,
-    projector: &dyn Projector,
-) -> HashMap<(&'static str, i32), i64> {
+async fn checkpoints(transaction: &Transaction<'_>) -> HashMap<(&'static str, i32), i64> {
     let select = "SELECT topic, partition, last_position FROM checkpoints WHERE consumer = $1 FOR UPDATE";
-    let rows = transaction.query(select, &[&consumer_name(projector.name())]).await.expect("the checkpoints");
+    let rows = transaction.query(select, &[&READER]).await.expect("the checkpoints");
     let known = |topic: &str| Context::from_topic(topic).expect("a topic of ours").topic();
     rows.iter().map(|row| ((known(row.get(0)), row.get(1)), row.get(2))).collect()
 }
 
-async fn move_checkpoint(
-    transaction: &Transaction<'_>,
-    projector: &dyn Projector,
-    topic: &str,
-    partition: i32,
-    last_position: i64,
-) {
+async fn move_checkpoint(transaction: &Transaction<'_>, topic: &str, partition: i32, last_position: i64) {
     let upsert = "INSERT INTO checkpoints VALUES ($1, $2, $3, $4, $4)
                   ON CONFLICT (consumer, topic, partition) DO UPDATE SET next_offset = $4, last_position = $4";
-    let consumer = consumer_name(projector.name());
     transaction
-        .execute(upsert, &[&consumer, &topic, &partition, &last_position])
+        .execute(upsert, &[&READER, &topic, &partition, &last_position])
         .await
         .expect("the checkpoint");
+}
+
+/// The streams that the projection has parked.
+async fn parked(transaction: &Transaction<'_>, projection: &str) -> HashSet<String> {
+    let select = "SELECT stream FROM parked_events WHERE consumer = $1";
+    let rows = transaction.query(select, &[&consumer_name(projection)]).await.expect("the parked events");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// A world that others may share.
