@@ -18,8 +18,8 @@ use event_bus::{
 use event_store::{EventStore, RECONCILER, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
 use fault::crash_point;
-use query_side::engine::consumer_name;
-use query_side::{READ_MODEL, projections};
+use query_side::READ_MODEL;
+use query_side::engine::READER;
 use runtime::postgres::{owner_url, pool};
 use tokio_postgres::{Client, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -95,8 +95,7 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
 
 async fn nobody_runs(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<()> {
     let reactors = Context::ALL.into_iter().flat_map(sagas::consumers_of);
-    let projections = projections::all().into_iter().map(|projector| consumer_name(projector.name()));
-    for consumer in reactors.chain(projections) {
+    for consumer in reactors.chain([READER.to_owned()]) {
         let members = group_members(bus, &consumer).await?;
         ensure!(members == 0, "{consumer} is running ({members} members): stop every role first");
     }
@@ -228,7 +227,7 @@ async fn find_parked_again(transaction: &Transaction<'_>, topics: &Topics) -> an
     Ok(())
 }
 
-/// The projections stand at the end of the new topics; what they hold is rebuilt up to there.
+/// The read models stand at the end of the new topics, and say so; what they hold is rebuilt up to there.
 async fn reset_read_models(
     schemas: &Schemas,
     bus: &BusConfig,
@@ -240,26 +239,31 @@ async fn reset_read_models(
     let transaction = client.transaction().await?;
     find_parked_again(&transaction, topics).await?;
     // What an earlier replay kept is of an epoch that is over.
-    transaction.batch_execute("DELETE FROM checkpoints; DROP SCHEMA IF EXISTS readmodel_old CASCADE").await?;
+    transaction
+        .batch_execute(
+            "DELETE FROM checkpoints; DELETE FROM progress; DROP SCHEMA IF EXISTS readmodel_old CASCADE",
+        )
+        .await?;
     transaction
         .batch_execute(&format!("ALTER TABLE checkpoints ALTER COLUMN epoch SET DEFAULT {epoch}"))
         .await?;
-    for projector in projections::all() {
-        for context in projector.contexts() {
-            let (consumer, topic) = (consumer_name(projector.name()), bus.topic(*context));
-            for (partition, laid) in (0..).zip(&topics[&topic].partitions) {
-                let last_position = laid.last().map_or(0, |(position, _)| *position);
-                let next_offset = laid.len() as i64;
-                transaction
-                    .execute(
-                        "INSERT INTO checkpoints (consumer, topic, partition, next_offset, last_position, epoch)
-                         VALUES ($1, $2, $3, $4, $5, $6)",
-                        &[&consumer, &topic, &partition, &next_offset, &last_position, &epoch],
-                    )
-                    .await?;
-                offsets.entry(consumer.clone()).or_default().push((topic.clone(), partition, next_offset));
-            }
+    for context in Context::ALL {
+        let topic = bus.topic(context);
+        for (partition, laid) in (0..).zip(&topics[&topic].partitions) {
+            let last_position = laid.last().map_or(0, |(position, _)| *position);
+            let next_offset = laid.len() as i64;
+            transaction
+                .execute(
+                    "INSERT INTO checkpoints (consumer, topic, partition, next_offset, last_position, epoch)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                    &[&READER, &topic, &partition, &next_offset, &last_position, &epoch],
+                )
+                .await?;
+            offsets.entry(READER.to_owned()).or_default().push((topic.clone(), partition, next_offset));
         }
+        let progress = "INSERT INTO progress (context, applied, seen)
+                        VALUES ($1, int8multirange(int8range(1, $2 + 1)), $2)";
+        transaction.execute(progress, &[&context.name(), &topics[&topic].head]).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -283,6 +287,9 @@ async fn rebuild_read_models(schemas: &Schemas) -> anyhow::Result<()> {
     for report in replay::run(options, CancellationToken::new()).await? {
         println!("{report}");
     }
+    // So is what the rebuild replaced: nothing may bring it back.
+    let client = super::places::open(schemas.places.read_models(), READ_MODEL).await?;
+    client.batch_execute("DROP SCHEMA IF EXISTS readmodel_old CASCADE").await?;
     Ok(())
 }
 
