@@ -5,6 +5,7 @@
 //! Read next: `parts/replay.rs`.
 
 use events::Context;
+use query_side::engine::READER;
 
 use crate::stage::{Database, Stage};
 
@@ -29,7 +30,7 @@ const PAYLOADS: [&str; 4] = [
     r#"{"order_id":"ORDER"}"#,
 ];
 
-/// The log of orders with so many events, and every projection's checkpoint at its head. Made once in a run.
+/// The log of orders with so many events, and the read models' checkpoints at its head. Made once in a run.
 ///
 /// # Errors
 /// When the server refuses.
@@ -77,14 +78,13 @@ async fn fill(database: &Database, events: u64) -> anyhow::Result<()> {
 /// When the server refuses.
 pub async fn reach_the_head(database: &Database) -> anyhow::Result<()> {
     let admin = database.admin().await?;
-    let consumer = query_side::engine::consumer_name("orders");
     admin
         .execute(
             "INSERT INTO readmodel.checkpoints (consumer, topic, partition, next_offset, last_position)
              SELECT $1, $2, p, h.head, h.head FROM generate_series(0, 11) p,
                     (SELECT coalesce(max(position), 0) AS head FROM orders.events) h
              ON CONFLICT (consumer, topic, partition) DO UPDATE SET last_position = excluded.last_position",
-            &[&consumer, &Context::Orders.topic()],
+            &[&READER, &Context::Orders.topic()],
         )
         .await?;
     Ok(())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use e2e::Platform;
 use events::{Context, StreamId};
-use query_side::engine::consumer_name;
+use query_side::engine::READER;
 use rdkafka::message::Message as _;
 use runtime::Secret;
 use uuid::Uuid;
@@ -83,8 +83,8 @@ impl Floor {
         let (mut last, mut since) = ((0.0, 0), Instant::now());
         loop {
             let events = self.events().await?;
-            // It hears all topics, and is behind the relay and beside the sagas.
-            let seen: i64 = admin.query_one(reached, &[&consumer_name("order-events")]).await?.try_get(0)?;
+            // The read models hear all topics, behind the relay and beside the sagas.
+            let seen: i64 = admin.query_one(reached, &[&READER]).await?.try_get(0)?;
             if (events, seen) != last {
                 (last, since) = ((events, seen), Instant::now());
             }

@@ -1,5 +1,5 @@
 //! A whole platform with a long past, made by the server itself: orders that were placed, paid, sent and delivered, in the
-//! four logs, the topics, the answers, the provider's ledger, the checkpoints and the read models.
+//! four logs, the topics, the answers, the provider's ledger, the checkpoints and the read models with their progress.
 //!
 //! The events go in by one INSERT for each log, past `append`, with the positions and versions that it would have given;
 //! the relay publishes them, and a rebuild makes the read models. Never: on a database that anybody else writes to.
@@ -11,8 +11,7 @@ use anyhow::ensure;
 use events::{Context, TOPIC_PARTITIONS, partition_of};
 use futures::TryStreamExt as _;
 use query_side::READ_MODEL;
-use query_side::engine::consumer_name;
-use query_side::projections;
+use query_side::engine::READER;
 use tokio_postgres::Client;
 
 use crate::role::Role;
@@ -217,7 +216,7 @@ async fn publish(database: &Database, admin: &Client, prefix: &str) -> anyhow::R
     }
 }
 
-/// Every checkpoint as its consumer leaves it that has handled everything.
+/// Every checkpoint as its consumer leaves it that has handled everything, and what the read models then say of themselves.
 async fn reach_the_ends(admin: &Client, prefix: &str) -> anyhow::Result<()> {
     let insert = |owner: &str| {
         format!(
@@ -231,10 +230,14 @@ async fn reach_the_ends(admin: &Client, prefix: &str) -> anyhow::Result<()> {
         if context == Context::Payments {
             consumers.push((context.name(), "sagas.payment-gateway".to_owned()));
         }
-        let hearing =
-            projections::all().into_iter().filter(|projector| projector.contexts().contains(&context));
-        consumers.extend(hearing.map(|projector| (READ_MODEL, consumer_name(projector.name()))));
-        for (partition, (next_offset, last_position)) in (0..).zip(ends(admin, context).await?) {
+        consumers.push((READ_MODEL, READER.to_owned()));
+        let ends = ends(admin, context).await?;
+        let head = ends.iter().map(|(_, last)| *last).max().unwrap_or(0);
+        let progress = format!(
+            "INSERT INTO {READ_MODEL}.progress (context, applied, seen) VALUES ($1, int8multirange(int8range(1, $2 + 1)), $2)"
+        );
+        admin.execute(&progress, &[&context.name(), &head]).await?;
+        for (partition, (next_offset, last_position)) in (0..).zip(ends) {
             for (owner, consumer) in &consumers {
                 let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
                     [consumer, &topic, &partition, &next_offset, &last_position];

@@ -15,7 +15,7 @@ pub use connection::Connection;
 pub use engines::{PrivateKafka, PrivatePostgres};
 pub use platform::{AnotherDoor, Beside, Ground, Platform, readiness, signal};
 pub use shop::{Answer, Shop, line};
-pub use topic::first_occurrences_are_in_order;
+pub use topic::{first_occurrences_are_in_order, those_who_park};
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

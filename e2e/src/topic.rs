@@ -1,7 +1,8 @@
 //! What consumers may rely on, asked of a whole topic. Read next: `e2e/tests/crash.rs`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
+use events::Context;
 use serde_json::{Value, json};
 use testkit::TopicRecord;
 
@@ -27,4 +28,20 @@ pub fn first_occurrences_are_in_order(records: &[TopicRecord]) {
     }
     let missing: Vec<i64> = (1..=seen.len() as i64).filter(|position| !seen.contains_key(position)).collect();
     assert_eq!(json!(missing), json!([]), "positions missing on Kafka");
+}
+
+/// The consumers that park what none of them can read in a context's topic, given those that have checkpoints there. The
+/// query side has one reader, and parks for each projection that hears the context by itself.
+pub fn those_who_park(context: Context, readers: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    let projections: &[&str] = match context {
+        Context::Orders => &["orders", "order-events", "processes", "sales"],
+        Context::Inventory => &["order-events", "processes", "stock"],
+        Context::Payments => &["order-events", "payments", "processes"],
+        Context::Shipping => &["order-events", "processes"],
+    };
+    let parks = |reader: String| match reader.as_str() {
+        "query-side" => projections.iter().map(|name| format!("query-side.{name}")).collect(),
+        _ => vec![reader],
+    };
+    readers.into_iter().flat_map(parks).collect()
 }

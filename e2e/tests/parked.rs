@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use e2e::kafka::{RawRecord, produce};
-use e2e::{Platform, eventually, line, readiness};
+use e2e::{Platform, eventually, line, readiness, those_who_park};
 use events::{Context, TOPIC_PARTITIONS, partition_of};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -76,7 +76,7 @@ async fn what_is_no_event_is_discarded_and_what_waits_behind_it_goes_on(platform
     shop.sees_order(order_id, "confirmed").await;
     shop.shipment_is_prepared(order_id).await;
     let stream = format!("order-{order_id}");
-    let consumers = consumers_of(&platform.database().await, &platform.topic(Context::Orders)).await;
+    let consumers = consumers_of(platform, Context::Orders).await;
     poison(platform, &stream).await;
     parked_by(platform, &stream, &consumers, |_| 1).await;
     shop.cancels(order_id).await.accepted();
@@ -120,7 +120,7 @@ async fn what_is_no_event_is_discarded_and_what_waits_behind_it_goes_on(platform
 
 async fn a_stream_of_nobody_is_discarded_whole(platform: &Platform) {
     let stream = format!("order-{}", Uuid::now_v7());
-    let consumers = consumers_of(&platform.database().await, &platform.topic(Context::Orders)).await;
+    let consumers = consumers_of(platform, Context::Orders).await;
     poison(platform, &stream).await;
     parked_by(platform, &stream, &consumers, |_| 1).await;
     let discard = ["parked", "discard", &stream, "--by", "ben", "--reason", "nobody's", "--yes"];
@@ -236,13 +236,13 @@ async fn metrics_say(platform: &Platform, role: &str, line: &str) {
     .await;
 }
 
-/// Everybody who has a checkpoint in the topic.
-async fn consumers_of(database: &Client, topic: &str) -> BTreeSet<String> {
+/// Everybody who parks what cannot be read in the context's topic.
+async fn consumers_of(platform: &Platform, context: Context) -> BTreeSet<String> {
+    let (database, topic) = (platform.database().await, platform.topic(context));
     let query = format!("SELECT DISTINCT consumer FROM ({}) c WHERE topic = $1", all("checkpoints"));
     let rows = database.query(&query, &[&topic]).await.expect("a readable table");
-    let consumers: BTreeSet<String> = rows.iter().map(|row| row.get("consumer")).collect();
-    assert!(consumers.len() > 1, "{topic} is read by projections and sagas: {consumers:?}");
-    consumers
+    assert!(rows.len() > 1, "{topic} is read by the query side and by sagas");
+    those_who_park(context, rows.iter().map(|row| row.get("consumer")))
 }
 
 /// Who gave up a record of the stream, and why.

@@ -28,6 +28,6 @@ pub use publisher::{OrderedPublisher, Outgoing, PublishError, Receipt};
 pub use tail::{PartitionTail, TailError, TailRecord, read_tail};
 pub use topics::{TopicError, ensure_topics};
 pub use whole::{
-    TopicSum, WholeTopicError, commit_offsets, forget_groups, group_members, read_whole, reader_groups,
-    remove_topic, replication_of, told_offsets,
+    TopicSum, WholeTopicError, forget_groups, group_members, read_whole, reader_groups, remove_topic,
+    replication_of, told_offsets,
 };

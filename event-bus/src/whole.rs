@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use events::{Context, RawEvent, TOPIC_PARTITIONS, cloud_event};
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, StreamConsumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::types::RDKafkaErrorCode;
@@ -208,10 +208,7 @@ pub async fn reader_groups(config: &BusConfig, kind: &str) -> Result<Vec<String>
 /// # Errors
 /// Kafka's; one that has members is not deleted.
 pub async fn forget_groups(config: &BusConfig, kind: &str) -> Result<(), KafkaError> {
-    delete_groups(config, &reader_groups(config, kind).await?).await
-}
-
-async fn delete_groups(config: &BusConfig, names: &[String]) -> Result<(), KafkaError> {
+    let names = reader_groups(config, kind).await?;
     if names.is_empty() {
         return Ok(());
     }
@@ -265,25 +262,4 @@ async fn told_by(config: &BusConfig, group: &str) -> Result<Vec<(String, i32, i6
         Some((element.topic().to_owned(), element.partition(), offset, element.metadata().to_owned()))
     };
     Ok(told.elements().iter().filter_map(offset).collect())
-}
-
-/// Tells Kafka where a group without members stands, and nothing else than that: what it knew of it is forgotten.
-///
-/// # Errors
-/// Kafka's.
-pub async fn commit_offsets(
-    config: &BusConfig,
-    name: &str,
-    offsets: &[(String, i32, i64)],
-) -> Result<(), KafkaError> {
-    delete_groups(config, &[name.to_owned()]).await?;
-    let mut client = config.client(&[], &[("enable.auto.commit", "false")]);
-    client.set("group.id", config.group(name));
-    let consumer: BaseConsumer<Logged> = client.create_with_context(Logged)?;
-    let mut list = TopicPartitionList::new();
-    for (topic, partition, offset) in offsets {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
-    }
-    let told = tokio::task::spawn_blocking(move || consumer.commit(&list, CommitMode::Sync));
-    told.await.expect("a call of librdkafka does not panic")
 }

@@ -59,7 +59,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     point("reconcile::log_published", &[RECONCILE]),
     point("reconcile::checkpoints_set", &[RECONCILE]),
     point("reconcile::read_models_reset", &[RECONCILE]),
-    point("reconcile::offsets_told", &[RECONCILE]),
+    point("reconcile::groups_forgotten", &[RECONCILE]),
     point("reconcile::read_models_rebuilt", &[RECONCILE]),
     point("reconcile::epoch_begun", &[RECONCILE]),
 ];

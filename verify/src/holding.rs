@@ -193,7 +193,7 @@ impl Holding {
 
 /// What is wrong with the record of an event, and the value that it should have.
 fn differs(
-    Published { event, wire }: &Published,
+    Published { event, wire, .. }: &Published,
     partition: i32,
     key: &[u8],
     value: &[u8],

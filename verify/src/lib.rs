@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 mod answers;
 mod compare;
 mod database;
+mod depends;
 mod engines;
 mod fold;
 mod holding;
@@ -19,6 +20,7 @@ mod merge;
 mod money;
 mod orders;
 mod process;
+mod progress;
 mod reach;
 mod report;
 mod row;
@@ -76,8 +78,8 @@ impl Error {
 }
 
 /// What reading the logs beside the topics tells of.
-const BY_POSITION: [Property; 4] =
-    [Property::Log, Property::Topics, Property::ForeignRecords, Property::Checkpoints];
+const BY_POSITION: [Property; 5] =
+    [Property::Log, Property::Topics, Property::ForeignRecords, Property::Checkpoints, Property::Progress];
 
 /// What is to be checked.
 pub struct Scope {
@@ -104,7 +106,7 @@ pub async fn run(engines: &Engines, scope: &Scope) -> Result<Report, Error> {
     let mut standing = Standing::read(engines, &mut report).await?;
     let mut strands = JoinSet::new();
     if scope.wants_any(&BY_POSITION) {
-        strands.spawn(in_place(0, hold_positions(standing.legs(engines).await?)));
+        strands.spawn(in_place(0, hold_positions(standing.legs(engines).await?, standing.seen())));
     }
     if scope.wants_any(&[Property::Answers]) {
         strands.spawn(in_place(1, hold_answers(standing.beside_logs(engines).await?)));

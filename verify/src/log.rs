@@ -14,6 +14,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::database::Json;
+use crate::depends::{self, Positions};
 use crate::report::Offence;
 
 /// In the order in which [`Event::read`] takes them.
@@ -41,7 +42,7 @@ pub struct Event {
 pub struct Metadata<'a> {
     pub correlation_id: Uuid,
     pub causation_id: Option<Uuid>,
-    depends_on: Option<Cow<'a, str>>,
+    pub depends_on: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub actor: Cow<'a, str>,
     traceparent: Option<Cow<'a, str>>,
@@ -112,9 +113,8 @@ impl Event {
     /// The record's value.
     ///
     /// # Errors
-    /// In words, when payload or metadata are not JSON.
-    pub fn wire(&self, context: Context) -> Result<Vec<u8>, String> {
-        let metadata = self.metadata()?;
+    /// In words, when the payload is not JSON.
+    fn wire(&self, context: Context, metadata: &Metadata<'_>) -> Result<Vec<u8>, String> {
         let data: &RawValue = serde_json::from_str(&self.payload)
             .map_err(|cause| format!("the payload does not parse: {cause}"))?;
         let wire = Wire {
@@ -155,11 +155,17 @@ pub struct Published {
     pub event: Event,
     /// Or, in words, why none can be made.
     pub wire: Result<Vec<u8>, String>,
+    /// What it says that it depends on, or, in words, why that cannot be read.
+    pub depends_on: Result<Positions, String>,
 }
 
 impl Published {
     pub fn of(event: Event, context: Context) -> Self {
-        Self { wire: event.wire(context), event }
+        let (wire, depends_on) = match event.metadata() {
+            Ok(metadata) => (event.wire(context, &metadata), depends::parse(metadata.depends_on.as_deref())),
+            Err(unreadable) => (Err(unreadable.clone()), Err(unreadable)),
+        };
+        Self { event, wire, depends_on }
     }
 
     /// Whether a record with this value is this event's, as consumers read it: the bytes say all that they look at.

@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 
 use crate::Error;
 use crate::database::Snapshot;
+use crate::depends::hold_triggers;
 use crate::engines::{Engines, PROVIDER};
 use crate::money::Books;
 use crate::orders::{Cases, TABLES};
@@ -73,6 +74,7 @@ async fn hold_orders(
         let Some(case) = cases.next(&others, report).await? else { return Ok(reservations) };
         cases.hold_tables(&case, report);
         case.logs[1].iter().for_each(|told| reservations.add_reservation(told));
+        hold_triggers(&case, report);
         processes.look_at(&case, report).await?;
         if let Some(books) = &mut books {
             books.hold(&case.id, &case.logs[2], report).await?;

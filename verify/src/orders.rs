@@ -47,7 +47,7 @@ impl Cases {
         let streams = streams.map(|((context, category), log)| Streams::open(log, context, category));
         let tables = TABLES.into_iter().zip(tables).map(|(table, snapshot)| open_table(snapshot, table));
         let (streams, tables) = tokio::try_join!(try_join_all(streams), try_join_all(tables))?;
-        Ok(Self { streams, tables, consumers: TABLES.map(|table| reach.of(table.consumer)) })
+        Ok(Self { streams, tables, consumers: TABLES.map(|table| reach.of_projection(table.consumer)) })
     }
 
     /// The next order, by id; `others` are the next ids of whatever else is read beside it.

@@ -14,6 +14,12 @@ use crate::report::{Offence, Property, Report};
 
 const PARTITIONS: usize = TOPIC_PARTITIONS as usize;
 
+/// The one consumer that applies all read models: their checkpoints are filed under this.
+const READER: &str = "query-side";
+
+/// The last position handled in each partition of one context.
+pub type Partitions = [i64; PARTITIONS];
+
 /// A checkpoint, to be held against its topic.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -29,7 +35,7 @@ pub struct Claim {
 /// One consumer.
 #[derive(Debug, Clone, Default)]
 pub struct Consumer {
-    last: [[i64; PARTITIONS]; 4],
+    last: [Partitions; 4],
     /// Parked streams, and from which position on their events wait. As many as wait for a person.
     parked: HashMap<String, i64>,
     /// What a person gave up for good: the streams' names and positions. As many as were given up.
@@ -121,5 +127,15 @@ impl Reach {
     /// A consumer that never wrote a checkpoint has handled nothing.
     pub fn of(&self, consumer: &str) -> Consumer {
         self.consumers.get(consumer).cloned().unwrap_or_default()
+    }
+
+    /// A read model: it has come as far as all of them, less what is put aside under its own name.
+    pub fn of_projection(&self, consumer: &str) -> Consumer {
+        Consumer { last: self.of(READER).last, ..self.of(consumer) }
+    }
+
+    /// How far all read models have come in a context.
+    pub fn of_read_models(&self, context: Context) -> Partitions {
+        self.consumers.get(READER).map_or([0; PARTITIONS], |reader| reader.last[index(context)])
     }
 }

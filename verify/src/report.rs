@@ -18,7 +18,8 @@ const SHOWN_BEFORE: usize = 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Property {
-    /// Positions 1..head and versions 1..n without a gap; every event decodes; no event id twice.
+    /// Positions 1..head and versions 1..n without a gap; every event decodes; no event id twice; what an event depends on
+    /// is there.
     Log,
     /// The topics hold the logs, in order, byte by byte.
     Topics,
@@ -26,6 +27,9 @@ pub enum Property {
     ForeignRecords,
     /// Each checkpoint is where the record before it says.
     Checkpoints,
+    /// What the read models say of how far they have come is what their checkpoints say; what they say they have seen
+    /// covers what is shown and what that depends on.
+    Progress,
     ReadModelOrders,
     ReadModelOrderEvents,
     ReadModelProcesses,
@@ -45,11 +49,12 @@ pub enum Property {
 }
 
 impl Property {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Log,
         Self::Topics,
         Self::ForeignRecords,
         Self::Checkpoints,
+        Self::Progress,
         Self::ReadModelOrders,
         Self::ReadModelOrderEvents,
         Self::ReadModelProcesses,
@@ -69,6 +74,7 @@ impl Property {
             Self::Topics => "topics",
             Self::ForeignRecords => "foreign-records",
             Self::Checkpoints => "checkpoints",
+            Self::Progress => "progress",
             Self::ReadModelOrders => "read-model-orders",
             Self::ReadModelOrderEvents => "read-model-order-events",
             Self::ReadModelProcesses => "read-model-processes",

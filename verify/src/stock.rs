@@ -88,7 +88,7 @@ pub async fn hold_stock(
 ) -> Result<Sum, Error> {
     let mut streams = Streams::open(log, Context::Inventory, "stock").await?;
     let mut rows = open_table(read_model, TABLE).await?;
-    let (consumer, mut sum) = (reach.of(TABLE.consumer), Sum::default());
+    let (consumer, mut sum) = (reach.of_projection(TABLE.consumer), Sum::default());
     while let Some(sku) = [streams.peek(), rows.peek()].into_iter().flatten().min().map(str::to_owned) {
         let mut item = Item::default();
         while streams.peek() == Some(&sku) {

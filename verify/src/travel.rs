@@ -15,8 +15,10 @@ use tokio_postgres::Row;
 
 use crate::Error;
 use crate::database::Snapshot;
+use crate::depends::{self, Positions};
 use crate::holding::{Holding, Repeated};
 use crate::log::{COLUMNS, Event, Published};
+use crate::progress::{Applied, Shown};
 use crate::reach::Claim;
 use crate::report::{Offence, Property, Report};
 use crate::topic::Topic;
@@ -35,6 +37,10 @@ pub struct Journey {
     pub cursor: i64,
     /// The checkpoints of all consumers on this topic, read before its ends were asked for.
     pub claims: Vec<Claim>,
+    /// Where every log ends, in the order of [`Context::ALL`].
+    pub heads: Positions,
+    /// What the read models say of this context, read with their checkpoints.
+    pub applied: Applied,
 }
 
 /// A journey, and three connections to one snapshot of its log.
@@ -45,19 +51,22 @@ pub struct Leg {
     pub ids: Snapshot,
 }
 
-/// One context after another, so that one topic's records are in memory at a time.
+/// One context after another, so that one topic's records are in memory at a time. `seen`: what the read models say that
+/// they have seen of each.
 ///
 /// # Errors
 /// [`Error`] when they could not be compared.
-pub async fn hold_positions(legs: Vec<Leg>) -> Result<Report, Error> {
-    let mut report = Report::default();
+pub async fn hold_positions(legs: Vec<Leg>, seen: Positions) -> Result<Report, Error> {
+    let (mut report, mut shown) = (Report::default(), Shown::default());
     for Leg { journey, log, beside, ids } in legs {
         let context = journey.context;
-        let (compared, doubled) =
+        let ((compared, of_context), doubled) =
             tokio::try_join!(journey.compare(&log, &beside), hold_event_ids(&ids, context))?;
         report.add(compared);
         report.add(doubled);
+        shown.add(of_context);
     }
+    shown.hold(&seen, report.line(Property::Progress));
     Ok(report)
 }
 
@@ -77,7 +86,7 @@ async fn hold_event_ids(log: &Snapshot, context: Context) -> Result<Report, Erro
 }
 
 impl Journey {
-    async fn compare(self, log: &Snapshot, beside: &Snapshot) -> Result<Report, Error> {
+    async fn compare(self, log: &Snapshot, beside: &Snapshot) -> Result<(Report, Shown), Error> {
         let (to_compare, chunks) = mpsc::channel(CHUNKS);
         let (to_look_up, repeated) = mpsc::channel(CHUNKS);
         let context = self.context;
@@ -86,12 +95,12 @@ impl Journey {
             tokio::join!(feed(log, context, to_compare), look_up(beside, context, repeated));
         let compared = comparing.await.map_err(|panic| Error::Broken { cause: panic.to_string() })?;
         // Whoever failed first has stopped the others; the comparison that was stopped has nothing to tell.
-        let mut report = match compared {
+        let (mut report, shown) = match compared {
             Err(Error::Stopped) => return Err(read.err().unwrap_or(Error::Stopped)),
             compared => compared?,
         };
         report.add(looked_up?);
-        Ok(report)
+        Ok((report, shown))
     }
 }
 
@@ -145,13 +154,15 @@ struct Comparing {
     topic: String,
     cursor: i64,
     head: i64,
+    heads: Positions,
     holdings: Vec<Holding>,
+    applied: Applied,
     report: Report,
 }
 
 impl Comparing {
     fn new(journey: Journey, to_look_up: mpsc::Sender<(String, Repeated)>) -> Result<Self, Error> {
-        let Journey { context, topic, cursor, claims } = journey;
+        let Journey { context, topic, cursor, claims, heads, applied } = journey;
         let (mut holdings, mut report) = (Vec::new(), Report::default());
         for (number, partition) in (0..).zip(topic.partitions()?) {
             let claims: Vec<Claim> =
@@ -162,13 +173,17 @@ impl Comparing {
         }
         report.line(Property::Log).count("logs", 1);
         report.line(Property::Topics).count("topics", 1);
-        Ok(Self { context, topic: topic.name, cursor, head: 0, holdings, report })
+        Ok(Self { context, topic: topic.name, cursor, head: 0, heads, holdings, applied, report })
     }
 
-    fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<Report, Error> {
+    fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<(Report, Shown), Error> {
         while let Chunk::Events(events) = chunks.blocking_recv().ok_or(Error::Stopped)? {
             for published in &events {
                 self.check_place(&published.event);
+                let is_counted = published.event.position <= self.cursor;
+                let line = self.report.line(Property::Log);
+                depends::hold_named(line, self.context, published, &self.heads, is_counted);
+                self.applied.hold(published, self.report.line(Property::Progress));
                 self.check_record(published)?;
             }
         }
@@ -181,7 +196,8 @@ impl Comparing {
         for mut holding in self.holdings {
             holding.finish(self.head, &mut self.report)?;
         }
-        Ok(self.report)
+        let shown = self.applied.finish(self.head, self.report.line(Property::Progress));
+        Ok((self.report, shown))
     }
 
     fn check_place(&mut self, event: &Event) {

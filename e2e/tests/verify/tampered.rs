@@ -219,9 +219,10 @@ async fn an_event_id_that_is_there_twice_is_found() {
     assert_eq!(verdict.offender("log")["at"]["position"], json!("5"), "{verdict:#?}");
 }
 
-/// Of some checkpoint that has come somewhere.
-const MOVED: &str = "consumer = 'query-side.orders' AND partition =
-    (SELECT min(partition) FROM readmodel.checkpoints WHERE consumer = 'query-side.orders' AND next_offset > 0)";
+/// Of some checkpoint of the read models in the orders' topic that has come somewhere.
+const MOVED: &str = "(topic, partition) =
+    (SELECT topic, min(partition) FROM readmodel.checkpoints
+      WHERE consumer = 'query-side' AND topic LIKE '%orders.events' AND next_offset > 0 GROUP BY topic)";
 
 #[tokio::test]
 async fn a_checkpoint_moved_backward_is_found() {
@@ -230,7 +231,7 @@ async fn a_checkpoint_moved_backward_is_found() {
         .await;
     let verdict = copy.verify(&[]).await;
     let offender = verdict.offender("checkpoints");
-    assert_eq!(offender["at"]["consumer"], json!("query-side.orders"), "{offender:#}");
+    assert_eq!(offender["at"]["consumer"], json!("query-side"), "{offender:#}");
     assert_eq!(verdict.failing(), ["checkpoints"]);
 }
 
@@ -244,7 +245,7 @@ async fn a_checkpoint_moved_forward_beyond_its_partition_is_found() {
     assert!(offender["what"].as_str().is_some_and(|what| what.contains("outside")), "{offender:#}");
 }
 
-/// Both numbers are moved, so that they agree with the topic: then the effect tells.
+/// Both numbers are moved, so that they agree with the topic: then the effect tells, and what the read models say of it.
 #[tokio::test]
 async fn a_checkpoint_moved_with_its_position_is_found_by_the_rows_that_it_left_behind() {
     let copy = filled().await.copy_database().await;
@@ -255,5 +256,102 @@ async fn a_checkpoint_moved_with_its_position_is_found_by_the_rows_that_it_left_
     let verdict = copy.verify(&[]).await;
     let offender = verdict.offender("read-model-orders");
     assert_eq!(offender["what"], json!("a row that the log does not give"), "{offender:#}");
-    assert_eq!(verdict.failing(), ["read-model-orders"]);
+    let offender = verdict.offender("progress");
+    let what = "a position is told as applied that no checkpoint has passed";
+    assert_eq!(offender["what"], json!(what), "{offender:#}");
+    let failing = verdict.failing();
+    let others = failing.iter().filter(|name| !name.starts_with("read-model-")).collect::<Vec<_>>();
+    assert_eq!(others, [&"progress"], "{failing:?}");
+}
+
+#[tokio::test]
+async fn progress_with_a_position_missing_or_too_many_is_found() {
+    let filled = filled().await;
+    let change = "UPDATE readmodel.progress SET applied = applied CHANGE WHERE context = 'payments'";
+    for (change_of, what, place, name) in [
+        (
+            format!("- int8multirange(int8range({ANY}, {ANY}, '[]'))"),
+            "a checkpoint has passed a position that is not told as applied",
+            ANY.to_string(),
+            "position",
+        ),
+        (
+            "+ int8multirange(int8range((SELECT max(position) + 1 FROM payments.events), NULL))".to_owned(),
+            "positions are told as applied that the log does not have",
+            "payments".to_owned(),
+            "context",
+        ),
+    ] {
+        let copy = filled.copy_database().await;
+        copy.execute(&change.replace("CHANGE", &change_of)).await;
+        let verdict = copy.verify(&[]).await;
+        let offender = verdict.offender("progress");
+        assert_eq!((&offender["what"], &offender["at"][name]), (&json!(what), &json!(place)), "{offender:#}");
+        assert_eq!(verdict.failing(), ["progress"]);
+    }
+}
+
+#[tokio::test]
+async fn progress_that_has_seen_less_than_what_is_shown_depends_on_or_more_than_there_is_is_found() {
+    let filled = filled().await;
+    for (seen, what) in [
+        ("seen - 1", "what is told as seen ends before what is shown depends on"),
+        ("seen + 1", "a position is told as seen that the log does not have"),
+    ] {
+        let copy = filled.copy_database().await;
+        copy.execute(&format!("UPDATE readmodel.progress SET seen = {seen} WHERE context = 'inventory'"))
+            .await;
+        let verdict = copy.verify(&[]).await;
+        let offender = verdict.offender("progress");
+        assert_eq!(offender["what"], json!(what), "{offender:#}");
+        assert_eq!(offender["at"]["context"], json!("inventory"), "{offender:#}");
+        assert_eq!(verdict.failing(), ["progress"]);
+    }
+}
+
+/// The read models are behind in the orders, and show what came of one: it must be covered all the same.
+#[tokio::test]
+async fn progress_that_does_not_cover_what_applied_events_name_in_another_context_is_found() {
+    let copy = filled().await.copy_database().await;
+    copy.execute(
+        "UPDATE readmodel.checkpoints SET next_offset = 0, last_position = 0
+          WHERE consumer = 'query-side' AND topic LIKE '%orders.events';
+         UPDATE readmodel.progress SET applied = '{}', seen = 0 WHERE context = 'orders'",
+    )
+    .await;
+    let verdict = copy.verify(&["--only", "progress"]).await;
+    let offender = verdict.offender("progress");
+    assert_eq!(offender["at"]["context"], json!("orders"), "{offender:#}");
+    assert!(
+        offender["at"]["shown"].as_str().is_some_and(|shown| !shown.starts_with("orders:")),
+        "{offender:#}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_that_depends_on_what_is_not_there_or_leaves_its_trigger_out_is_found() {
+    let filled = filled().await;
+    for (depends_on, what, given) in [
+        ("orders:99999", "an event that depends on one that is not there", "orders:99999"),
+        ("inventory:99999", "an event that depends on itself or on a later one", "inventory:99999"),
+        (
+            "tea:1",
+            "an event that does not say what it depends on",
+            "\"tea:1\" is no position of a log of ours",
+        ),
+        ("shipping:1", "an event that does not name its trigger, or what that depends on", "shipping:1"),
+    ] {
+        let copy = filled.copy_database().await;
+        let stream = format!("reservation-{}", filled.delivered);
+        copy.execute(&format!(
+            "UPDATE inventory.events
+                SET metadata = (metadata::jsonb || '{{\"depends_on\": \"{depends_on}\"}}')::json
+              WHERE stream = '{stream}' AND version = 1"
+        ))
+        .await;
+        let verdict = copy.verify(&["--only", "log"]).await;
+        let offender = verdict.offender("log");
+        assert_eq!((&offender["what"], &offender["given"]), (&json!(what), &json!(given)), "{offender:#}");
+        assert_eq!(offender["at"]["stream"], json!(stream), "{offender:#}");
+    }
 }

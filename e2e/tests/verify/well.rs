@@ -13,6 +13,8 @@ async fn a_platform_that_took_orders_to_every_end_verifies_clean() {
     let properties = verdict.is_clean();
     assert_eq!(properties["log"]["counts"]["logs"], json!(4));
     assert_eq!(properties["log"]["counts"]["events"], properties["topics"]["counts"]["records"]);
+    assert_eq!(properties["log"]["counts"]["events"], properties["progress"]["counts"]["positions"]);
+    assert_eq!(properties["log"]["counts"]["caused, and without what they depend on"], json!(null));
     for table in ["orders", "processes", "payments"] {
         let rows = &properties[format!("read-model-{table}")]["counts"]["rows"];
         assert!(rows.as_i64() >= Some(7), "{table}: {rows}");

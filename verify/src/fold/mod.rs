@@ -17,6 +17,7 @@ use crate::report::Property;
 pub struct Table {
     pub property: Property,
     pub name: &'static str,
+    /// What it has put aside is filed under this.
     pub consumer: &'static str,
     /// The column that its rows are read in the order of.
     pub key: &'static str,

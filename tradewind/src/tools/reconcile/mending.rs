@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use event_bus::{
-    BusConfig, OrderedPublisher, commit_offsets, ensure_topics, forget_groups, group_members, reader_groups,
-    remove_topic, replication_of,
+    BusConfig, OrderedPublisher, ensure_topics, forget_groups, group_members, reader_groups, remove_topic,
+    replication_of,
 };
 use event_store::{EventStore, RECONCILER, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
 use fault::crash_point;
-use query_side::engine::consumer_name;
-use query_side::{READ_MODEL, projections};
+use query_side::READ_MODEL;
+use query_side::engine::READER;
 use runtime::postgres::{owner_url, pool};
 use tokio_postgres::{Client, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ use uuid::Uuid;
 use super::finding::Finding;
 use super::places::Schemas;
 
+/// The kinds of consumer groups.
+const READERS: [&str; 2] = [sagas::READERS, READER];
 /// Events read and published at a time.
 const PAGE: usize = 2_000;
 /// How long the leases are ours at most; whoever runs this again takes them over.
@@ -67,7 +69,6 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
     }
     crash_point!("reconcile::marked");
     let topics = lay_topics_anew(schemas, bus, epoch).await?;
-    let mut offsets = BTreeMap::<String, Vec<(String, i32, i64)>>::new();
     let mut contexts = Vec::new();
     for context in Context::ALL {
         contexts.push(super::places::open(schemas.places.of(context), context.name()).await?);
@@ -79,12 +80,11 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
         transaction.commit().await?;
         crash_point!("reconcile::checkpoints_set");
     }
-    reset_read_models(schemas, bus, &topics, epoch, &mut offsets).await?;
+    reset_read_models(schemas, bus, &topics, epoch).await?;
     crash_point!("reconcile::read_models_reset");
-    forget_groups(bus, sagas::READERS).await.context("the offsets of the sagas")?;
-    for (consumer, offsets) in &offsets {
-        commit_offsets(bus, consumer, offsets).await.with_context(|| format!("the offsets of {consumer}"))?;
-        crash_point!("reconcile::offsets_told");
+    for kind in READERS {
+        forget_groups(bus, kind).await.with_context(|| format!("the consumer groups of {kind}"))?;
+        crash_point!("reconcile::groups_forgotten");
     }
     rebuild_read_models(schemas).await?;
     crash_point!("reconcile::read_models_rebuilt");
@@ -96,11 +96,11 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
 }
 
 async fn nobody_runs(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<()> {
-    let reactors = reader_groups(bus, sagas::READERS).await?;
-    let projections = projections::all().into_iter().map(|projector| consumer_name(projector.name()));
-    for consumer in reactors.into_iter().chain(projections) {
-        let members = group_members(bus, &consumer).await?;
-        ensure!(members == 0, "{consumer} is running ({members} members): stop every role first");
+    for kind in READERS {
+        for group in reader_groups(bus, kind).await? {
+            let members = group_members(bus, &group).await?;
+            ensure!(members == 0, "{group} is running ({members} members): stop every role first");
+        }
     }
     for (context, client) in &schemas.contexts {
         let taken = client
@@ -224,38 +224,41 @@ async fn find_parked_again(transaction: &Transaction<'_>, topics: &Topics) -> an
     Ok(())
 }
 
-/// The projections stand at the end of the new topics; what they hold is rebuilt up to there.
+/// The read models stand at the end of the new topics, and say so; what they hold is rebuilt up to there.
 async fn reset_read_models(
     schemas: &Schemas,
     bus: &BusConfig,
     topics: &Topics,
     epoch: i64,
-    offsets: &mut BTreeMap<String, Vec<(String, i32, i64)>>,
 ) -> anyhow::Result<()> {
     let mut client: Client = super::places::open(schemas.places.read_models(), READ_MODEL).await?;
     let transaction = client.transaction().await?;
     find_parked_again(&transaction, topics).await?;
     // What an earlier replay kept is of an epoch that is over.
-    transaction.batch_execute("DELETE FROM checkpoints; DROP SCHEMA IF EXISTS readmodel_old CASCADE").await?;
+    transaction
+        .batch_execute(
+            "DELETE FROM checkpoints; DELETE FROM progress; DROP SCHEMA IF EXISTS readmodel_old CASCADE",
+        )
+        .await?;
     transaction
         .batch_execute(&format!("ALTER TABLE checkpoints ALTER COLUMN epoch SET DEFAULT {epoch}"))
         .await?;
-    for projector in projections::all() {
-        for context in projector.contexts() {
-            let (consumer, topic) = (consumer_name(projector.name()), bus.topic(*context));
-            for (partition, laid) in (0..).zip(&topics[&topic].partitions) {
-                let last_position = laid.last().map_or(0, |(position, _)| *position);
-                let next_offset = laid.len() as i64;
-                transaction
-                    .execute(
-                        "INSERT INTO checkpoints (consumer, topic, partition, next_offset, last_position, epoch)
-                         VALUES ($1, $2, $3, $4, $5, $6)",
-                        &[&consumer, &topic, &partition, &next_offset, &last_position, &epoch],
-                    )
-                    .await?;
-                offsets.entry(consumer.clone()).or_default().push((topic.clone(), partition, next_offset));
-            }
+    for context in Context::ALL {
+        let topic = bus.topic(context);
+        for (partition, laid) in (0..).zip(&topics[&topic].partitions) {
+            let last_position = laid.last().map_or(0, |(position, _)| *position);
+            let next_offset = laid.len() as i64;
+            transaction
+                .execute(
+                    "INSERT INTO checkpoints (consumer, topic, partition, next_offset, last_position, epoch)
+                     VALUES ($1, $2, $3, $4, $5, $6)",
+                    &[&READER, &topic, &partition, &next_offset, &last_position, &epoch],
+                )
+                .await?;
         }
+        let progress = "INSERT INTO progress (context, applied, seen)
+                        VALUES ($1, int8multirange(int8range(1, $2 + 1)), $2)";
+        transaction.execute(progress, &[&context.name(), &topics[&topic].head]).await?;
     }
     transaction.commit().await?;
     Ok(())
@@ -279,6 +282,9 @@ async fn rebuild_read_models(schemas: &Schemas) -> anyhow::Result<()> {
     for report in replay::run(options, CancellationToken::new()).await? {
         println!("{report}");
     }
+    // So is what the rebuild replaced: nothing may bring it back.
+    let client = super::places::open(schemas.places.read_models(), READ_MODEL).await?;
+    client.batch_execute("DROP SCHEMA IF EXISTS readmodel_old CASCADE").await?;
     Ok(())
 }
 
