@@ -6,7 +6,7 @@ DEV := $(TARGET)/debug/tradewind
 
 RELEASE := $(TARGET)/release
 
-.PHONY: help setup build demo test bench fuzz chaos planted up engines fmt lint
+.PHONY: help setup build demo tour test bench fuzz chaos planted up engines fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -19,6 +19,9 @@ build: setup ## build the release binary
 
 demo: build ## orders to each kind of end, on a platform of its own
 	scripts/demo
+
+tour: build ## type every command of the README's tour, at full speed
+	scripts/tour
 
 # Tests of engines and platforms wait more than they compute. More side by side than this is faster where there are more cores.
 TEST_THREADS ?= 2

@@ -221,20 +221,24 @@ impl Floor {
         Ok(sum as f64)
     }
 
-    /// The processes that work for an order, by name.
     pub fn processes(&self) -> BTreeMap<&'static str, u32> {
-        let mut all: BTreeMap<_, _> = ROLES.map(|role| (role, self.platform.pid(role))).into();
-        for (name, variable) in [("postgres", "TRADEWIND_POSTGRES_PID"), ("kafka", "TRADEWIND_KAFKA_PID")] {
-            let pid = std::env::var(variable).ok().and_then(|pid| pid.parse().ok());
-            all.extend(pid.map(|pid| (name, pid)));
-        }
-        all
+        processes(&self.platform)
     }
 
     /// Seconds on a processor so far, of each of them.
     pub fn cpu(&self) -> BTreeMap<&'static str, f64> {
         self.processes().into_iter().map(|(name, pid)| (name, cpu_seconds(pid))).collect()
     }
+}
+
+/// The processes that work for an order, by name.
+pub fn processes(platform: &Platform) -> BTreeMap<&'static str, u32> {
+    let mut all: BTreeMap<_, _> = ROLES.map(|role| (role, platform.pid(role))).into();
+    for (name, variable) in [("postgres", "TRADEWIND_POSTGRES_PID"), ("kafka", "TRADEWIND_KAFKA_PID")] {
+        let pid = std::env::var(variable).ok().and_then(|pid| pid.parse().ok());
+        all.extend(pid.map(|pid| (name, pid)));
+    }
+    all
 }
 
 async fn shop(platform: &Platform, connections: usize) -> anyhow::Result<Shop> {

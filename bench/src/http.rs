@@ -44,6 +44,19 @@ impl Connection {
         self.exchange(&request).await
     }
 
+    /// GETs, and returns the status.
+    ///
+    /// # Errors
+    /// As of [`Self::post`].
+    pub async fn get(&mut self, path: &str) -> anyhow::Result<u16> {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
+        if let Ok(status) = self.exchange(&request).await {
+            return Ok(status);
+        }
+        *self = Self::open(&self.address).await?;
+        self.exchange(&request).await
+    }
+
     async fn exchange(&mut self, request: &str) -> anyhow::Result<u16> {
         self.stream.write_all(request.as_bytes()).await?;
         self.answer().await

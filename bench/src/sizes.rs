@@ -22,6 +22,9 @@ pub struct Sizes {
     pub settle_span: Duration,
     /// Orders in the burst from which the sagas' capacity is estimated.
     pub settle_burst: usize,
+    /// Orders a second, each of them for `seen_span`.
+    pub seen_rates: Vec<u64>,
+    pub seen_span: Duration,
     pub hot_orders: usize,
     pub hot_stock: usize,
     pub projection_orders: usize,
@@ -49,6 +52,8 @@ impl Sizes {
             pipe_rate: 1_000,
             settle_span: Duration::from_secs(60),
             settle_burst: 3_000,
+            seen_rates: vec![10, 20, 50, 150],
+            seen_span: Duration::from_secs(30),
             hot_orders: 20_000,
             hot_stock: 2_000,
             projection_orders: 5_000,
@@ -75,6 +80,8 @@ impl Sizes {
             pipe_rate: 100,
             settle_span: Duration::from_secs(2),
             settle_burst: 20,
+            seen_rates: vec![5],
+            seen_span: Duration::from_secs(2),
             hot_orders: 40,
             hot_stock: 4,
             projection_orders: 20,

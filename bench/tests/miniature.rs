@@ -89,8 +89,8 @@ async fn replay_and_growth_are_measured() {
 
 #[tokio::test]
 async fn a_whole_platform_is_measured() {
-    let rows = rows(&["saga", "hot-sku", "projection", "verify", "memory"], &[]).await;
-    assert!(rows.len() >= 26, "{rows:?}");
+    let rows = rows(&["saga", "seen", "hot-sku", "projection", "verify", "memory"], &[]).await;
+    assert!(rows.len() >= 38, "{rows:?}");
     let confirmed = rows.iter().find(|(figure, _)| figure == "confirmed of them, exactly");
     assert_eq!(confirmed.map(|(_, count)| *count), Some(4.0), "as many as there were pieces");
 }

@@ -15,6 +15,7 @@ mod real_file;
 mod relay;
 mod replay;
 pub mod saga;
+mod seen;
 pub mod verify;
 
 use std::time::{Duration, Instant};
@@ -41,6 +42,8 @@ pub enum Part {
     Pipe,
     /// Orders from POST to settled: how many, how long, what each costs
     Saga,
+    /// From POST to seen settled at the query side, and of that what the read side takes
+    Seen,
     /// Every order for the same SKU
     HotSku,
     /// Events a second of each projector, beside a COPY of its rows
@@ -77,6 +80,7 @@ pub async fn run(part: Part, stage: &mut Stage) -> anyhow::Result<(Vec<Row>, Dur
         Part::Relay => relay::rows(stage).await,
         Part::Pipe => pipe::rows(stage).await,
         Part::Saga => saga::rows(stage).await,
+        Part::Seen => seen::rows(stage).await,
         Part::HotSku => hot_sku::rows(stage).await,
         Part::Projection => projection::rows(stage).await,
         Part::Verify => verify::rows(stage).await,
