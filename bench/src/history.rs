@@ -234,7 +234,7 @@ async fn reach_the_ends(admin: &Client, prefix: &str) -> anyhow::Result<()> {
         let ends = ends(admin, context).await?;
         let head = ends.iter().map(|(_, last)| *last).max().unwrap_or(0);
         let progress = format!(
-            "INSERT INTO {READ_MODEL}.progress (context, applied, seen) VALUES ($1, int8multirange(int8range(1, $2 + 1)), $2)"
+            "INSERT INTO {READ_MODEL}.progress (context, applied, seen) VALUES ($1, int8multirange(int8range(1, $2::bigint + 1)), $2)"
         );
         admin.execute(&progress, &[&context.name(), &head]).await?;
         for (partition, (next_offset, last_position)) in (0..).zip(ends) {

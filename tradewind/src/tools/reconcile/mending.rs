@@ -257,7 +257,7 @@ async fn reset_read_models(
                 .await?;
         }
         let progress = "INSERT INTO progress (context, applied, seen)
-                        VALUES ($1, int8multirange(int8range(1, $2 + 1)), $2)";
+                        VALUES ($1, int8multirange(int8range(1, $2::bigint + 1)), $2)";
         transaction.execute(progress, &[&context.name(), &topics[&topic].head]).await?;
     }
     transaction.commit().await?;
