@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::arrivals::Arrivals;
 use crate::engine::{Projector, READER, consumer_name, is_refusal};
-use crate::parked::{Parked, Parking, park, parked_among, storable};
+use crate::parked::{Parked, Parking, any_parked, park, parked_among, storable};
 use crate::progress::{self, Progress};
 use crate::projection::Projection;
 use crate::projections::orders::Orders;
@@ -35,6 +36,9 @@ pub struct ProjectionHandler {
     projectors: Vec<Arc<dyn Projector>>,
     pool: Pool,
     arrivals: Arrivals,
+    /// Whether anything may be parked: then it is asked before each batch which streams are. The table is the truth; it is
+    /// looked at whenever checkpoints are read, as what another process has parked comes with its partitions.
+    may_be_parked: AtomicBool,
 }
 
 /// Why nothing of a batch was committed.
@@ -78,7 +82,7 @@ struct Share<'a> {
 
 impl ProjectionHandler {
     pub fn new(projectors: Vec<Arc<dyn Projector>>, pool: Pool, arrivals: Arrivals) -> Self {
-        Self { projectors, pool, arrivals }
+        Self { projectors, pool, arrivals, may_be_parked: AtomicBool::new(true) }
     }
 
     /// The fast way; where the database refuses the data of any projection, the careful one.
@@ -107,7 +111,7 @@ impl ProjectionHandler {
         let (_, moved, parked) = futures::join!(
             transaction.batch_execute(WITHOUT_THE_DISK),
             checkpoint::move_all(&transaction, moves),
-            parked_among(&transaction, &streams),
+            self.parked_among(&transaction, &streams),
         );
         moved?;
         let mut shares = self.shares(&batch.records, &parked?);
@@ -120,6 +124,7 @@ impl ProjectionHandler {
             }
         }
         for share in shares.iter().filter(|share| !share.parkings.is_empty()) {
+            self.may_be_parked.store(true, Ordering::SeqCst);
             park(&transaction, &share.consumer, &share.parkings).await?;
         }
         // Last, since every process writes these rows: they are locked for as short as can be.
@@ -129,6 +134,17 @@ impl ProjectionHandler {
         crash_point!("projector::committed");
         self.tell(&shares, progress);
         Ok(())
+    }
+
+    async fn parked_among(
+        &self,
+        transaction: &Transaction<'_>,
+        streams: &[String],
+    ) -> Result<Parked, tokio_postgres::Error> {
+        match self.may_be_parked.load(Ordering::SeqCst) {
+            true => parked_among(transaction, streams).await,
+            false => Ok(Parked::new()),
+        }
     }
 
     /// The records of the batch, by projection, sorted by what becomes of them.
@@ -270,7 +286,11 @@ impl<'a> Share<'a> {
 impl BatchHandler for ProjectionHandler {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
         let client = self.pool.get().await.map_err(ApplyError::from)?;
+        // Checkpoints first: whoever had a partition before may commit in between; then the checkpoint is old, and the first
+        // batch finds out. The other way round what was parked would be missed.
         let checkpoints = checkpoint::load(&client, READER).await?;
+        let parked = any_parked(&client).await.map_err(ApplyError::from)?;
+        self.may_be_parked.store(parked, Ordering::SeqCst);
         // What a crash of the database took away is not applied any more.
         let progress = progress::read(&client).await.map_err(ApplyError::from)?;
         self.arrivals.begin_at(&progress.applied);

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use events::{Context, Envelope};
 use fault::planted_bug;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use crate::projection::{FedBy, Projection};
 use crate::rebuild::{self, Rebuild};
@@ -80,23 +80,27 @@ impl<P: Projection> Engine<P> {
     ) -> Result<BTreeMap<String, P::Row>, tokio_postgres::Error> {
         let (table, key) = (P::TABLE, P::KEY);
         let select = format!("SELECT t.{key}, row_to_json(t) FROM {table} t WHERE t.{key} = ANY($1)");
-        let select = match P::FED_BY {
+        let rows = match P::FED_BY {
             FedBy::OneEvent => return Ok(BTreeMap::new()),
-            FedBy::OneStream => select,
+            FedBy::OneStream => {
+                let select = transaction.prepare_cached(&select).await?;
+                transaction.query(&select, &[&keys]).await?
+            }
             FedBy::SeveralStreams => {
                 // Two processes may begin the same row at once: the second waits here for the first. Both insert in
                 // the order of the keys, and lock only when all of theirs are inserted: no circle of waiting.
-                let begin = transaction
-                    .prepare_cached(&format!(
-                        "INSERT INTO {table} ({key}) SELECT unnest($1::text[]) ON CONFLICT ({key}) DO NOTHING"
-                    ))
-                    .await?;
-                transaction.execute(&begin, &[&keys]).await?;
-                format!("{select} ORDER BY t.{key} FOR UPDATE")
+                let begin = format!(
+                    "INSERT INTO {table} ({key}) SELECT unnest($1::text[]) ON CONFLICT ({key}) DO NOTHING"
+                );
+                let begin = transaction.prepare_cached(&begin).await?;
+                let select =
+                    transaction.prepare_cached(&format!("{select} ORDER BY t.{key} FOR UPDATE")).await?;
+                // The server does the one and then the other; we wait for both at once.
+                let params: [&(dyn ToSql + Sync); 1] = [&keys];
+                futures::try_join!(transaction.execute(&begin, &params), transaction.query(&select, &params))?
+                    .1
             }
         };
-        let select = transaction.prepare_cached(&select).await?;
-        let rows = transaction.query(&select, &[&keys]).await?;
         rows.iter()
             .map(|row| {
                 let Json(folded) = row.try_get::<_, Json<P::Row>>(1)?;
