@@ -11,7 +11,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const ORDERS_BY_DEFAULT: usize = 400;
+const ORDERS_BY_DEFAULT: usize = 240;
 const CALLERS: usize = 8;
 /// One in so many wants more than there is.
 const SHORT_EVERY: usize = 10;
