@@ -115,6 +115,8 @@ fn complete_response(status: &str, response: &mut Value) {
     response["headers"]["Idempotency-Replayed"] = header("`true` when the answer was given before");
     if status.starts_with('2') {
         response["headers"]["ETag"] = header("The version, in quotes");
+        response["headers"]["X-Tradewind-Position"] =
+            header("Where the events stand; the query side takes it as `after`");
         return;
     }
     if status == "503" {

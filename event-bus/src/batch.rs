@@ -133,6 +133,12 @@ pub trait BatchHandler: Send + Sync {
         true
     }
 
+    /// Whether the database has lost commits of this handler, which did not wait for the disk: then its checkpoints are read
+    /// again in every partition. Asked about once a second, between two batches. Must not block.
+    fn has_lost_commits(&self) -> bool {
+        false
+    }
+
     /// Commits the effect of all records together with all moves, or nothing.
     ///
     /// # Errors

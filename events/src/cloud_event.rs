@@ -104,6 +104,10 @@ pub fn decode_raw(context: Context, value: &[u8]) -> Result<RawEvent, CodecError
             record.position, record.version
         )));
     }
+    // Whoever counts up to a position goes one beyond it.
+    if record.position == Position::MAX {
+        return Err(not_ours(format!("position {} is beyond any log", record.position)));
+    }
     Ok(RawEvent {
         position: record.position,
         stream: StreamId::from(record.subject.into_owned()),

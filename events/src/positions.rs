@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Context, InvalidToken, Position, PositionToken};
 
-/// At most one position in each context's log: everything up to there, in each of them. A version vector (Lamport's
-/// happened-before, kept as Fidge and Mattern do).
+/// At most one position in each context's log: everything up to there, in each of them. In form a version vector.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Positions(BTreeMap<Context, Position>);

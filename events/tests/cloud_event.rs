@@ -87,6 +87,12 @@ fn places_count_from_one() {
 }
 
 #[test]
+fn a_position_without_a_next_one_is_none() {
+    let cause = not_ours(Context::Orders, &with("position", json!(i64::MAX)));
+    assert_eq!(cause, "position 9223372036854775807 is beyond any log");
+}
+
+#[test]
 fn a_time_that_is_none_is_named() {
     let cause = not_ours(Context::Orders, &with("time", json!("yesterday")));
     assert!(cause.starts_with("time is \"yesterday\": "), "{cause}");
@@ -209,7 +215,7 @@ fn any_context() -> impl Strategy<Value = Context> {
 
 prop_compose! {
     fn any_raw_event()(
-        place in (1..=i64::MAX, 1..=i32::MAX),
+        place in (1..i64::MAX, 1..=i32::MAX),
         subject in any::<String>(),
         ids in any::<[u128; 2]>(),
         kind in ("[A-Z][A-Za-z]{0,30}", any::<u16>()),

@@ -26,6 +26,7 @@ CREATE INDEX ON parked_events (stream);
 GRANT SELECT, INSERT, UPDATE ON progress TO tradewind_readmodel;
 
 -- The projections stood apart. They read the topics once more from the beginning; a row that knows an event already does
--- not change. The tables that the last replay kept were kept with checkpoints of their own: they cannot come back.
+-- not change. What was parked is parked with its whole stream, and what was discarded because nobody could read it is parked once
+-- more: look at `tradewind parked list` afterwards. The tables that the last replay kept were kept with checkpoints of their own: they cannot come back.
 DELETE FROM checkpoints;
 DROP SCHEMA IF EXISTS readmodel_old CASCADE;

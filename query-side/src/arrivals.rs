@@ -40,6 +40,8 @@ struct Waiting {
 struct Order {
     changed: Arc<Notify>,
     waiters: usize,
+    /// It was found settled, and all who wait were woken: who waits on is not woken each time.
+    was_found: bool,
 }
 
 /// As many requests wait as may.
@@ -80,6 +82,7 @@ impl Arrivals {
         let order = order_id.map(|id| {
             let order = waiting.orders.entry(id.to_owned()).or_default();
             order.waiters += 1;
+            order.was_found = false;
             (id.to_owned(), Arc::clone(&order.changed))
         });
         self.somebody_waits.notify_one();
@@ -119,7 +122,19 @@ impl Arrivals {
     }
 
     fn awaited_orders(&self) -> Vec<String> {
-        self.lock().orders.keys().cloned().collect()
+        let waiting = self.lock();
+        waiting.orders.iter().filter(|(_, order)| !order.was_found).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// What another process has settled.
+    fn found(&self, order_ids: &[String]) {
+        self.changed(order_ids);
+        let mut waiting = self.lock();
+        for id in order_ids {
+            if let Some(order) = waiting.orders.get_mut(id) {
+                order.was_found = true;
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -195,7 +210,7 @@ async fn look(pool: &Pool, arrivals: &Arrivals) -> Result<(), ReadError> {
         let statement = client.prepare_cached(SETTLED_AMONG).await?;
         let rows = client.query(&statement, &[&awaited]).await?;
         let ids: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        arrivals.changed(&ids?);
+        arrivals.found(&ids?);
     }
     Ok(())
 }

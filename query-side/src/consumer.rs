@@ -4,10 +4,10 @@
 //! stream; the others go on. Never: an effect without its checkpoint, a checkpoint without its effect, a record skipped
 //! in silence. Read next: [`crate::progress`] (how far the read models have come), [`crate::arrivals`] (who is told).
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Pool, PoolError, Transaction};
@@ -19,7 +19,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::arrivals::Arrivals;
 use crate::engine::{Projector, READER, consumer_name, is_refusal};
-use crate::parked::{Parked, Parking, any_parked, park, parked_among, storable};
+use crate::parked::{Parked, Parking, park, parked_among, storable};
 use crate::progress::{self, Progress};
 use crate::projection::Projection;
 use crate::projections::orders::Orders;
@@ -27,6 +27,8 @@ use crate::projections::processes::Processes;
 
 /// Why an event in order is parked all the same.
 const AFTER_PARKED: &str = "an earlier event of the stream is parked";
+/// How often it is looked whether the database still has what was committed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Read models are derived, and their checkpoints are in the same transaction: what a crash of the database takes away is
 /// read from Kafka again (docs/decisions/0023).
 const WITHOUT_THE_DISK: &str = "SET LOCAL synchronous_commit = off";
@@ -36,9 +38,10 @@ pub struct ProjectionHandler {
     projectors: Vec<Arc<dyn Projector>>,
     pool: Pool,
     arrivals: Arrivals,
-    /// Whether anything may be parked: then it is asked before each batch which streams are. The table is the truth; it is
-    /// looked at whenever checkpoints are read, as what another process has parked comes with its partitions.
-    may_be_parked: AtomicBool,
+    /// The checkpoints as this process committed or read them.
+    committed: Mutex<HashMap<(String, i32), i64>>,
+    /// The database has forgotten some of them.
+    lost_commits: AtomicBool,
 }
 
 /// Why nothing of a batch was committed.
@@ -82,7 +85,7 @@ struct Share<'a> {
 
 impl ProjectionHandler {
     pub fn new(projectors: Vec<Arc<dyn Projector>>, pool: Pool, arrivals: Arrivals) -> Self {
-        Self { projectors, pool, arrivals, may_be_parked: AtomicBool::new(true) }
+        Self { projectors, pool, arrivals, committed: Mutex::default(), lost_commits: AtomicBool::default() }
     }
 
     /// The fast way; where the database refuses the data of any projection, the careful one.
@@ -111,7 +114,7 @@ impl ProjectionHandler {
         let (_, moved, parked) = futures::join!(
             transaction.batch_execute(WITHOUT_THE_DISK),
             checkpoint::move_all(&transaction, moves),
-            self.parked_among(&transaction, &streams),
+            parked_among(&transaction, &streams),
         );
         moved?;
         let mut shares = self.shares(&batch.records, &parked?);
@@ -124,7 +127,6 @@ impl ProjectionHandler {
             }
         }
         for share in shares.iter().filter(|share| !share.parkings.is_empty()) {
-            self.may_be_parked.store(true, Ordering::SeqCst);
             park(&transaction, &share.consumer, &share.parkings).await?;
         }
         // Last, since every process writes these rows: they are locked for as short as can be.
@@ -136,21 +138,40 @@ impl ProjectionHandler {
         Ok(())
     }
 
-    async fn parked_among(
-        &self,
-        transaction: &Transaction<'_>,
-        streams: &[String],
-    ) -> Result<Parked, tokio_postgres::Error> {
-        match self.may_be_parked.load(Ordering::SeqCst) {
-            true => parked_among(transaction, streams).await,
-            false => Ok(Parked::new()),
-        }
-    }
-
     /// The records of the batch, by projection, sorted by what becomes of them.
     fn shares<'a>(&'a self, records: &'a [Arc<Record>], parked: &Parked) -> Vec<Share<'a>> {
         let share = |projector: &'a Arc<dyn Projector>| Share::of(&**projector, records, parked);
         self.projectors.iter().map(share).collect()
+    }
+
+    fn committed(&self) -> MutexGuard<'_, HashMap<(String, i32), i64>> {
+        // No code that holds the lock can panic between two changes that belong together.
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks now and then whether the database still has what this process committed: a crash takes away what had not come
+    /// to the disk, and in a quiet partition nothing else would ever notice. Never returns.
+    pub async fn watch_commits(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            // What is committed after this and before the database is asked is there as well.
+            let committed = self.committed().clone();
+            match self.stored().await {
+                Ok(stored) => {
+                    let is_there =
+                        |at: &(String, i32), offset| stored.get(at).is_some_and(|known| *known >= offset);
+                    if committed.iter().any(|(at, offset)| !is_there(at, *offset)) {
+                        self.lost_commits.store(true, Ordering::SeqCst);
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the checkpoints cannot be looked at"),
+            }
+        }
+    }
+
+    async fn stored(&self) -> Result<HashMap<(String, i32), i64>, ApplyError> {
+        let checkpoints = checkpoint::load(&self.pool.get().await?, READER).await?;
+        Ok(checkpoints.into_iter().map(|at| ((at.topic, at.partition), at.next_offset)).collect())
     }
 
     /// After the commit.
@@ -286,19 +307,25 @@ impl<'a> Share<'a> {
 impl BatchHandler for ProjectionHandler {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
         let client = self.pool.get().await.map_err(ApplyError::from)?;
-        // Checkpoints first: whoever had a partition before may commit in between; then the checkpoint is old, and the first
-        // batch finds out. The other way round what was parked would be missed.
         let checkpoints = checkpoint::load(&client, READER).await?;
-        let parked = any_parked(&client).await.map_err(ApplyError::from)?;
-        self.may_be_parked.store(parked, Ordering::SeqCst);
         // What a crash of the database took away is not applied any more.
         let progress = progress::read(&client).await.map_err(ApplyError::from)?;
         self.arrivals.begin_at(&progress.applied);
+        let known = checkpoints.iter().map(|at| ((at.topic.clone(), at.partition), at.next_offset));
+        *self.committed() = known.collect();
+        self.lost_commits.store(false, Ordering::SeqCst);
         Ok(checkpoints)
     }
 
+    fn has_lost_commits(&self) -> bool {
+        self.lost_commits.load(Ordering::SeqCst)
+    }
+
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
-        Ok(self.commit(batch).await?)
+        self.commit(batch).await?;
+        let moved = batch.moves.iter().map(|step| ((step.topic.clone(), step.partition), step.to_offset));
+        self.committed().extend(moved);
+        Ok(())
     }
 }
 

@@ -87,8 +87,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let mut options = ConsumerOptions::new(READER, Context::ALL);
     options.batch_max = config.projection_batch_max;
     options.pause_percent = PAUSE_PERCENT;
-    // One connection applies batches; the other reads checkpoints when partitions are assigned meanwhile.
-    let handler = ProjectionHandler::new(projectors, postgres::pool(&url, 2)?, arrivals.clone());
+    // One connection applies batches; the other reads checkpoints meanwhile.
+    let handler = Arc::new(ProjectionHandler::new(projectors, postgres::pool(&url, 2)?, arrivals.clone()));
+    let watched = Arc::clone(&handler);
     let consumer = consume(config.bus.clone(), options, handler, checks, arrivals.clone(), shutdown.clone());
     let limits = Limits {
         requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX + config.query_waiters_max,
@@ -98,6 +99,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let watches = [
         AbortOnDropHandle::new(tokio::spawn(parked::watch(app.pool.clone(), parked_checks))),
         AbortOnDropHandle::new(tokio::spawn(follow_others(app.pool.clone(), arrivals))),
+        AbortOnDropHandle::new(tokio::spawn(async move { watched.watch_commits().await })),
     ];
     let router = routes::router(Arc::new(app)).merge(ops_router(health));
     let stop = shutdown.child_token();
@@ -114,7 +116,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
 async fn consume(
     bus: BusConfig,
     options: ConsumerOptions,
-    handler: ProjectionHandler,
+    handler: Arc<ProjectionHandler>,
     checks: Vec<Check>,
     arrivals: Arrivals,
     shutdown: CancellationToken,
@@ -127,7 +129,7 @@ async fn consume(
             Some(why) => check.failing(why),
         });
     });
-    let ended = run_consumer(&bus, options, Arc::new(handler), report, shutdown.clone()).await;
+    let ended = run_consumer(&bus, options, handler, report, shutdown.clone()).await;
     if let Err(error) = &ended
         && error.wants_reconciliation()
     {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Pool, PoolError, Transaction};
+use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::Record;
 use event_bus::parked::{Notice, ParkedRecord, Retried, records, streams, unpark};
 use runtime::Check;
@@ -45,15 +45,6 @@ pub async fn parked_among(
         parked.entry(row.try_get(0)?).or_default().insert(row.try_get(1)?);
     }
     Ok(parked)
-}
-
-/// Whether any stream is parked, for any projection.
-///
-/// # Errors
-/// The database's.
-pub async fn any_parked(client: &impl GenericClient) -> Result<bool, tokio_postgres::Error> {
-    let statement = client.prepare_cached("SELECT EXISTS (SELECT FROM parked_events)").await?;
-    client.query_one(&statement, &[]).await?.try_get(0)
 }
 
 /// Files the records. One that is filed already (its checkpoint was set back) stays as it is.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 /// A read model: which events it hears, which row each one touches, and what becomes of the row.
 pub trait Projection: Send + Sync + 'static {
-    /// The name that `tradewind replay` takes; the consumer is `query-side.<name>`.
+    /// The name that `tradewind replay` takes; its parked events are filed under `query-side.<name>`.
     const NAME: &'static str;
     /// The table, without a schema: the same code writes the live table and its shadow.
     const TABLE: &'static str;

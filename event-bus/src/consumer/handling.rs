@@ -80,6 +80,22 @@ impl Worker {
         (!batch.moves.is_empty()).then(|| self.hand_over(batch))
     }
 
+    /// Where the handler's commits were lost, what follows from them is void: every checkpoint is read again.
+    pub fn reload_what_was_lost(&mut self) {
+        if self.is_running() || !self.handler.has_lost_commits() {
+            return;
+        }
+        tracing::warn!(consumer = %self.options.name, "the database has lost commits; reading all checkpoints again");
+        let partitions: Vec<Partition> =
+            self.intake.places().map(|(partition, _)| partition.clone()).collect();
+        for partition in partitions {
+            self.forget(&partition);
+            self.committed.remove(&partition);
+            self.to_load.insert(partition);
+        }
+        self.trim_waiting();
+    }
+
     /// A batch that waits to be tried again loses what is no longer ours.
     pub fn trim_waiting(&mut self) {
         let InHand::Waiting { batch, .. } = &mut self.in_hand else { return };

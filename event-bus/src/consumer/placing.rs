@@ -72,7 +72,13 @@ impl Reader {
             let offsets: Option<Vec<(&str, i64)>> = hearing
                 .map(|worker| Some((worker.options.name.as_str(), *worker.committed.get(&partition)?)))
                 .collect();
-            let Some(offsets) = offsets else { continue };
+            let Some(offsets) = offsets else {
+                // A handler is being placed there: Kafka is told when its checkpoint is known.
+                if self.positions.next_offset(&partition).is_some() {
+                    self.untold.insert(partition);
+                }
+                continue;
+            };
             let Some(offset) = offsets.iter().map(|(_, offset)| *offset).min() else { continue };
             told.push(Told { partition, offset, metadata: metadata_of(offsets.into_iter()) });
         }

@@ -28,7 +28,7 @@ use super::membership::Rebalance;
 use super::placing::Assigned;
 use super::positions::{Partition, Positions};
 use super::received::Received;
-use super::worker::{Ended, Task, Worker};
+use super::worker::{Ended, InHand, Task, Worker};
 use crate::BusConfig;
 
 /// Health, metrics, the courtesy commit, and the checkpoints of what was passed.
@@ -98,10 +98,12 @@ impl Reader {
         // An error ended the loop: a batch may still commit, and whoever takes over sees its checkpoint.
         while self.workers.iter().any(Worker::is_running) {
             match self.tasks.next().await {
-                Some((index, Ok(Ended::Handled(batch, outcome)))) => {
-                    self.note_commits(&batch, &outcome);
-                    let _ = self.workers[index].on_handled(batch, outcome); // the first error has been told
+                Some((index, Ok(Ended::Handled(batch, Ok(()))))) => {
+                    self.note_commits(&batch, &Ok(()));
+                    let _ = self.workers[index].on_handled(batch, Ok(())); // a batch that is done asks for nothing more
                 }
+                // Nothing is tried again: the reader has ended.
+                Some((index, Ok(Ended::Handled(_, Err(_))))) => self.workers[index].in_hand = InHand::Nothing,
                 Some((_, Ok(Ended::Loaded(_)))) => {}
                 Some((_, Err(_))) | None => break,
             }
@@ -227,7 +229,10 @@ impl Reader {
     async fn on_tick(&mut self) -> Result<(), ConsumerError> {
         self.check_ahead().await?;
         self.tell_kafka();
-        self.workers.iter_mut().for_each(|worker| worker.settle = true);
+        for worker in &mut self.workers {
+            worker.settle = true;
+            worker.reload_what_was_lost();
+        }
         self.report();
         Ok(())
     }

@@ -64,8 +64,8 @@ pub struct One<T> {
 
 /// The value of [`POSITION_HEADER`]; none when nothing was ever applied.
 pub fn position_value(position: &Positions) -> Option<HeaderValue> {
-    let applied: Positions = position.iter().filter(|token| token.position > 0).collect();
-    (!applied.is_empty()).then(|| HeaderValue::try_from(applied.to_string()).expect("positions are ASCII"))
+    let named: Positions = position.iter().filter(|token| token.position > 0).collect();
+    (!named.is_empty()).then(|| HeaderValue::try_from(named.to_string()).expect("positions are ASCII"))
 }
 
 fn with_position(problem: Problem, position: &Positions) -> Problem {

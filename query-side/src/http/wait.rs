@@ -1,7 +1,8 @@
 //! How a request sees what it has seen before: it names positions, and is answered when the read models have come so far.
 //!
 //! `?after=orders:1234,inventory:56` holds when everything up to there is applied, in every partition and by whichever
-//! process, and what was named is not parked. Never: an older answer in silence, a wait without an end.
+//! process, and what was named is not parked. A list leaves out what is parked, unless it is what was named.
+//! Never: an older answer in silence, a wait without an end.
 //! Read next: [`super::read`].
 
 use std::time::Duration;

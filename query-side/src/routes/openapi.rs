@@ -4,8 +4,8 @@
 //! Read next: [`crate::http::schema`].
 
 use axum::Json;
+use serde_json::{Value, json};
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
 
 use super::{order_events, orders, payments, processes, sales, stock};
 use crate::http::schema;
@@ -34,6 +34,15 @@ use crate::http::schema;
 )]
 struct QuerySide;
 
-pub async fn document() -> Json<Document> {
-    Json(QuerySide::openapi())
+pub async fn document() -> Json<Value> {
+    let mut document = serde_json::to_value(QuerySide::openapi()).expect("a document is plain data");
+    for operation in document["paths"].as_object_mut().expect("it has paths").values_mut() {
+        operation["get"]["responses"]["200"]["headers"] = json!({
+            "X-Tradewind-Position": {
+                "description": "How far the answer has come, in each context: `after` of a later request takes it",
+                "schema": {"type": "string", "example": "orders:1234,inventory:56"},
+            },
+        });
+    }
+    Json(document)
 }

@@ -107,3 +107,28 @@ async fn what_is_published_is_answered_by_two_query_sides_that_share_the_partiti
     assert_eq!(read_model.number("SELECT count(*) FROM order_events").await, in_all);
     shutdown.cancel();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_of_the_database_took_away_is_read_again_though_nothing_new_happens() {
+    let bus = BusConfig::plain(kafka_brokers(), unique("query"));
+    ensure_topics(&bus, 1).await.expect("the topics are made");
+    let read_model = read_model().await;
+    let shutdown = CancellationToken::new();
+    let base_url = start(&read_model, &bus, &shutdown).await;
+    let events = Logs::default().story(order_id(0), HAPPY);
+    publish(&bus, &events).await;
+    let last =
+        events.iter().filter(|event| event.context == Context::Orders).map(|event| event.position).max();
+    let order =
+        format!("{base_url}/v1/orders/{}?after=orders:{}", order_id(0), last.expect("the order's events"));
+    get_until(&order, |status, order| status == 200 && order["status"] == "delivered").await;
+
+    // The commits do not wait for the disk: as after a crash, the last of them are gone, here all.
+    read_model
+        .as_owner("SET search_path TO readmodel; TRUNCATE orders, order_events, processes, payments, sales, checkpoints, progress")
+        .await;
+    // The row is there again: nothing else can give this answer.
+    get_until(&order, |status, order| status == 200 && order["status"] == "delivered").await;
+    assert_eq!(read_model.number("SELECT count(*) FROM order_events").await, HAPPY.len() as i64);
+    shutdown.cancel();
+}

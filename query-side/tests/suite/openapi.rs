@@ -88,6 +88,8 @@ async fn every_answer_has_the_shape_that_the_document_tells() {
         let schema = &ok["content"]["application/json"]["schema"];
         assert!(schema.is_object(), "{path} has no schema");
         check(&document, schema, &service.get(&example).await, path);
+        assert!(ok["headers"]["X-Tradewind-Position"]["schema"].is_object(), "{path}");
+        assert_ne!(service.position(&example).await, "", "{path}");
         let bad = resolved(&document, &item["get"]["responses"]["400"]);
         let schema = &bad["content"]["application/problem+json"]["schema"];
         let (status, problem) = service.status_and_body(&format!("{example}?no_such_parameter=1")).await;

@@ -87,6 +87,7 @@ pub async fn mend(schemas: &Schemas, bus: &BusConfig, finding: &Finding) -> anyh
         crash_point!("reconcile::groups_forgotten");
     }
     rebuild_read_models(schemas).await?;
+    tell_progress(schemas, bus, &topics).await?;
     crash_point!("reconcile::read_models_rebuilt");
     for (context, client) in &schemas.contexts {
         begin_epoch(client, epoch, topics[&bus.topic(*context)].head).await?;
@@ -224,7 +225,7 @@ async fn find_parked_again(transaction: &Transaction<'_>, topics: &Topics) -> an
     Ok(())
 }
 
-/// The read models stand at the end of the new topics, and say so; what they hold is rebuilt up to there.
+/// The read models stand at the end of the new topics; what they hold is rebuilt up to there.
 async fn reset_read_models(
     schemas: &Schemas,
     bus: &BusConfig,
@@ -256,11 +257,20 @@ async fn reset_read_models(
                 )
                 .await?;
         }
-        let progress = "INSERT INTO progress (context, applied, seen)
-                        VALUES ($1, int8multirange(int8range(1, $2::bigint + 1)), $2)";
-        transaction.execute(progress, &[&context.name(), &topics[&topic].head]).await?;
     }
     transaction.commit().await?;
+    Ok(())
+}
+
+/// The read models have everything: a query side that only answers may say so.
+async fn tell_progress(schemas: &Schemas, bus: &BusConfig, topics: &Topics) -> anyhow::Result<()> {
+    let all = "INSERT INTO progress (context, applied, seen)
+               VALUES ($1, int8multirange(int8range(1, $2::bigint + 1)), $2)
+               ON CONFLICT (context) DO UPDATE SET applied = EXCLUDED.applied, seen = EXCLUDED.seen";
+    for context in Context::ALL {
+        let head = topics[&bus.topic(context)].head;
+        schemas.read_models.execute(all, &[&context.name(), &head]).await?;
+    }
     Ok(())
 }
 
