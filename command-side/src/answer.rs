@@ -4,7 +4,7 @@
 //! refusal, a command that was fulfilled before) goes through the append too: only there is it certain that the
 //! state it was decided on was the last one.
 //! Never: an answer from a cached state that nobody checked, or "failed" where the outcome is not known.
-//! Read next: `domain/src/order.rs` (what is decided), `event-store/src/append.rs` (how it becomes a fact).
+//! Read next: `domain/src/orders.rs` (what is decided), `platform/event-store/src/append.rs` (how it becomes a fact).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! What a client hears when it was not the aggregate that said no: preconditions, keys, and the store.
 //!
 //! Never: the cause to the client (it goes to the log), or "failed" for what may have been done.
-//! Read next: `event-store/src/error.rs`.
+//! Read next: `platform/event-store/src/error.rs`.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What a client hears when an aggregate refuses: one status and one stable code for each refusal, exhaustively.
 //!
 //! Never: a wildcard arm (a new refusal must be given its code here before it compiles).
-//! Read next: `domain/src/order.rs` (where the refusals are made).
+//! Read next: `domain/src/orders.rs` (where the refusals are made).
 
 use axum::http::StatusCode;
 use domain::{OrderRefusal, ShipmentRefusal, StockRefusal};

@@ -1,7 +1,7 @@
 //! What goes on beside the requests: readiness is measured, and old answers are forgotten.
 //!
 //! Never: ready because the process is up. Each context's log is asked through the same appender that commands use.
-//! Read next: `event-store/src/appender.rs`.
+//! Read next: `platform/event-store/src/appender.rs`.
 
 use std::time::Duration;
 

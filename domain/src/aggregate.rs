@@ -1,4 +1,4 @@
-//! The form that every aggregate has. Read next: [`crate::order`].
+//! The form that every aggregate has. Read next: [`crate::orders`].
 
 use events::{Event, StreamId};
 

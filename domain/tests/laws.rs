@@ -1,15 +1,15 @@
 //! What holds after any sequence of commands, in whatever order they come and however often.
 //!
 //! Stock is conserved, an order ends once, money goes one way, and nothing ever panics.
-//! Read next: `domain/tests/order.rs` (the rules one by one).
+//! Read next: `domain/tests/orders.rs` (the rules one by one).
 
 mod support;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
-use domain::payment::ProviderCall;
-use domain::stock_item::STOCK_PIECES_MAX;
+use domain::inventory::stock_item::STOCK_PIECES_MAX;
+use domain::payments::ProviderCall;
 use domain::{
     Aggregate, Order, OrderCommand, Payment, Reservation, Shipment, ShipmentCommand, StockItem, Write,
 };

@@ -1,10 +1,11 @@
 //! The rules of a reservation in sentences: all lines of an order or none, in one append over several streams.
 //!
-//! Read next: `domain/tests/payment.rs`.
+//! Read next: `domain/tests/payments.rs`.
 
 mod support;
 
-use domain::reservation::{ReservationRefusal, per_sku};
+use domain::inventory::reservation::ReservationRefusal;
+use domain::orders::per_sku;
 use domain::{Aggregate, Reservation, StockRefusal};
 use events::inventory::ReleaseCause::{OrderCancelled, PaymentDeclined, PaymentExpired};
 use events::inventory::{ReservationRefused, SkuRegistered};

@@ -4,7 +4,7 @@
 
 mod support;
 
-use domain::stock_item::STOCK_PIECES_MAX;
+use domain::inventory::stock_item::STOCK_PIECES_MAX;
 use domain::{Aggregate, StockCommand, StockItem, StockRefusal};
 use events::inventory::ReservationRefused;
 use events::{ReservationEvent, StockEvent};

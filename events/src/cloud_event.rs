@@ -1,7 +1,7 @@
 //! The record on Kafka: CloudEvents 1.0, structured JSON, one line.
 //!
 //! The payload is passed on byte for byte; nothing is decoded on the way out.
-//! Source: CloudEvents 1.0.2, JSON Event Format. Read next: `relay/src/lib.rs`.
+//! Source: CloudEvents 1.0.2, JSON Event Format. Read next: `platform/relay/src/lib.rs`.
 
 use std::borrow::Cow;
 

@@ -1,12 +1,11 @@
 //! What can happen to stock, and to the reservation of an order.
 //!
-//! Never: a rule; those are in `domain/src/stock_item.rs` and `domain/src/reservation.rs`: read them next.
+//! Never: a rule; those are in `domain/src/inventory/stock_item.rs` and `domain/src/inventory/reservation.rs`: read them next.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::event_enum;
-use crate::order::SkuQuantity;
-use crate::value::{CustomerId, Money, OrderId, Quantity, Sku};
+use crate::value::{CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
     /// The facts of the stream `stock-<sku>`.
@@ -85,14 +84,6 @@ pub struct ReservationMade {
     pub items: Vec<SkuQuantity>,
     pub customer_id: CustomerId,
     pub amount_due: Money,
-}
-
-/// What one SKU lacks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shortage {
-    pub sku: Sku,
-    pub wanted: i64,
-    pub available: i64,
 }
 
 /// At least one SKU has not enough; nothing was reserved.

@@ -3,7 +3,7 @@
 //! PURE: no clock, no I/O, no randomness. These are the only types that go to disk and to the wire.
 //! Nothing here decides anything; the rules are in `domain`.
 //!
-//! Read next: [`order`] (what can happen to an order), then `domain/src/order.rs` (what we allow).
+//! Read next: [`orders`] (what can happen to an order), then `domain/src/orders.rs` (what we allow).
 
 mod codec;
 mod context;
@@ -13,21 +13,21 @@ mod value;
 
 pub mod cloud_event;
 pub mod inventory;
-pub mod order;
-pub mod payment;
+pub mod orders;
+pub mod payments;
 pub mod shipping;
 
 pub use codec::{CodecError, Event};
 pub use context::{Context, TOPIC_PARTITIONS, partition_of};
 pub use envelope::{Envelope, InvalidToken, Metadata, Position, PositionToken, RawEvent, StreamId, Version};
 pub use inventory::{ReservationEvent, StockEvent};
-pub use order::OrderEvent;
-pub use payment::PaymentEvent;
+pub use orders::OrderEvent;
+pub use payments::PaymentEvent;
 pub use positions::Positions;
 pub use shipping::ShipmentEvent;
 pub use value::{
-    Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderId, PaymentId, Quantity, ShipmentId, Sku,
-    ValueError,
+    Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderId, PaymentId, Quantity, ShipmentId,
+    Shortage, Sku, SkuQuantity, ValueError,
 };
 
 /// The sources that say what an event is and how an old one is read. Whoever keeps something that was folded from events
@@ -35,8 +35,8 @@ pub use value::{
 pub const SOURCES: &[&str] = &[
     include_str!("codec.rs"),
     include_str!("value.rs"),
-    include_str!("order.rs"),
+    include_str!("orders.rs"),
     include_str!("inventory.rs"),
-    include_str!("payment.rs"),
+    include_str!("payments.rs"),
     include_str!("shipping.rs"),
 ];

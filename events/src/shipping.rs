@@ -1,12 +1,11 @@
 //! What can happen to the shipment of an order.
 //!
-//! Never: a rule; those are in `domain/src/shipment.rs`, which is what to read next.
+//! Never: a rule; those are in `domain/src/shipping.rs`, which is what to read next.
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::event_enum;
-use crate::order::SkuQuantity;
-use crate::value::{Address, OrderId};
+use crate::value::{Address, OrderId, SkuQuantity};
 
 event_enum! {
     /// The facts of the stream `shipment-<order uuid>`.

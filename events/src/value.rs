@@ -1,6 +1,6 @@
 //! Value types: parsed at the door, proof inside. A value that exists is valid.
 //!
-//! Never: a float for money, a quantity of zero, a silent overflow. Read next: [`crate::order`].
+//! Never: a float for money, a quantity of zero, a silent overflow. Read next: [`crate::orders`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -324,4 +324,19 @@ impl Address {
             }),
         }
     }
+}
+
+/// Pieces of one SKU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkuQuantity {
+    pub sku: Sku,
+    pub quantity: Quantity,
+}
+
+/// What one SKU lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    pub sku: Sku,
+    pub wanted: i64,
+    pub available: i64,
 }

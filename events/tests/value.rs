@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use events::order::OrderLine;
+use events::orders::OrderLine;
 use events::{Address, Currency, CustomerId, Money, OrderId, Quantity, Sku, ValueError};
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;

@@ -442,12 +442,12 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION append TO %I', role);
     EXECUTE format('GRANT SELECT ON events, idempotency_keys, checkpoints, deadlines, parked_events, relay, log_epoch TO %I', role);
-    -- The relay's lease and cursor are moved by compare-and-set (event-store/src/relay_state.rs).
+    -- The relay's lease and cursor are moved by compare-and-set (platform/event-store/src/relay_state.rs).
     EXECUTE format('GRANT UPDATE ON relay TO %I', role);
     -- Every query of these processes is a look-up by an index. A plan that was made while a table was small must not scan it
     -- when it has grown.
     EXECUTE format('ALTER ROLE %I IN DATABASE %I SET enable_seqscan = off', role, current_database());
-    -- Old answers are forgotten; none is changed (event-store/src/answers.rs).
+    -- Old answers are forgotten; none is changed (platform/event-store/src/answers.rs).
     EXECUTE format('GRANT DELETE ON idempotency_keys TO %I', role);
 END
 $$;

@@ -2,7 +2,7 @@
 --
 -- A shortcut and never a truth: any row may be deleted at any time, and is then made again. A row counts only while its
 -- shape is that of the code that reads it, and while the log has that very event at that version
--- (event-store/src/snapshots.rs).
+-- (platform/event-store/src/snapshots.rs).
 
 CREATE TABLE snapshots (
     stream   text        NOT NULL,

@@ -3,7 +3,7 @@
 //!
 //! A row is fetched from the table only when it may be there: not at its stream's first event, and not while it is kept.
 //! What is kept is bounded; when it is full, the rows that heard of nothing for longest are written and forgotten. Never:
-//! another fold than the live one's, a commit. Read next: `replay/src/rebuild.rs`.
+//! another fold than the live one's, a commit. Read next: `platform/replay/src/rebuild.rs`.
 
 use std::collections::HashMap;
 

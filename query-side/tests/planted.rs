@@ -1,6 +1,6 @@
 //! Guards of the projections taken away, one at a time: each is missed by a scenario that finds nothing while it stands.
 //!
-//! Read next: `fault/src/trial.rs`, `docs/reliability.md`.
+//! Read next: `tests/fault/src/trial.rs`, `docs/reliability.md`.
 #![cfg(debug_assertions)] // a release build has no switches
 
 #[path = "suite/given.rs"]

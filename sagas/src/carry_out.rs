@@ -9,7 +9,7 @@ use domain::{Aggregate, Order, Payment, Reservation, ReservationCommand, Shipmen
 use event_store::{StoreError, UnitOfWork};
 use events::{Metadata, Sku, StreamId};
 
-use crate::order_fulfilment::{Reaction, payment::may_expire};
+use crate::order_fulfilment::{Reaction, payments::may_expire};
 use crate::payments::Wake;
 
 /// Why a reaction was not carried out. Nothing of it is in the unit.

@@ -1,6 +1,6 @@
 //! Guards of the sagas taken away, one at a time: each is missed by a scenario that finds nothing while it stands.
 //!
-//! Read next: `fault/src/trial.rs`, `docs/reliability.md`.
+//! Read next: `tests/fault/src/trial.rs`, `docs/reliability.md`.
 #![cfg(debug_assertions)] // a release build has no switches
 
 #[path = "engines/shop.rs"]
@@ -11,7 +11,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use domain::order::OrderStatus;
+use domain::orders::OrderStatus;
 use event_bus::forget_groups;
 use events::Context;
 use fault::trial::{Verdict, check, finds};

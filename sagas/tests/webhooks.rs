@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{TimeDelta, Utc};
 use clap::{Args, Command, FromArgMatches};
-use domain::payment::{PaymentState, ProviderAnswer};
+use domain::payments::{PaymentState, ProviderAnswer};
 use domain::{Payment, PaymentCommand};
 use event_store::{EventStore, StoreOptions};
 use events::{Context, Metadata, Money, OrderId, StreamId};

@@ -1,7 +1,7 @@
 //! `tradewind health <url>`: a health check for containers, which have no curl.
 //!
 //! Never: "healthy" because something answered; only because it said that it is ready.
-//! Read next: `runtime/src/health.rs`, the other end.
+//! Read next: `platform/runtime/src/health.rs`, the other end.
 
 use std::process::ExitCode;
 use std::time::Duration;

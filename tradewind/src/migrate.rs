@@ -1,7 +1,7 @@
 //! `tradewind migrate`: schemas, roles and tables of every owner.
 //!
 //! Never: SQL of its own; it stands in `/migrations` and in the crate that owns it.
-//! Read next: `runtime/src/postgres.rs` (`prepare_owner`).
+//! Read next: `platform/runtime/src/postgres.rs` (`prepare_owner`).
 
 use std::process::ExitCode;
 

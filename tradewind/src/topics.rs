@@ -1,7 +1,7 @@
 //! `tradewind topics`: the topic of each context, made once.
 //!
 //! Never: a topic changed or removed.
-//! Read next: `event-bus/src/topics.rs`.
+//! Read next: `platform/event-bus/src/topics.rs`.
 
 use std::process::ExitCode;
 

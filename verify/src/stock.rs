@@ -6,8 +6,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use events::order::SkuQuantity;
-use events::{Context, Event, OrderId, ReservationEvent, StockEvent};
+use events::{Context, Event, OrderId, ReservationEvent, SkuQuantity, StockEvent};
 
 use crate::Error;
 use crate::compare::hold;

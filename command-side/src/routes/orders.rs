@@ -1,6 +1,6 @@
 //! `POST /v1/orders` and `POST /v1/orders/{order_id}/cancel`.
 //!
-//! Never: a rule on orders; those are in `domain/src/order.rs`. Read next: `answer.rs`.
+//! Never: a rule on orders; those are in `domain/src/orders.rs`. Read next: `answer.rs`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{Order, OrderCommand};
-use events::order::OrderLine;
+use events::orders::OrderLine;
 use events::{Address, Currency, CustomerId, OrderId, StreamId};
 use runtime::Problem;
 use runtime::http::Path;

@@ -1,6 +1,6 @@
 //! `POST /v1/shipments/{shipment_id}/dispatch` and `/deliver`. A shipment has its order's id.
 //!
-//! Never: a rule on shipments; those are in `domain/src/shipment.rs`. Read next: `answer.rs`.
+//! Never: a rule on shipments; those are in `domain/src/shipping.rs`. Read next: `answer.rs`.
 
 use axum::extract::State;
 use axum::http::StatusCode;

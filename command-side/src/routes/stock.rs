@@ -1,6 +1,6 @@
 //! `POST /v1/stock/{sku}/register`, `/receive` and `/adjust`.
 //!
-//! Never: a rule on stock; those are in `domain/src/stock_item.rs`. Read next: `answer.rs`.
+//! Never: a rule on stock; those are in `domain/src/inventory/stock_item.rs`. Read next: `answer.rs`.
 
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use command_side::Config;
 use event_store::{Append, EventStore, NewEvent, StoreOptions, StreamWrite};
-use events::order::SkuQuantity;
 use events::shipping::ShipmentPrepared;
-use events::{Address, Context, Event, Metadata, OrderId, ShipmentEvent, StreamId};
+use events::{Address, Context, Event, Metadata, OrderId, ShipmentEvent, SkuQuantity, StreamId};
 use runtime::postgres::{connect, owner_url, pool, prepare_owner};
 use runtime::{Health, Secret};
 use serde_json::{Value, json};

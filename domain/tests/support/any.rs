@@ -2,15 +2,16 @@
 //!
 //! Never: a check; those stand in `domain/tests/laws.rs`, which is what to read next.
 
-use domain::stock_item::STOCK_PIECES_MAX;
+use domain::inventory::stock_item::STOCK_PIECES_MAX;
 use domain::{OrderCommand, PaymentCommand, ReservationCommand, ShipmentCommand, StockCommand};
 use events::Sku;
+use events::SkuQuantity;
 use events::inventory::ReleaseCause;
-use events::order::{OrderLine, SkuQuantity};
+use events::orders::OrderLine;
 use proptest::prelude::*;
 
 use super::reservation::{commit, release, reserve};
-use super::{ID, address, item, line, nth_order, order, payment, pieces, pounds, sku, stock_item};
+use super::{ID, address, item, line, nth_order, orders, payments, pieces, pounds, sku, stock_item};
 
 pub fn any_stock_command() -> impl Strategy<Value = StockCommand> {
     let count = prop_oneof![8 => 1..20_i64, 1 => Just(1_000_000_000)];
@@ -68,28 +69,28 @@ pub fn any_order_command() -> impl Strategy<Value = OrderCommand> {
     let lines = prop::collection::vec((count, price), 0..4).prop_map(|lines| {
         lines.into_iter().map(|(count, price)| line("cup", count, price)).collect::<Vec<OrderLine>>()
     });
-    (lines, prop::sample::select(order::every_cause().to_vec()), 0..9).prop_map(|(lines, cause, kind)| {
+    (lines, prop::sample::select(orders::every_cause().to_vec()), 0..9).prop_map(|(lines, cause, kind)| {
         match kind {
-            0 => order::place(lines),
-            1 | 2 => order::place(vec![line("cup", 6, 300)]),
-            3 => order::cancel(),
+            0 => orders::place(lines),
+            1 | 2 => orders::place(vec![line("cup", 6, 300)]),
+            3 => orders::cancel(),
             4 => OrderCommand::ConfirmOrder { order_id: ID },
-            5 => order::reject(),
-            6 => order::released(cause),
-            7 => order::ship(),
+            5 => orders::reject(),
+            6 => orders::released(cause),
+            7 => orders::ship(),
             _ => OrderCommand::DeliverOrder { order_id: ID },
         }
     })
 }
 
 pub fn any_payment_command() -> impl Strategy<Value = PaymentCommand> {
-    let answer = prop::sample::select(payment::every_answer().to_vec());
+    let answer = prop::sample::select(payments::every_answer().to_vec());
     (answer, 0..8).prop_map(|(answer, kind)| match kind {
-        0 | 1 => payment::request(pounds(1800)),
-        2 => payment::expire(),
-        3 => payment::cancel(),
-        4 => payment::capture(),
-        _ => payment::provider_says(answer),
+        0 | 1 => payments::request(pounds(1800)),
+        2 => payments::expire(),
+        3 => payments::cancel(),
+        4 => payments::capture(),
+        _ => payments::provider_says(answer),
     })
 }
 

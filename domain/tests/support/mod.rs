@@ -1,11 +1,11 @@
 //! `given(history).when(command).then(events)`: a rule in one sentence, compared by value.
 //!
-//! Never: a rule, or a value that a test's sentence should name itself. Read next: `domain/tests/order.rs`.
+//! Never: a rule, or a value that a test's sentence should name itself. Read next: `domain/tests/orders.rs`.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses what its sentences need")]
 
 pub mod any;
-pub mod order;
-pub mod payment;
+pub mod orders;
+pub mod payments;
 pub mod reservation;
 pub mod stock_item;
 
@@ -13,8 +13,8 @@ use std::fmt::Debug;
 
 use chrono::{DateTime, TimeZone, Utc};
 use domain::Aggregate;
-use events::order::{OrderLine, SkuQuantity};
-use events::{Address, Currency, CustomerId, Money, OrderId, Quantity, Sku};
+use events::orders::OrderLine;
+use events::{Address, Currency, CustomerId, Money, OrderId, Quantity, Sku, SkuQuantity};
 use uuid::Uuid;
 
 /// An aggregate with a history.

@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::reservation::ReservationRefusal;
+use domain::inventory::reservation::ReservationRefusal;
 use domain::{Aggregate, Reservation, ReservationCommand, StockItem, Write};
 use events::inventory::{
-    ReleaseCause, ReservationCommitted, ReservationMade, ReservationRefused, ReservationReleased, Shortage,
+    ReleaseCause, ReservationCommitted, ReservationMade, ReservationRefused, ReservationReleased,
     StockReceived, StockReleased, StockReserved, StockShipped,
 };
-use events::order::SkuQuantity;
-use events::{Event, OrderId, ReservationEvent, Sku, StockEvent, StreamId};
+use events::{Event, OrderId, ReservationEvent, Shortage, Sku, SkuQuantity, StockEvent, StreamId};
 
 use super::{ada, pieces, pounds, sku};
 

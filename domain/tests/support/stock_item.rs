@@ -2,7 +2,7 @@
 //!
 //! Never: an expectation; those stand in `domain/tests/stock_item.rs`, which is what to read next.
 
-use domain::stock_item::STOCK_PIECES_MAX;
+use domain::inventory::stock_item::STOCK_PIECES_MAX;
 use domain::{StockCommand, StockRefusal};
 use events::StockEvent;
 use events::inventory::{

@@ -4,7 +4,7 @@
 //! Never: a status that no event of the order states. Read next: [`super::processes`].
 
 use chrono::{DateTime, Utc};
-use events::order::{OrderLine, OrderPlaced, RejectionReason};
+use events::orders::{OrderLine, OrderPlaced, RejectionReason};
 use events::{Address, Context, Currency, Envelope, Event, OrderEvent, Position, Version};
 use fault::planted_bug;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@
 //! customer, currency or amount. Never: what the provider thinks; only what it answered. Read next: [`super::sales`].
 
 use chrono::{DateTime, Utc};
-use events::payment::PaymentRequested;
+use events::payments::PaymentRequested;
 use events::{Context, Currency, Envelope, Event, PaymentEvent, Position, Version};
 use fault::planted_bug;
 use serde::{Deserialize, Serialize};

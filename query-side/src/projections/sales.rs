@@ -4,7 +4,7 @@
 //! Never: an order that was cancelled after its confirmation (`counted` is false then). Read next: [`super::orders`].
 
 use chrono::NaiveDate;
-use events::order::OrderConfirmed;
+use events::orders::OrderConfirmed;
 use events::{Context, Currency, Envelope, Event, OrderEvent, Position, Version};
 use fault::planted_bug;
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,7 @@ impl Projection for Stock {
     }
 }
 
-/// The sums stay within 64 bits: the inventory refuses more than `domain::stock_item::STOCK_PIECES_MAX` pieces.
+/// The sums stay within 64 bits: the inventory refuses more than `domain::inventory::stock_item::STOCK_PIECES_MAX` pieces.
 fn evolve(row: Row, event: &StockEvent) -> Row {
     match event {
         StockEvent::SkuRegistered(_) => row,

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::inventory::{
-    ReleaseCause, ReservationCommitted, ReservationMade, ReservationRefused, ReservationReleased, Shortage,
+    ReleaseCause, ReservationCommitted, ReservationMade, ReservationRefused, ReservationReleased,
     SkuRegistered, StockReceived,
 };
-use events::order::{
+use events::orders::{
     OrderCancellationRequested, OrderCancelled, OrderConfirmed, OrderDelivered, OrderLine, OrderPlaced,
-    OrderRejected, OrderShipped, RejectionReason, SkuQuantity,
+    OrderRejected, OrderShipped, RejectionReason,
 };
-use events::payment::{
+use events::payments::{
     PaymentAuthorised, PaymentCaptureRequested, PaymentCaptured, PaymentDeclined, PaymentExpired,
     PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentUnknown, PaymentVoidRequested,
     PaymentVoided, PaymentWaived,
@@ -21,7 +21,7 @@ use events::payment::{
 use events::shipping::{ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentPrepared};
 use events::{
     Address, Context, Currency, Envelope, Event, Metadata, Money, OrderEvent, OrderId, PaymentEvent,
-    Quantity, ReservationEvent, ShipmentEvent, Sku, StockEvent, StreamId,
+    Quantity, ReservationEvent, ShipmentEvent, Shortage, Sku, SkuQuantity, StockEvent, StreamId,
 };
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! The consumer's handler on a real Postgres: effect, checkpoint and parked records together or not at all.
 
 use event_bus::{BatchHandler, HandlerError, Record};
-use events::order::OrderCancellationRequested;
+use events::orders::OrderCancellationRequested;
 use events::{CodecError, Context, Envelope, OrderEvent, StreamId, TOPIC_PARTITIONS, partition_of};
 use query_side::arrivals::Arrivals;
 use query_side::consumer::ProjectionHandler;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use events::order::OrderCancellationRequested;
+use events::orders::OrderCancellationRequested;
 use events::{OrderEvent, StreamId};
 use futures::future::join_all;
 use serde_json::json;

@@ -1,9 +1,9 @@
 //! What the inventory context does about the facts of the others.
 //!
-//! Never: I/O, or a rule (`domain/src/reservation.rs` decides). Read next: [`super::payment`].
+//! Never: I/O, or a rule (`domain/src/inventory/reservation.rs` decides). Read next: [`super::payments`].
 
 use domain::ReservationCommand;
-use domain::reservation::per_sku;
+use domain::orders::per_sku;
 use events::inventory::ReleaseCause;
 use events::{Envelope, Event, Money, OrderEvent, PaymentEvent, ShipmentEvent, StreamId, ValueError};
 

@@ -7,9 +7,9 @@
 
 mod check;
 pub mod inventory;
-pub mod order;
-pub mod payment;
-pub mod shipment;
+pub mod orders;
+pub mod payments;
+pub mod shipping;
 mod step;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -115,10 +115,10 @@ pub struct Terms {
 /// [`ValueError`] when the event carries what no aggregate of ours would have written: park it.
 pub fn react(context: Context, trigger: &Envelope, terms: &Terms) -> Result<Vec<Reaction>, ValueError> {
     match context {
-        Context::Orders => order::react(trigger, terms),
+        Context::Orders => orders::react(trigger, terms),
         Context::Inventory => inventory::react(trigger, terms),
-        Context::Payments => payment::react(trigger, terms),
-        Context::Shipping => shipment::react(trigger, terms),
+        Context::Payments => payments::react(trigger, terms),
+        Context::Shipping => shipping::react(trigger, terms),
     }
 }
 
@@ -137,20 +137,20 @@ impl Reaction {
     /// The command's name, as the table has it.
     pub fn command(&self) -> &'static str {
         match self {
-            Self::Order(command) => order::name(command),
+            Self::Order(command) => orders::name(command),
             Self::Reservation(command) => inventory::name(command),
-            Self::Payment(command) => payment::name(command),
-            Self::Shipment(command) => shipment::name(command),
+            Self::Payment(command) => payments::name(command),
+            Self::Shipment(command) => shipping::name(command),
         }
     }
 
     /// The stream that decides.
     pub fn stream(&self) -> StreamId {
         match self {
-            Self::Order(command) => order::stream(command),
+            Self::Order(command) => orders::stream(command),
             Self::Reservation(command) => inventory::stream(command),
-            Self::Payment(command) => payment::stream(command),
-            Self::Shipment(command) => shipment::stream(command),
+            Self::Payment(command) => payments::stream(command),
+            Self::Shipment(command) => shipping::stream(command),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Never: a remote call with a unit of work open. Read next: `gateway.rs`.
 
-use domain::payment::ProviderAnswer;
+use domain::payments::ProviderAnswer;
 use domain::{Payment, PaymentCommand, ProviderCall};
 use event_store::UnitOfWork;
 use events::{Metadata, OrderId, StreamId};

@@ -15,7 +15,7 @@ use events::{Envelope, OrderId, StreamId};
 use super::asking::{Asked, Desk, Question, note};
 use crate::carry_out::Trouble;
 use crate::fate::{self, CONFLICTS_MAX};
-use crate::order_fulfilment::payment::turns_to_provider;
+use crate::order_fulfilment::payments::turns_to_provider;
 use crate::parking::Parking;
 use crate::progress::Progress;
 use crate::witness::Witness;

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use domain::ProviderCall;
-use domain::payment::ProviderAnswer;
+use domain::payments::ProviderAnswer;
 use events::{CustomerId, Money, OrderId};
 
 /// A payment provider. Every call is idempotent, keyed by the order.

@@ -8,7 +8,7 @@ mod stage;
 
 use std::collections::BTreeMap;
 
-use domain::order::OrderStatus;
+use domain::orders::OrderStatus;
 use event_bus::parked::{discard, records};
 use events::{Context, StreamId};
 use serde_json::json;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use domain::order::OrderStatus;
+use domain::orders::OrderStatus;
 use events::{CustomerId, Money, OrderId};
 use sagas::payments::{PaymentProvider, ProviderError, ProviderPayment, ProviderState, Reply};
 use tokio::sync::watch;

@@ -3,7 +3,7 @@
 //! Never: what a saga does. Read next: `main.rs`.
 
 use domain::{Aggregate, Order, OrderCommand, Shipment, ShipmentCommand, StockCommand, StockItem};
-use events::order::OrderLine;
+use events::orders::OrderLine;
 use events::{Address, Context, Metadata, OrderId, Sku, StreamId};
 use uuid::Uuid;
 

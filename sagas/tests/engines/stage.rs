@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Command, FromArgMatches};
-use domain::order::OrderStatus;
+use domain::orders::OrderStatus;
 use domain::{Aggregate, Order, StockItem};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, ensure_topics};
 use event_store::{EventStore, StoreOptions};

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use domain::payment::ProviderAnswer;
+use domain::payments::ProviderAnswer;
 use domain::{Aggregate, OrderCommand, PaymentCommand, ProviderCall, ReservationCommand, ShipmentCommand};
 use events::{Context, Envelope, Event, Metadata, OrderId, StreamId};
-use sagas::order_fulfilment::{EXPIRE, Reaction, Trigger, payment};
+use sagas::order_fulfilment::{EXPIRE, Reaction, Trigger, payments};
 use sagas::payments::{Reply, answer};
 use uuid::Uuid;
 
@@ -98,7 +98,7 @@ impl World {
     fn pay(&mut self, order_id: OrderId, command: &PaymentCommand) {
         let decided = self.payments.entry(order_id).or_default().decide(command);
         self.append_decided(&StreamId::payment(order_id), decided);
-        if payment::may_expire(&self.payments[&order_id]) {
+        if payments::may_expire(&self.payments[&order_id]) {
             self.expire.insert(order_id);
         } else {
             self.expire.remove(&order_id);

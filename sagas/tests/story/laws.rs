@@ -2,12 +2,12 @@
 //!
 //! Never: a law about how something came about, only about what is. Read next: `main.rs` (the scenarios).
 
-use domain::order::OrderStatus;
-use domain::payment::PaymentState;
+use domain::orders::OrderStatus;
+use domain::payments::PaymentState;
 use domain::{Reservation, Shipment};
-use events::order::OrderPlaced;
+use events::orders::OrderPlaced;
 use events::{Event, OrderEvent, OrderId, PaymentEvent, StreamId};
-use sagas::order_fulfilment::payment::may_expire;
+use sagas::order_fulfilment::payments::may_expire;
 use sagas::payments::ProviderState;
 
 use crate::moves::Reader;
@@ -29,7 +29,7 @@ pub fn always(world: &World) {
     }
 }
 
-/// The law of [`domain::stock_item`], and that what is reserved belongs to a reservation.
+/// The law of [`domain::inventory::stock_item`], and that what is reserved belongs to a reservation.
 fn stock_is_conserved(world: &World) {
     for (sku, item) in &world.stock {
         let (available, reserved, shipped) = (item.available(), item.reserved(), item.shipped());

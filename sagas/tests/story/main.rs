@@ -15,7 +15,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use domain::OrderCommand;
-use events::order::OrderLine;
+use events::orders::OrderLine;
 use events::{Address, Event, OrderEvent, OrderId, Sku, StreamId};
 use explore::{Explored, every_interleaving, settle, wander};
 use moves::{Faults, Wish};

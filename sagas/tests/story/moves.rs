@@ -4,7 +4,7 @@
 
 use domain::ProviderCall;
 use domain::Shipment;
-use domain::order::OrderStatus;
+use domain::orders::OrderStatus;
 use events::{Context, OrderId, StreamId};
 use sagas::payments::{ProviderError, Reply};
 

@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta};
-use domain::order::OrderStatus;
+use domain::orders::OrderStatus;
 use domain::{Aggregate, Order, Payment, Reservation, Shipment, StockCommand, StockItem};
 use events::{Context, Envelope, Event, OrderId, Sku, StreamId};
-use sagas::order_fulfilment::{Terms, Trigger, payment, react};
+use sagas::order_fulfilment::{Terms, Trigger, payments, react};
 
 use crate::moves::{Call, Caller, Faults, Move, Reader, Wish};
 use crate::provider::{Behaviour, Provider};
@@ -135,7 +135,7 @@ impl World {
         let log = self.logs.get(stream)?;
         log.iter().map(|(event, _)| event).enumerate().skip(read).find(|(_, event)| match reader {
             Reader::Reactor(context) => !react(context, event, &terms()).expect("our own event").is_empty(),
-            Reader::Gateway => payment::turns_to_provider(event).is_some(),
+            Reader::Gateway => payments::turns_to_provider(event).is_some(),
         })
     }
 
@@ -161,7 +161,7 @@ impl World {
                 true
             }
             Reader::Gateway => {
-                let order_id = payment::turns_to_provider(&event).expect("the gateway's own event");
+                let order_id = payments::turns_to_provider(&event).expect("the gateway's own event");
                 !self.call(order_id, Caller::Gateway)
             }
         };

@@ -1,7 +1,7 @@
 //! `tradewind events show | tail`: the log itself, one event per line.
 //!
 //! Never: an event left out because this build does not know it; payloads are shown as they lie in the log.
-//! Read next: `event-store/src/scan.rs`.
+//! Read next: `platform/event-store/src/scan.rs`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

@@ -1,6 +1,6 @@
 //! `tradewind relay status`: who relays each log, and how much waits.
 //!
-//! Never: a lag that is guessed; it is head minus cursor. Read next: `relay/src/lib.rs`.
+//! Never: a lag that is guessed; it is head minus cursor. Read next: `platform/relay/src/lib.rs`.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;

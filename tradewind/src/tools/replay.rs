@@ -1,6 +1,6 @@
 //! `tradewind replay`: rebuilds projections from the logs, compares them with the live ones, and swaps.
 //!
-//! Never: exit code 0 when live was not what the logs say. Read next: `replay/src/lib.rs`.
+//! Never: exit code 0 when live was not what the logs say. Read next: `platform/replay/src/lib.rs`.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! The table `orders`: one row for each order that was placed. Read next: `fold/payments.rs`.
 
-use events::order::OrderPlaced;
+use events::orders::OrderPlaced;
 use events::{Event, OrderEvent};
 use serde_json::json;
 

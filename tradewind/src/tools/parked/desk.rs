@@ -1,6 +1,6 @@
 //! Where parked records lie: in each context's schema for its reactors, and in the read models' for the projections.
 //!
-//! Never: a table of one owner read with another's role. Read next: `event-bus/src/parked.rs`.
+//! Never: a table of one owner read with another's role. Read next: `platform/event-bus/src/parked.rs`.
 
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;

@@ -1,0 +1,300 @@
+//! What we allow with the payment of an order, and what the provider has to be asked next.
+//!
+//! The provider is never asked twice for one amount: every call is keyed by the payment, and an answer that did not
+//! come is asked for ([`ProviderCall::Status`]), not charged again. A cancellation may come before the request that
+//! it undoes; it then leaves a tombstone, and nothing is ever charged. Read next: [`crate::shipping`].
+
+use chrono::{DateTime, Utc};
+use events::payments::{
+    PaymentAuthorised, PaymentCaptureRequested, PaymentCaptured, PaymentDeclined, PaymentExpired,
+    PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentUnknown, PaymentVoidRequested,
+    PaymentVoided, PaymentWaived,
+};
+use events::{CustomerId, Event, Money, OrderId, PaymentEvent};
+
+use crate::Aggregate;
+
+/// The payment of one order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Payment {
+    state: PaymentState,
+    request: Option<PaymentRequested>,
+}
+
+/// Where a payment stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PaymentState {
+    #[default]
+    Absent,
+    Waived,
+    Requested,
+    /// The provider did not answer; it may hold the money.
+    Unknown,
+    Declined,
+    Authorised,
+    Capturing,
+    Captured,
+    /// Whatever the provider holds is being let go.
+    Voiding,
+    Voided,
+    Refunding,
+    Refunded,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PaymentCommand {
+    RequestPayment {
+        order_id: OrderId,
+        customer_id: CustomerId,
+        amount: Money,
+        expires_at: DateTime<Utc>,
+    },
+    /// The provider did not answer before the deadline.
+    ExpirePayment {
+        order_id: OrderId,
+    },
+    /// The order is cancelled: void or refund.
+    CancelPayment {
+        order_id: OrderId,
+    },
+    /// The goods left: take what is held.
+    CapturePayment {
+        order_id: OrderId,
+    },
+    /// What the provider said to [`Payment::next_provider_call`].
+    RecordAnswer {
+        order_id: OrderId,
+        answer: ProviderAnswer,
+    },
+}
+
+/// What the provider has to be asked next. Every call is idempotent, keyed by the payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderCall {
+    Authorise {
+        order_id: OrderId,
+        customer_id: CustomerId,
+        amount: Money,
+    },
+    /// What became of an authorisation that was not answered. If the provider never heard of it, it is authorised now,
+    /// under the same key: the first charge, and the only one even if the call that was lost still arrives.
+    Status {
+        order_id: OrderId,
+        customer_id: CustomerId,
+        amount: Money,
+    },
+    Capture {
+        order_id: OrderId,
+    },
+    Void {
+        order_id: OrderId,
+    },
+    Refund {
+        order_id: OrderId,
+    },
+}
+
+/// What the provider said, or that it said nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProviderAnswer {
+    Authorised {
+        reference: String,
+    },
+    /// Authorised and taken in one go: some means of payment know no hold.
+    AuthorisedAndCaptured {
+        reference: String,
+    },
+    Declined {
+        decline_code: String,
+    },
+    /// The call may or may not have reached the provider.
+    NoAnswer,
+    Captured,
+    Voided,
+    Refunded,
+}
+
+/// A step that the story cannot come to: the log contradicts itself. Park it for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PaymentRefusal {
+    #[error("payment {order_id} is {state:?}: {step} cannot follow")]
+    OutOfStory { order_id: OrderId, state: PaymentState, step: &'static str },
+}
+
+impl Payment {
+    pub fn state(&self) -> PaymentState {
+        self.state
+    }
+
+    pub fn request(&self) -> Option<&PaymentRequested> {
+        self.request.as_ref()
+    }
+
+    /// What the provider has to be asked now; none when the payment waits for nothing from it.
+    pub fn next_provider_call(&self) -> Option<ProviderCall> {
+        let request = self.request.as_ref()?;
+        let (order_id, customer_id, amount) = (request.order_id, request.customer_id.clone(), request.amount);
+        match self.state {
+            PaymentState::Requested => Some(ProviderCall::Authorise { order_id, customer_id, amount }),
+            PaymentState::Unknown => Some(ProviderCall::Status { order_id, customer_id, amount }),
+            PaymentState::Capturing => Some(ProviderCall::Capture { order_id }),
+            PaymentState::Voiding => Some(ProviderCall::Void { order_id }),
+            PaymentState::Refunding => Some(ProviderCall::Refund { order_id }),
+            PaymentState::Absent
+            | PaymentState::Waived
+            | PaymentState::Declined
+            | PaymentState::Authorised
+            | PaymentState::Captured
+            | PaymentState::Voided
+            | PaymentState::Refunded => None,
+        }
+    }
+
+    fn amount(&self) -> Money {
+        self.request.as_ref().expect("a payment past its request has an amount").amount
+    }
+
+    fn cancel(&self, order_id: OrderId) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
+        match self.state {
+            PaymentState::Absent | PaymentState::Waived => Ok(vec![PaymentVoided { order_id }.into()]),
+            PaymentState::Requested | PaymentState::Unknown | PaymentState::Authorised => {
+                Ok(vec![PaymentVoidRequested { order_id }.into()])
+            }
+            PaymentState::Captured => {
+                Ok(vec![PaymentRefundRequested { order_id, amount: self.amount() }.into()])
+            }
+            PaymentState::Declined
+            | PaymentState::Voiding
+            | PaymentState::Voided
+            | PaymentState::Refunding
+            | PaymentState::Refunded => Ok(Vec::new()),
+            PaymentState::Capturing => Err(self.out_of_story(order_id, "a cancellation")),
+        }
+    }
+
+    fn capture(&self, order_id: OrderId) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
+        match self.state {
+            PaymentState::Authorised => {
+                Ok(vec![PaymentCaptureRequested { order_id, amount: self.amount() }.into()])
+            }
+            PaymentState::Waived | PaymentState::Capturing | PaymentState::Captured => Ok(Vec::new()),
+            PaymentState::Absent
+            | PaymentState::Requested
+            | PaymentState::Unknown
+            | PaymentState::Declined
+            | PaymentState::Voiding
+            | PaymentState::Voided
+            | PaymentState::Refunding
+            | PaymentState::Refunded => Err(self.out_of_story(order_id, "a capture")),
+        }
+    }
+
+    fn expire(&self, order_id: OrderId) -> Vec<PaymentEvent> {
+        match self.state {
+            PaymentState::Requested | PaymentState::Unknown => {
+                vec![PaymentExpired { order_id }.into(), PaymentVoidRequested { order_id }.into()]
+            }
+            PaymentState::Absent
+            | PaymentState::Waived
+            | PaymentState::Declined
+            | PaymentState::Authorised
+            | PaymentState::Capturing
+            | PaymentState::Captured
+            | PaymentState::Voiding
+            | PaymentState::Voided
+            | PaymentState::Refunding
+            | PaymentState::Refunded => Vec::new(),
+        }
+    }
+
+    /// An answer counts only for the question that is open; one that comes late changes nothing, because the question
+    /// that is open by then ([`ProviderCall::Void`]) undoes whatever it said.
+    fn record(&self, order_id: OrderId, answer: ProviderAnswer) -> Vec<PaymentEvent> {
+        match (self.state, answer) {
+            (PaymentState::Requested | PaymentState::Unknown, ProviderAnswer::Authorised { reference }) => {
+                vec![PaymentAuthorised { order_id, provider_reference: reference }.into()]
+            }
+            (
+                PaymentState::Requested | PaymentState::Unknown,
+                ProviderAnswer::AuthorisedAndCaptured { reference },
+            ) => vec![
+                PaymentAuthorised { order_id, provider_reference: reference }.into(),
+                PaymentCaptured { order_id, amount: self.amount() }.into(),
+            ],
+            (PaymentState::Requested | PaymentState::Unknown, ProviderAnswer::Declined { decline_code }) => {
+                vec![PaymentDeclined { order_id, decline_code }.into()]
+            }
+            (PaymentState::Requested, ProviderAnswer::NoAnswer) => vec![PaymentUnknown { order_id }.into()],
+            (PaymentState::Capturing, ProviderAnswer::Captured) => {
+                vec![PaymentCaptured { order_id, amount: self.amount() }.into()]
+            }
+            (PaymentState::Voiding, ProviderAnswer::Voided) => vec![PaymentVoided { order_id }.into()],
+            // What was to be voided turns out to be taken already: it goes back.
+            (PaymentState::Voiding, ProviderAnswer::Captured) => vec![
+                PaymentCaptured { order_id, amount: self.amount() }.into(),
+                PaymentRefundRequested { order_id, amount: self.amount() }.into(),
+            ],
+            (PaymentState::Refunding, ProviderAnswer::Refunded) => {
+                vec![PaymentRefunded { order_id, amount: self.amount() }.into()]
+            }
+            (_, _) => Vec::new(),
+        }
+    }
+
+    fn out_of_story(&self, order_id: OrderId, step: &'static str) -> PaymentRefusal {
+        PaymentRefusal::OutOfStory { order_id, state: self.state, step }
+    }
+}
+
+impl Aggregate for Payment {
+    type Command = PaymentCommand;
+    type Event = PaymentEvent;
+    type Refusal = PaymentRefusal;
+
+    fn decide(&self, command: &PaymentCommand) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
+        match command.clone() {
+            PaymentCommand::RequestPayment { order_id, customer_id, amount, expires_at } => {
+                Ok(match self.state {
+                    PaymentState::Absent if amount.is_zero() => vec![PaymentWaived { order_id }.into()],
+                    PaymentState::Absent => {
+                        vec![PaymentRequested { order_id, customer_id, amount, expires_at }.into()]
+                    }
+                    // Requested before, or cancelled before it was requested.
+                    _ => Vec::new(),
+                })
+            }
+            PaymentCommand::ExpirePayment { order_id } => Ok(self.expire(order_id)),
+            PaymentCommand::CancelPayment { order_id } => self.cancel(order_id),
+            PaymentCommand::CapturePayment { order_id } => self.capture(order_id),
+            PaymentCommand::RecordAnswer { order_id, answer } => Ok(self.record(order_id, answer)),
+        }
+    }
+
+    fn evolve(self, event: &PaymentEvent) -> Self {
+        let state = match event {
+            PaymentEvent::PaymentRequested(event) => {
+                return Self { state: PaymentState::Requested, request: Some(event.clone()) };
+            }
+            PaymentEvent::PaymentWaived(_) => PaymentState::Waived,
+            PaymentEvent::PaymentAuthorised(_) => PaymentState::Authorised,
+            PaymentEvent::PaymentDeclined(_) => PaymentState::Declined,
+            PaymentEvent::PaymentUnknown(_) => PaymentState::Unknown,
+            // Voiding follows in the same append.
+            PaymentEvent::PaymentExpired(_) => PaymentState::Voiding,
+            PaymentEvent::PaymentCaptureRequested(_) => PaymentState::Capturing,
+            PaymentEvent::PaymentCaptured(_) => PaymentState::Captured,
+            PaymentEvent::PaymentVoidRequested(_) => PaymentState::Voiding,
+            PaymentEvent::PaymentVoided(_) => PaymentState::Voided,
+            PaymentEvent::PaymentRefundRequested(_) => PaymentState::Refunding,
+            PaymentEvent::PaymentRefunded(_) => PaymentState::Refunded,
+        };
+        Self { state, ..self }
+    }
+
+    fn event_of(event: Event) -> Option<PaymentEvent> {
+        match event {
+            Event::Payment(event) => Some(event),
+            Event::Order(_) | Event::Stock(_) | Event::Reservation(_) | Event::Shipment(_) => None,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What we allow with the shipment of an order.
+//!
+//! Here cancel and dispatch meet: both go to this stream, and whichever is appended first wins.
+//! Read next: `sagas/src/order_fulfilment/mod.rs` (how facts cause decisions).
+
+use events::shipping::{ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentPrepared};
+use events::{Address, Event, ShipmentEvent, ShipmentId, SkuQuantity};
+
+use crate::Aggregate;
+
+/// The shipment of one order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Shipment {
+    #[default]
+    Absent,
+    Prepared,
+    Dispatched,
+    Delivered,
+    Cancelled,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ShipmentCommand {
+    PrepareShipment {
+        shipment_id: ShipmentId,
+        items: Vec<SkuQuantity>,
+        shipping_address: Address,
+    },
+    DispatchShipment {
+        shipment_id: ShipmentId,
+        carrier: String,
+        tracking: String,
+    },
+    DeliverShipment {
+        shipment_id: ShipmentId,
+    },
+    /// Does nothing once the goods have left.
+    CancelShipment {
+        shipment_id: ShipmentId,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShipmentRefusal {
+    #[error("shipment {shipment_id} does not exist (an order is prepared for shipping once it is confirmed)")]
+    NotFound { shipment_id: ShipmentId },
+    #[error("shipment {shipment_id} is {state}; allowed in {allowed}")]
+    WrongState { shipment_id: ShipmentId, state: &'static str, allowed: &'static str },
+}
+
+impl Shipment {
+    pub fn state(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Prepared => "prepared",
+            Self::Dispatched => "dispatched",
+            Self::Delivered => "delivered",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    fn wrong_state(self, shipment_id: ShipmentId, allowed: &'static str) -> ShipmentRefusal {
+        match self {
+            Self::Absent => ShipmentRefusal::NotFound { shipment_id },
+            Self::Prepared | Self::Dispatched | Self::Delivered | Self::Cancelled => {
+                ShipmentRefusal::WrongState { shipment_id, state: self.state(), allowed }
+            }
+        }
+    }
+}
+
+impl Aggregate for Shipment {
+    type Command = ShipmentCommand;
+    type Event = ShipmentEvent;
+    type Refusal = ShipmentRefusal;
+
+    fn decide(&self, command: &ShipmentCommand) -> Result<Vec<ShipmentEvent>, ShipmentRefusal> {
+        match (self, command.clone()) {
+            (Self::Absent, ShipmentCommand::PrepareShipment { shipment_id, items, shipping_address }) => {
+                Ok(vec![ShipmentPrepared { order_id: shipment_id, items, shipping_address }.into()])
+            }
+            (
+                Self::Prepared | Self::Dispatched | Self::Delivered | Self::Cancelled,
+                ShipmentCommand::PrepareShipment { .. },
+            ) => Ok(Vec::new()),
+            (Self::Prepared, ShipmentCommand::DispatchShipment { shipment_id, carrier, tracking }) => {
+                Ok(vec![ShipmentDispatched { order_id: shipment_id, carrier, tracking }.into()])
+            }
+            (state, ShipmentCommand::DispatchShipment { shipment_id, .. }) => {
+                Err(state.wrong_state(shipment_id, "prepared"))
+            }
+            (Self::Dispatched, ShipmentCommand::DeliverShipment { shipment_id }) => {
+                Ok(vec![ShipmentDelivered { order_id: shipment_id }.into()])
+            }
+            (state, ShipmentCommand::DeliverShipment { shipment_id }) => {
+                Err(state.wrong_state(shipment_id, "dispatched"))
+            }
+            (Self::Prepared, ShipmentCommand::CancelShipment { shipment_id }) => {
+                Ok(vec![ShipmentCancelled { order_id: shipment_id }.into()])
+            }
+            (
+                Self::Dispatched | Self::Delivered | Self::Cancelled,
+                ShipmentCommand::CancelShipment { .. },
+            ) => Ok(Vec::new()),
+            (state @ Self::Absent, ShipmentCommand::CancelShipment { shipment_id }) => {
+                Err(state.wrong_state(shipment_id, "prepared"))
+            }
+        }
+    }
+
+    fn evolve(self, event: &ShipmentEvent) -> Self {
+        match event {
+            ShipmentEvent::ShipmentPrepared(_) => Self::Prepared,
+            ShipmentEvent::ShipmentDispatched(_) => Self::Dispatched,
+            ShipmentEvent::ShipmentDelivered(_) => Self::Delivered,
+            ShipmentEvent::ShipmentCancelled(_) => Self::Cancelled,
+        }
+    }
+
+    fn event_of(event: Event) -> Option<ShipmentEvent> {
+        match event {
+            Event::Shipment(event) => Some(event),
+            Event::Order(_) | Event::Stock(_) | Event::Reservation(_) | Event::Payment(_) => None,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What can happen to an order.
+//!
+//! Never: a rule; those are in `domain/src/orders.rs`, which is what to read next.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::event_enum;
+use crate::value::{Address, Currency, CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
+
+event_enum! {
+    /// The facts of the stream `order-<uuid>`.
+    pub enum OrderEvent {
+        OrderPlaced = 1,
+        OrderConfirmed = 1,
+        OrderRejected = 1,
+        OrderCancellationRequested = 1,
+        OrderCancellationRefused = 1,
+        OrderCancelled = 1,
+        OrderShipped = 1,
+        OrderDelivered = 1,
+    }
+}
+
+/// One line of an order. A SKU may stand on several lines (at several prices).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderLine {
+    pub sku: Sku,
+    pub quantity: Quantity,
+    pub unit_price_minor: i64,
+}
+
+/// The shop's order was accepted. Stock and money are still to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderPlaced {
+    pub order_id: OrderId,
+    pub customer_id: CustomerId,
+    pub currency: Currency,
+    pub lines: Vec<OrderLine>,
+    pub total_minor: i64,
+    pub shipping_address: Address,
+    /// When the customer ordered; what `/v1/sales/daily` counts by.
+    pub placed_at: DateTime<Utc>,
+}
+
+/// Stock is reserved and the money is authorised (or none is due). Carries what shipping must know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderConfirmed {
+    pub order_id: OrderId,
+    pub customer_id: CustomerId,
+    pub total: Money,
+    /// One entry per SKU.
+    pub items: Vec<SkuQuantity>,
+    pub shipping_address: Address,
+    pub placed_at: DateTime<Utc>,
+}
+
+/// The order could not be fulfilled. Terminal. Nothing is held or owed any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRejected {
+    pub order_id: OrderId,
+    pub reason: RejectionReason,
+}
+
+/// Why an order was rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum RejectionReason {
+    OutOfStock { shortages: Vec<Shortage> },
+    PaymentDeclined { decline_code: String },
+    PaymentExpired,
+}
+
+impl RejectionReason {
+    /// The stable code, as in the JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfStock { .. } => "out_of_stock",
+            Self::PaymentDeclined { .. } => "payment_declined",
+            Self::PaymentExpired => "payment_expired",
+        }
+    }
+}
+
+/// Somebody wants the order cancelled; what was done for it is being undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCancellationRequested {
+    pub order_id: OrderId,
+    pub reason: String,
+    /// Whether the order was confirmed: then a shipment exists (or is about to), and it has the first word.
+    pub was_confirmed: bool,
+}
+
+/// The goods had left before the cancellation reached them; the order goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCancellationRefused {
+    pub order_id: OrderId,
+}
+
+/// The order was cancelled and nothing is held or owed any more. Terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCancelled {
+    pub order_id: OrderId,
+    pub reason: String,
+}
+
+/// The goods are on their way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderShipped {
+    pub order_id: OrderId,
+    pub carrier: String,
+    pub tracking: String,
+}
+
+/// The goods arrived. Terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderDelivered {
+    pub order_id: OrderId,
+}

@@ -1,0 +1,109 @@
+//! What can happen to the payment of an order.
+//!
+//! Never: a rule; those are in `domain/src/payments.rs`, which is what to read next.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::codec::event_enum;
+use crate::value::{CustomerId, Money, OrderId};
+
+event_enum! {
+    /// The facts of the stream `payment-<order uuid>`.
+    pub enum PaymentEvent {
+        PaymentRequested = 1,
+        PaymentWaived = 1,
+        PaymentAuthorised = 1,
+        PaymentDeclined = 1,
+        PaymentUnknown = 1,
+        PaymentExpired = 1,
+        PaymentCaptureRequested = 1,
+        PaymentCaptured = 1,
+        PaymentVoidRequested = 1,
+        PaymentVoided = 1,
+        PaymentRefundRequested = 1,
+        PaymentRefunded = 1,
+    }
+}
+
+/// The provider is to be asked for the money; if it has not answered by `expires_at`, the order is given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRequested {
+    pub order_id: OrderId,
+    pub customer_id: CustomerId,
+    pub amount: Money,
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Nothing is due (an order of total 0): the provider is never asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentWaived {
+    pub order_id: OrderId,
+}
+
+/// The provider holds the money for us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAuthorised {
+    pub order_id: OrderId,
+    pub provider_reference: String,
+}
+
+/// The provider refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentDeclined {
+    pub order_id: OrderId,
+    pub decline_code: String,
+}
+
+/// The provider was asked and did not answer in time: it may or may not hold the money. It will be asked what it did,
+/// never to do it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentUnknown {
+    pub order_id: OrderId,
+}
+
+/// The deadline passed without an answer. Whatever the provider may hold is voided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentExpired {
+    pub order_id: OrderId,
+}
+
+/// The goods left: the money held is to be taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCaptureRequested {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+
+/// The money is ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentCaptured {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+
+/// Whatever the provider holds is to be let go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentVoidRequested {
+    pub order_id: OrderId,
+}
+
+/// Nothing is held, and nothing was taken. Also when nothing ever was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentVoided {
+    pub order_id: OrderId,
+}
+
+/// Money that was taken is to be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefundRequested {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+
+/// The money went back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRefunded {
+    pub order_id: OrderId,
+    pub amount: Money,
+}

@@ -1,0 +1,40 @@
+//! The schema of a context's log.
+//!
+//! Never: a change to a migration that was applied. Read next: `migrations/context/V1__event_log.sql`.
+
+use events::Context;
+use tokio_postgres::Client;
+
+use crate::error::said;
+
+mod embedded {
+    refinery::embed_migrations!("../../migrations/context");
+}
+
+/// Why a context's schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("the schema of {context} cannot be used: {}", said(cause))]
+    Schema { context: Context, cause: tokio_postgres::Error },
+    #[error("the migrations of {context} failed: {cause}")]
+    Migration { context: Context, cause: refinery::Error },
+}
+
+/// Brings the context's schema up to date. The schema and the role `tradewind_<context>` must be there; `admin` owns
+/// what is made, and its `search_path` is the default again afterwards.
+///
+/// # Errors
+/// [`MigrateError`]; what was applied before stays applied.
+pub async fn migrate(admin: &mut Client, context: Context) -> Result<(), MigrateError> {
+    let schema = |cause| MigrateError::Schema { context, cause };
+    admin.batch_execute(&format!("SET search_path TO {context}")).await.map_err(schema)?;
+    let applied = embedded::migrations::runner().run_async(admin).await;
+    // Look-ups by an index: one plan serves every value, and none is made anew at each execution. Not in a migration, since a
+    // dump of the database does not hold it.
+    let planner = format!(
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE tradewind_{context} IN DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$"
+    );
+    admin.batch_execute(&planner).await.map_err(schema)?;
+    admin.batch_execute("RESET search_path").await.map_err(schema)?;
+    applied.map(|_| ()).map_err(|cause| MigrateError::Migration { context, cause })
+}

@@ -1,0 +1,303 @@
+//! From the cursor on: read ahead, publish in order, move the cursor behind what Kafka has acknowledged.
+//!
+//! Three stages with short queues between them: while one full chunk is on its way to Kafka, the next is read, and the
+//! cursor follows. Each stage is one task's loop, so order is kept by construction. The first error ends all three.
+//!
+//! A chunk that took all there was is waited for before the next look (Nagle's rule, RFC 896, with acknowledgements that
+//! never wait): a single event goes out at once, and what is appended meanwhile goes along in one chunk. Each look, request
+//! and fetch costs the same for one event as for fifty, and without the rule there are as many as the processors can bear.
+//!
+//! Never: a chunk enqueued without a valid lease, or a cursor moved before every record up to it is acknowledged.
+//! Read next: `platform/event-bus/src/publisher.rs`.
+
+use std::time::Duration;
+
+use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
+use event_store::{EventStore, StoreError, growth_channel};
+use events::{Context, Position, RawEvent, cloud_event};
+use fault::{crash_point, planted_bug};
+use runtime::Notifications;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff::Backoff;
+use crate::lease::Held;
+use crate::takeover::AlreadyThere;
+use crate::{Config, Error};
+
+/// Chunks read and not yet enqueued.
+const READ_AHEAD_CHUNKS: usize = 2;
+/// Chunks enqueued and not yet behind the cursor. Their bytes lie in the producer, which has its own limit.
+const IN_FLIGHT_CHUNKS: usize = 64;
+/// What a chunk should have at most; the number of events read at a time follows it.
+const CHUNK_BYTES: usize = 2 << 20;
+const CHUNK_EVENTS_FIRST: usize = 256;
+const CHUNK_EVENTS_MIN: usize = 16;
+/// The shortest pause between two looks at the log while nothing can be heard of it.
+const POLL_MIN: Duration = Duration::from_millis(1);
+/// Each move of the cursor is a commit; a trickle of events needs no more of them than this. Who takes over looks at the
+/// end of the topic, so a cursor that is this much behind costs no duplicate.
+const CURSOR_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the pump stopped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PumpError {
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    Tail(#[from] TailError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the lease is another's, or ran out")]
+    LeaseLost,
+    #[error(transparent)]
+    Fatal(Error),
+}
+
+/// Events that were read together.
+struct Chunk {
+    last: Position,
+    /// Without those that are on the topic already.
+    records: Vec<Outgoing>,
+    bytes: usize,
+}
+
+/// A chunk, and who hears of its records' receipt.
+type Handed = (Chunk, oneshot::Sender<Receipt>);
+
+/// Pumps until `stop`, then until what is read is acknowledged and behind the cursor.
+pub(crate) async fn run(
+    config: &Config,
+    store: &EventStore,
+    held: &Held,
+    (epoch, cursor): (i64, Position),
+    already_there: AlreadyThere,
+    stop: &CancellationToken,
+) -> Result<(), PumpError> {
+    let (to_publish, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
+    let (to_acknowledge, receipts) = mpsc::channel(IN_FLIGHT_CHUNKS);
+    // A task of its own: encoding and enqueueing then have a core each.
+    let reader = Reader {
+        store: store.clone(),
+        epoch,
+        already_there,
+        after: cursor,
+        chunk_events_max: config.batch_max as usize,
+        growth: Notifications::listen(
+            &config.database_url(store.context()),
+            &growth_channel(store.context()),
+        ),
+        poll: Backoff::new(POLL_MIN, config.poll_max()),
+    };
+    let reader = AbortOnDropHandle::new(tokio::spawn(reader.run(to_publish, stop.clone())));
+    let read = async { reader.await.expect("the reader does not panic") };
+    let publish = publish(&config.bus, store.context(), held, chunks, to_acknowledge);
+    let follow = follow(store, held, cursor, receipts);
+    // The publisher comes back to live until the follower is done: dropping it purges what is on its way.
+    let ((), _publisher, ()) = tokio::try_join!(read, publish, follow)?;
+    Ok(())
+}
+
+struct Reader {
+    store: EventStore,
+    epoch: i64,
+    already_there: AlreadyThere,
+    after: Position,
+    chunk_events_max: usize,
+    growth: Notifications,
+    poll: Backoff,
+}
+
+impl Reader {
+    async fn run(
+        mut self,
+        to_publish: mpsc::Sender<Handed>,
+        stop: CancellationToken,
+    ) -> Result<(), PumpError> {
+        let context = self.store.context();
+        let mut limit = CHUNK_EVENTS_FIRST.min(self.chunk_events_max);
+        while !stop.is_cancelled() {
+            let events = self.store.scan(self.after, limit).await?;
+            let was_full = events.len() == limit;
+            if let Some(chunk) = self.encode(context, &events)? {
+                limit = next_limit(limit, chunk.bytes, self.chunk_events_max);
+                self.poll.reset();
+                let (on_its_way, enqueued) = oneshot::channel();
+                if to_publish.send((chunk, on_its_way)).await.is_err() {
+                    return Ok(()); // the publisher stopped, and says why
+                }
+                if !was_full {
+                    let Ok(receipt) = enqueued.await else { return Ok(()) };
+                    acknowledged(receipt).await?;
+                }
+            }
+            if !was_full {
+                self.wait_for_more(&stop).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Until the log is said to have grown; and not for long without a look, since a hint may be missed.
+    async fn wait_for_more(&mut self, stop: &CancellationToken) {
+        let pause = if self.growth.is_listening() { self.poll.longest() } else { self.poll.next() };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.growth.heard() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// The payload's bytes are passed on as they were appended.
+    fn encode(&mut self, context: Context, events: &[RawEvent]) -> Result<Option<Chunk>, PumpError> {
+        let Some(last) = events.last() else { return Ok(None) };
+        let mut chunk = Chunk { last: last.position, records: Vec::with_capacity(events.len()), bytes: 0 };
+        for event in events {
+            if event.position != self.after + 1 {
+                let (after, found) = (self.after, event.position);
+                return Err(PumpError::Fatal(Error::GapInLog { context, after, found }));
+            }
+            self.after = event.position;
+            if self.already_there.holds(event) {
+                metrics::counter!("relay_skipped_events_total", "context" => context.name()).increment(1);
+                continue;
+            }
+            let record = outgoing(context, self.epoch, event);
+            chunk.bytes += record.value.len();
+            chunk.records.push(record);
+        }
+        Ok(Some(chunk))
+    }
+}
+
+/// Fewer events at a time when they are large, more when they are small.
+fn next_limit(limit: usize, bytes: usize, max: usize) -> usize {
+    let next = if bytes > CHUNK_BYTES {
+        limit / 4
+    } else if bytes < CHUNK_BYTES / 2 {
+        limit * 2
+    } else {
+        limit
+    };
+    next.max(CHUNK_EVENTS_MIN).min(max)
+}
+
+/// The record of an event. The epoch of its log goes beside it, not into it: the value is the event, and stays the same.
+pub fn outgoing(context: Context, epoch: i64, event: &RawEvent) -> Outgoing {
+    let type_name = cloud_event::type_name(context, &event.event_type, event.schema_version);
+    let mut headers = vec![
+        ("ce_type", type_name),
+        ("ce_id", event.event_id.to_string()),
+        (EPOCH_HEADER, epoch.to_string()),
+    ];
+    headers.extend(event.metadata.traceparent.clone().map(|parent| ("traceparent", parent)));
+    Outgoing { key: event.stream.as_str().to_owned(), headers, value: cloud_event::encode(context, event) }
+}
+
+async fn publish(
+    bus: &BusConfig,
+    context: Context,
+    held: &Held,
+    mut chunks: mpsc::Receiver<Handed>,
+    to_acknowledge: mpsc::Sender<(Position, Receipt)>,
+) -> Result<OrderedPublisher, PumpError> {
+    let mut publisher = OrderedPublisher::new(bus, bus.topic(context))?;
+    while let Some((chunk, on_its_way)) = chunks.recv().await {
+        if !held.is_valid() {
+            return Err(PumpError::LeaseLost);
+        }
+        crash_point!("relay::read_before_publish");
+        let receipt = publisher.enqueue(&chunk.records).await?;
+        metrics::counter!("relay_published_events_total", "context" => context.name())
+            .increment(chunk.records.len() as u64);
+        // The reader waits for it only where there was no more to read.
+        let _ = on_its_way.send(receipt.clone());
+        if to_acknowledge.send((chunk.last, receipt)).await.is_err() {
+            break; // the follower stopped, and says why
+        }
+    }
+    Ok(publisher)
+}
+
+async fn follow(
+    store: &EventStore,
+    held: &Held,
+    mut cursor: Position,
+    mut receipts: mpsc::Receiver<(Position, Receipt)>,
+) -> Result<(), PumpError> {
+    let mut not_before = Instant::now();
+    let mut next = receipts.recv().await;
+    while let Some((mut to, receipt)) = next {
+        acknowledged(receipt).await?;
+        tokio::time::sleep_until(not_before).await;
+        next = take_acknowledged(&mut receipts, &mut to, is_acknowledged);
+        crash_point!("relay::acknowledged_before_cursor");
+        if !store.advance_cursor(held.lease(), cursor, to).await? {
+            return Err(PumpError::LeaseLost);
+        }
+        crash_point!("relay::cursor_moved");
+        cursor = to;
+        not_before = Instant::now() + CURSOR_PAUSE;
+        if next.is_none() {
+            next = receipts.recv().await;
+        }
+    }
+    Ok(())
+}
+
+/// Moves `to` over whatever is acknowledged by now, and returns the first that is not. It waits for none: under a load that
+/// never ends there would always be another, and the cursor would never move.
+fn take_acknowledged<R>(
+    receipts: &mut mpsc::Receiver<(Position, R)>,
+    to: &mut Position,
+    is_acknowledged: impl Fn(&R) -> bool,
+) -> Option<(Position, R)> {
+    while let Ok((last, receipt)) = receipts.try_recv() {
+        if !is_acknowledged(&receipt) {
+            return Some((last, receipt));
+        }
+        *to = last;
+    }
+    None
+}
+
+fn is_acknowledged(receipt: &Receipt) -> bool {
+    planted_bug!("relay::cursor_before_acknowledgement") || receipt.is_acknowledged()
+}
+
+async fn acknowledged(receipt: Receipt) -> Result<(), PublishError> {
+    if planted_bug!("relay::cursor_before_acknowledgement") {
+        return Ok(());
+    }
+    receipt.acknowledged().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_follows_what_is_acknowledged_and_waits_for_nothing_else() {
+        let (to_acknowledge, mut receipts) = mpsc::channel(4);
+        for receipt in [(2, true), (5, true), (7, false), (9, true)] {
+            to_acknowledge.try_send(receipt).expect("there is room");
+        }
+        let mut to = 1;
+        assert_eq!(take_acknowledged(&mut receipts, &mut to, |acknowledged| *acknowledged), Some((7, false)));
+        assert_eq!(to, 5);
+        assert_eq!(take_acknowledged(&mut receipts, &mut to, |acknowledged| *acknowledged), None);
+        assert_eq!(to, 9);
+    }
+
+    #[test]
+    fn large_events_are_read_in_small_chunks_and_small_events_in_large_ones() {
+        assert_eq!(next_limit(256, 100, 2_000), 512);
+        assert_eq!(next_limit(1_500, 100, 2_000), 2_000);
+        assert_eq!(next_limit(256, CHUNK_BYTES + 1, 2_000), 64);
+        assert_eq!(next_limit(20, CHUNK_BYTES + 1, 2_000), CHUNK_EVENTS_MIN);
+        assert_eq!(next_limit(256, CHUNK_BYTES * 3 / 4, 2_000), 256);
+        assert_eq!(next_limit(1, 100, 1), 1);
+    }
+}
