@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::{Batch, BatchHandler, Checkpoint, CheckpointError, HandlerError, Record, checkpoint};
 use events::Envelope;
-use fault::{crash_point, planted_bug};
+use fault::{crash_point, mutant};
 use futures::future::join_all;
 use tokio_postgres::error::SqlState;
 
@@ -101,7 +101,7 @@ impl ProjectionHandler {
 
     async fn commit_by(&self, batch: &Batch, way: Way) -> Result<(), ApplyError> {
         let mut client = self.pool.get().await?;
-        let early = planted_bug!("projector::checkpoint_before_effect");
+        let early = mutant!("projector::checkpoint_before_effect");
         if early {
             let apart = client.transaction().await?;
             checkpoint::move_all(&apart, &batch.moves).await?;
@@ -217,7 +217,7 @@ impl<'a> Share<'a> {
                     events.push((record, event));
                 }
                 Ok(_) => parkings.push(Parking { record, reason: AFTER_PARKED.to_owned() }),
-                Err(_) if planted_bug!("projector::poison_skipped") => {}
+                Err(_) if mutant!("projector::poison_skipped") => {}
                 Err(error) => {
                     parkings.push(Parking { record, reason: error.to_string() });
                     parked_here.insert(stream());

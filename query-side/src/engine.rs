@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use events::{Context, Envelope};
-use fault::planted_bug;
+use fault::mutant;
 use tokio_postgres::types::{Json, ToSql};
 
 use crate::projection::{FedBy, Projection};
@@ -137,7 +137,7 @@ fn upsert_statement<P: Projection>(row: &P::Row) -> String {
         columns.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect();
     let (columns, assignments) = (columns.join(", "), assignments.join(", "));
     let on_conflict = match P::FED_BY {
-        FedBy::OneEvent if !planted_bug!("projector::version_not_checked") => "DO NOTHING".to_owned(),
+        FedBy::OneEvent if !mutant!("projector::version_not_checked") => "DO NOTHING".to_owned(),
         FedBy::OneEvent | FedBy::OneStream | FedBy::SeveralStreams => {
             format!("DO UPDATE SET {assignments}")
         }

@@ -5,7 +5,7 @@
 //! Read next: [`crate::run_consumer`].
 
 use deadpool_postgres::{GenericClient, Transaction};
-use fault::planted_bug;
+use fault::mutant;
 
 use crate::{Checkpoint, CheckpointMove, HandlerError};
 
@@ -85,7 +85,7 @@ pub async fn move_all(
     let from: Vec<i64> = moves.iter().map(|step| step.from_offset).collect();
     let to: Vec<i64> = moves.iter().map(|step| step.to_offset).collect();
     let positions: Vec<i64> = moves.iter().map(|step| step.last_position).collect();
-    let move_all = match planted_bug!("consumer::checkpoint_not_compared") {
+    let move_all = match mutant!("consumer::checkpoint_not_compared") {
         true => &MOVE_ALL.replace("c.next_offset = m.from_offset", "true"),
         false => MOVE_ALL,
     };

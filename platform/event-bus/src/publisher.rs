@@ -14,7 +14,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use fault::{crash_point, planted_bug};
+use fault::{crash_point, mutant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -73,7 +73,7 @@ impl OrderedPublisher {
     /// # Errors
     /// [`PublishError::Configuration`]: the user must correct the properties.
     pub fn new(config: &BusConfig, topic: String) -> Result<Self, PublishError> {
-        let gapless = if planted_bug!("publisher::next_after_an_error") { "false" } else { "true" };
+        let gapless = if mutant!("publisher::next_after_an_error") { "false" } else { "true" };
         let client = config.client(
             &[
                 // What comes while requests are under way goes along in the next; a pause costs more than it gathers.
@@ -240,7 +240,7 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<InFlight>) {
         match result {
             // A failed record stays outstanding: its receipt resolves by the failure alone.
-            Err((cause, _)) if !planted_bug!("publisher::next_after_an_error") => self.shared.fail(cause),
+            Err((cause, _)) if !mutant!("publisher::next_after_an_error") => self.shared.fail(cause),
             Ok(_) | Err(_) => {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {
                     batch.none_left.notify_waiters();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use deadpool_postgres::Object;
 use domain::{Aggregate, SnapshotForm};
 use events::{Event, StreamId, Version};
-use fault::planted_bug;
+use fault::mutant;
 use futures::TryStreamExt;
 use serde_json::value::RawValue;
 use tokio_postgres::types::{Json, ToSql};
@@ -239,9 +239,7 @@ impl<A: Aggregate> Folding<A> {
     fn fold(&mut self, store: &EventStore, stream: &StreamId, row: &Row) -> Result<(), StoreError> {
         let version: Version = row.get("version");
         assert_eq!(version, self.version + 1, "{stream} is read in the order of its versions");
-        if planted_bug!("compensation::release_forgotten")
-            && row.get::<_, &str>("type") == "ReservationReleased"
-        {
+        if mutant!("compensation::release_forgotten") && row.get::<_, &str>("type") == "ReservationReleased" {
             self.version = version;
             return Ok(());
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::Position;
-use fault::planted_bug;
+use fault::mutant;
 use tokio_postgres::Row;
 
 use crate::{EventStore, StoreError};
@@ -109,7 +109,7 @@ impl EventStore {
         let mut query = "UPDATE relay SET cursor = $3
                       WHERE lease_epoch = $1 AND cursor = $2 AND $3 >= $2
                   RETURNING cursor";
-        if planted_bug!("relay::cursor_without_its_lease") {
+        if mutant!("relay::cursor_without_its_lease") {
             query = "UPDATE relay SET cursor = $3 WHERE $1::bigint > 0 AND cursor = $2 AND $3 >= $2 RETURNING cursor";
         }
         let rows = self.query("advance the cursor", query, &[&lease.epoch, &from, &to]).await?;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::Aggregate;
 use events::{Event, Metadata, StreamId, Version};
-use fault::planted_bug;
+use fault::mutant;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -237,7 +237,7 @@ impl UnitOfWork {
     /// # Errors
     /// [`AppendError`]; on a conflict begin a new unit ([`retry_conflicts`](crate::retry_conflicts)).
     pub async fn commit(mut self) -> Result<Committed, AppendError> {
-        let claimed_apart = match planted_bug!("unit_of_work::key_claimed_apart") {
+        let claimed_apart = match mutant!("unit_of_work::key_claimed_apart") {
             true => self.append.claim.take(),
             false => None,
         };

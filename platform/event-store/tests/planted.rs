@@ -11,7 +11,7 @@ use std::time::Duration;
 use domain::{StockCommand, StockItem};
 use event_store::{Answer, Append, AppendError, CheckpointMove, EventStore, IdempotencyClaim, UnitOfWork};
 use events::{Event, OrderId, StockEvent};
-use fault::planted_bug;
+use fault::mutant;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
 use support::{TestLog, append_statement, connect, fresh_log, metadata, receipts, sku, stock, until};
@@ -45,7 +45,7 @@ async fn an_append_without_its_version_check_is_found() {
 /// Two processes decide on the same five pieces before either has committed.
 async fn two_sell_the_same_pieces() -> Verdict {
     let log = fresh_log("planted_version").await;
-    if planted_bug!("append::version_not_checked") {
+    if mutant!("append::version_not_checked") {
         let next = "((SELECT coalesce(max(v.version), 0) FROM events v WHERE v.stream = streams[e.stream])
                      + row_number() OVER (PARTITION BY e.stream ORDER BY e.command, e.ordinal))::integer";
         let parts = [
@@ -83,7 +83,7 @@ async fn positions_from_a_sequence_are_found() {
 /// One append holds its position and commits after a later one; a reader goes on from what it has seen.
 async fn a_reader_goes_on_while_somebody_commits_late() -> Verdict {
     let log = fresh_log("planted_sequence").await;
-    if planted_bug!("append::position_from_a_sequence") {
+    if mutant!("append::position_from_a_sequence") {
         log.admin.batch_execute("CREATE SEQUENCE positions").await.expect("the owner may");
         let parts = [
             ("PERFORM pg_advisory_xact_lock(x'5457'::integer, 'events'::regclass::oid::integer);", ""),
@@ -131,7 +131,7 @@ async fn a_reactor_that_does_not_compare_its_checkpoint_is_found() {
 /// A reactor was replaced and does not know: it commits the same record's reaction, decided on the log as it is now.
 async fn a_zombie_commits_its_batch() -> Verdict {
     let log = fresh_log("planted_zombie").await;
-    if planted_bug!("append::checkpoint_not_compared") {
+    if mutant!("append::checkpoint_not_compared") {
         let part = "IF offsets[move_checkpoints[m]] <> move_from_offsets[m] THEN";
         replace_in_append(&log, &[(part, "IF false THEN")]).await;
     }

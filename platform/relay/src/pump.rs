@@ -15,7 +15,7 @@ use std::time::Duration;
 use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
 use event_store::{EventStore, StoreError, growth_channel};
 use events::{Context, Position, RawEvent, cloud_event};
-use fault::{crash_point, planted_bug};
+use fault::{crash_point, mutant};
 use runtime::Notifications;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -264,11 +264,11 @@ fn take_acknowledged<R>(
 }
 
 fn is_acknowledged(receipt: &Receipt) -> bool {
-    planted_bug!("relay::cursor_before_acknowledgement") || receipt.is_acknowledged()
+    mutant!("relay::cursor_before_acknowledgement") || receipt.is_acknowledged()
 }
 
 async fn acknowledged(receipt: Receipt) -> Result<(), PublishError> {
-    if planted_bug!("relay::cursor_before_acknowledgement") {
+    if mutant!("relay::cursor_before_acknowledgement") {
         return Ok(());
     }
     receipt.acknowledged().await

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Object, Pool, Transaction};
 use events::{Context, Envelope, Position};
-use fault::{crash_point, planted_bug};
+use fault::{crash_point, mutant};
 use query_side::engine::Projector;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -198,7 +198,7 @@ impl<'a> Shadow<'a> {
         shadow::stop_live(&transaction).await?;
         let stopped = Instant::now();
         let live = Reach::of_live(&transaction, &*self.projector).await?;
-        let advanced = match planted_bug!("replay::swapped_without_catching_up") {
+        let advanced = match mutant!("replay::swapped_without_catching_up") {
             true => Vec::new(),
             false => self.advance_within(&transaction, &live).await?,
         };

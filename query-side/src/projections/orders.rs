@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use events::orders::{OrderLine, OrderPlaced, RejectionReason};
 use events::{Address, Context, Currency, Envelope, Event, OrderEvent, Position, Version};
-use fault::planted_bug;
+use fault::mutant;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -124,9 +124,7 @@ impl Projection for Orders {
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
         let Event::Order(order_event) = &event.event else { return row };
         let row = match (row, order_event) {
-            (Some(row), _)
-                if row.version >= event.version && !planted_bug!("projector::version_not_checked") =>
-            {
+            (Some(row), _) if row.version >= event.version && !mutant!("projector::version_not_checked") => {
                 return Some(row);
             }
             (Some(row), _) => evolve(row, order_event),

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use events::payments::PaymentRequested;
 use events::{Context, Currency, Envelope, Event, PaymentEvent, Position, Version};
-use fault::planted_bug;
+use fault::mutant;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -75,7 +75,7 @@ impl Projection for Payments {
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
         let Event::Payment(payment_event) = &event.event else { return row };
         let row = match row {
-            Some(row) if row.version >= event.version && !planted_bug!("projector::version_not_checked") => {
+            Some(row) if row.version >= event.version && !mutant!("projector::version_not_checked") => {
                 return Some(row);
             }
             Some(row) => row,

@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use events::{Context, Envelope, Event, OrderEvent, PaymentEvent, Position, Version};
-use fault::planted_bug;
+use fault::mutant;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -110,9 +110,7 @@ impl Projection for Processes {
             Some(row) => row,
             None => Row::empty(event.stream.order_id()?.to_string()),
         };
-        if row.track(event.context).version >= event.version
-            && !planted_bug!("projector::version_not_checked")
-        {
+        if row.track(event.context).version >= event.version && !mutant!("projector::version_not_checked") {
             return Some(row);
         }
         let track = row.track_mut(event.context);

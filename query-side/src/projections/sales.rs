@@ -6,7 +6,7 @@
 use chrono::NaiveDate;
 use events::orders::OrderConfirmed;
 use events::{Context, Currency, Envelope, Event, OrderEvent, Position, Version};
-use fault::planted_bug;
+use fault::mutant;
 use serde::{Deserialize, Serialize};
 
 use crate::projection::{FedBy, Projection};
@@ -58,9 +58,7 @@ impl Projection for Sales {
 
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
         match (row, &event.event) {
-            (Some(row), _)
-                if row.version >= event.version && !planted_bug!("projector::version_not_checked") =>
-            {
+            (Some(row), _) if row.version >= event.version && !mutant!("projector::version_not_checked") => {
                 Some(row)
             }
             (_, Event::Order(OrderEvent::OrderConfirmed(confirmed))) => Some(counted(confirmed, event)),

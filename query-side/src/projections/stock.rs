@@ -4,7 +4,7 @@
 //! Never: a number that is not the sum of the item's events. Read next: [`super::payments`].
 
 use events::{Context, Envelope, Event, Position, StockEvent, Version};
-use fault::planted_bug;
+use fault::mutant;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -47,7 +47,7 @@ impl Projection for Stock {
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
         let Event::Stock(stock_event) = &event.event else { return row };
         let row = row.unwrap_or_else(|| Row { sku: event.stream.key().to_owned(), ..Row::default() });
-        if row.version >= event.version && !planted_bug!("projector::version_not_checked") {
+        if row.version >= event.version && !mutant!("projector::version_not_checked") {
             return Some(row);
         }
         let row = evolve(row, stock_event);
@@ -75,7 +75,7 @@ fn evolve(row: Row, event: &StockEvent) -> Row {
         }
         StockEvent::StockReleased(event) => {
             let pieces = event.quantity.get();
-            if planted_bug!("projector::release_in_the_wrong_column") {
+            if mutant!("projector::release_in_the_wrong_column") {
                 return Row { reserved: row.reserved - pieces, shipped: row.shipped + pieces, ..row };
             }
             Row { available: row.available + pieces, reserved: row.reserved - pieces, ..row }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use events::{CustomerId, Money, OrderId};
-use fault::planted_bug;
+use fault::mutant;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::json;
@@ -73,7 +73,7 @@ impl PaymentProvider for HttpProvider {
     async fn authorise(&self, order_id: OrderId, customer_id: &CustomerId, amount: Money) -> Reply {
         let reply = self.authorise_as(order_id, customer_id, amount).await;
         let unknown = matches!(reply, Err(ProviderError::NoAnswer { .. }));
-        if unknown && planted_bug!("payments::charged_again_with_a_new_key") {
+        if unknown && mutant!("payments::charged_again_with_a_new_key") {
             let another = format!("f{}", &order_id.to_string()[1..]).parse().expect("as long as an id");
             return self.authorise_as(another, customer_id, amount).await;
         }

@@ -1,6 +1,6 @@
 //! Bugs planted in a running platform: `tradewind verify`, which knows of none of them, names what they did.
 //!
-//! One platform for all: each bug breaks a property of its own. Read next: `tests/fault/src/bugs.rs`, `docs/reliability.md`.
+//! One platform for all: each bug breaks a property of its own. Read next: `tests/fault/src/mutants.rs`, `docs/reliability.md`.
 #![cfg(debug_assertions)] // a release build has no switches
 
 use std::time::Instant;
@@ -16,7 +16,7 @@ use tokio_postgres::{Client, NoTls};
 const KEPT: usize = 4;
 
 #[tokio::test]
-async fn verify_is_clean_in_sound_code_and_names_what_each_planted_bug_did() {
+async fn verify_is_clean_in_sound_code_and_names_what_each_mutant_did() {
     let mut platform = Platform::start("planted", &[]).await;
     let shop = platform.shop();
     shop.receives_stock("VASE", 10).await;

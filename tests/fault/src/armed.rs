@@ -1,4 +1,4 @@
-//! What a debug build does at a crash point and at a planted bug.
+//! What a debug build does at a crash point and at a mutant.
 //!
 //! Never: a look at a file when nothing is armed, or a wait. Read next: `control.rs`.
 
@@ -32,7 +32,7 @@ pub fn pass(name: &'static str) {
 }
 
 /// Whether the control file, or a test in this process, has planted the bug.
-pub fn is_planted(name: &'static str) -> bool {
+pub fn is_active(name: &'static str) -> bool {
     let in_process = *PLANTED.read().unwrap_or_else(PoisonError::into_inner);
     in_process == Some(name) || armed().is_some_and(|(_, orders)| orders.bugs.iter().any(|bug| bug == name))
 }

@@ -14,9 +14,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{CRASH_POINTS, PLANTED_BUGS};
+use crate::{CRASH_POINTS, MUTANTS};
 
-/// Names the control file. Debug builds read it at each crash point and each planted bug; release builds never.
+/// Names the control file. Debug builds read it at each crash point and each mutant; release builds never.
 pub const CONTROL_VARIABLE: &str = "TRADEWIND_FAULTS";
 
 /// A control file, for both its ends.
@@ -115,7 +115,7 @@ fn parse(text: &str) -> Result<Orders, String> {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             [] => {}
             ["crash", point, role, passage] => orders.crashes.push(crash(point, role, passage)?),
-            ["bug", bug] => orders.bugs.push(listed(bug, PLANTED_BUGS.iter().map(|bug| bug.name))?),
+            ["bug", bug] => orders.bugs.push(listed(bug, MUTANTS.iter().map(|bug| bug.name))?),
             _ => {
                 return Err(format!(
                     "{line:?} is neither \"crash <point> <role> <passage>\" nor \"bug <name>\""

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::PLANTED_BUGS;
+use crate::MUTANTS;
 use crate::armed::PLANTED;
 
 /// A file to which each trial adds its line: bug, found by, seconds, tab-separated.
@@ -59,10 +59,10 @@ impl Drop for Planted {
 /// Runs the scenario in sound code, then with the bug planted.
 ///
 /// # Panics
-/// When the name is none of [`PLANTED_BUGS`], when the scenario finds something in sound code, or nothing with the bug.
+/// When the name is none of [`MUTANTS`], when the scenario finds something in sound code, or nothing with the bug.
 pub async fn finds<F: Future<Output = Verdict>>(bug: &str, scenario: impl Fn() -> F) {
-    let listed = PLANTED_BUGS.iter().find(|listed| listed.name == bug);
-    let bug = listed.unwrap_or_else(|| panic!("{bug} does not stand in tests/fault/src/bugs.rs")).name;
+    let listed = MUTANTS.iter().find(|listed| listed.name == bug);
+    let bug = listed.unwrap_or_else(|| panic!("{bug} does not stand in tests/fault/src/mutants.rs")).name;
     let planted = Planted::nothing();
     if let Err(found) = scenario().await {
         panic!("without the bug, {} found something: {}", found.by, found.what);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fault::{CRASH_POINTS, PLANTED_BUGS};
+use fault::{CRASH_POINTS, MUTANTS};
 
 /// Every place where `opening`, followed by a name in quotes, stands in the crates' own code (`src`) or their tests.
 fn uses(opening: &str, folder: &str) -> BTreeMap<String, Vec<PathBuf>> {
@@ -62,26 +62,26 @@ fn every_crash_point_stands_at_one_place_in_the_code_and_in_the_list() {
 }
 
 #[test]
-fn every_planted_bug_has_a_switch_and_one_trial_that_finds_it() {
-    let (in_code, in_tests) = (uses("planted_bug!(", "src"), uses("planted_bug!(", "tests"));
+fn every_mutant_has_a_switch_and_one_trial_that_finds_it() {
+    let (in_code, in_tests) = (uses("mutant!(", "src"), uses("mutant!(", "tests"));
     let trials = uses("finds(", "tests");
-    for bug in PLANTED_BUGS {
+    for bug in MUTANTS {
         assert_eq!(trials.get(bug.name).map(Vec::len), Some(1), "the trials of {}", bug.name);
         let has_switch = in_code.contains_key(bug.name) || in_tests.contains_key(bug.name);
         assert!(has_switch, "nothing is done where {} is planted", bug.name);
     }
     for name in in_code.keys().chain(in_tests.keys()).chain(trials.keys()) {
         assert!(
-            PLANTED_BUGS.iter().any(|bug| bug.name == name),
-            "{name} does not stand in tests/fault/src/bugs.rs"
+            MUTANTS.iter().any(|bug| bug.name == name),
+            "{name} does not stand in tests/fault/src/mutants.rs"
         );
     }
 }
 
 #[test]
-fn the_page_on_reliability_names_every_crash_point_and_every_planted_bug() {
+fn the_page_on_reliability_names_every_crash_point_and_every_mutant() {
     let page = fs::read_to_string(root().join("docs/reliability.md")).expect("the page is there");
-    let names = CRASH_POINTS.iter().map(|point| point.name).chain(PLANTED_BUGS.iter().map(|bug| bug.name));
+    let names = CRASH_POINTS.iter().map(|point| point.name).chain(MUTANTS.iter().map(|bug| bug.name));
     let unnamed: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}`"))).collect();
     assert_eq!(unnamed, Vec::<&str>::new());
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use events::Position;
-use fault::planted_bug;
+use fault::mutant;
 
 use super::positions::Partition;
 use crate::{Batch, Checkpoint, CheckpointMove, Record};
@@ -206,7 +206,7 @@ impl Intake {
             }
             *offset = record.offset + 1;
             let is_duplicate = record.position.is_some_and(|position| position <= *last)
-                && !planted_bug!("consumer::duplicates_handed_on");
+                && !mutant!("consumer::duplicates_handed_on");
             *last = record.position.map_or(*last, |position| position.max(*last));
             if is_duplicate {
                 taken.duplicates += 1;

@@ -4,18 +4,18 @@
 
 /// A guard that is left out when the bug is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlantedBug {
+pub struct Mutant {
     pub name: &'static str,
     /// What the code then does.
     pub does: &'static str,
 }
 
-const fn bug(name: &'static str, does: &'static str) -> PlantedBug {
-    PlantedBug { name, does }
+const fn bug(name: &'static str, does: &'static str) -> Mutant {
+    Mutant { name, does }
 }
 
 /// All of them; `docs/reliability.md` says how each is found.
-pub const PLANTED_BUGS: &[PlantedBug] = &[
+pub const MUTANTS: &[Mutant] = &[
     bug("append::version_not_checked", "appends at whatever version the stream has"),
     bug("append::position_from_a_sequence", "gives positions before the order of the commits is known"),
     bug("append::checkpoint_not_compared", "commits a reaction though the checkpoint has moved on"),
