@@ -8,17 +8,16 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use event_log::{Aggregate, State, StreamId};
 use events::inventory::ReleaseCause;
 use events::orders::{
     OrderCancellationRefused, OrderCancellationRequested, OrderCancelled, OrderConfirmed, OrderDelivered,
     OrderLine, OrderPlaced, OrderRejected, OrderShipped, RejectionReason,
 };
 use events::{
-    Address, Currency, CustomerId, Event, MAX_ORDER_LINES, Money, OrderEvent, OrderId, Quantity, Shortage,
-    Sku, SkuQuantity, ValueError,
+    Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderEvent, OrderId, Quantity, Shortage, Sku,
+    SkuQuantity, ValueError,
 };
-
-use crate::Aggregate;
 
 /// The lines of an order summed per SKU, in the order of the SKUs.
 ///
@@ -78,7 +77,7 @@ impl OrderStatus {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum OrderCommand {
     PlaceOrder {
         order_id: OrderId,
@@ -137,9 +136,9 @@ pub enum OrderRefusal {
     ShippingAddress { cause: ValueError },
     #[error("order {order_id} is {status}; allowed in placed, confirmed", status = .status.name())]
     CannotBeCancelled { order_id: OrderId, status: OrderStatus },
-    /// A step that the story cannot come to: the log contradicts itself. Park it for a person.
+    /// A transition that the process cannot come to: the log contradicts itself. Park it for a person.
     #[error("order {order_id} is {status}: {step} cannot follow", status = .status.name())]
-    OutOfStory { order_id: OrderId, status: OrderStatus, step: &'static str },
+    InvalidTransition { order_id: OrderId, status: OrderStatus, step: &'static str },
 }
 
 impl Order {
@@ -165,11 +164,11 @@ impl Order {
         OrderCancelled { order_id, reason }.into()
     }
 
-    fn out_of_story(&self, order_id: OrderId, step: &'static str) -> OrderRefusal {
+    fn invalid_transition(&self, order_id: OrderId, step: &'static str) -> OrderRefusal {
         if self.status == OrderStatus::Absent {
             return OrderRefusal::NotFound { order_id };
         }
-        OrderRefusal::OutOfStory { order_id, status: self.status, step }
+        OrderRefusal::InvalidTransition { order_id, status: self.status, step }
     }
 
     fn cancel(&self, order_id: OrderId, reason: String) -> Result<Vec<OrderEvent>, OrderRefusal> {
@@ -209,7 +208,7 @@ impl Order {
             OrderStatus::Cancelling { .. } => Ok(vec![self.cancelled(order_id)]),
             OrderStatus::Rejected | OrderStatus::Cancelled => Ok(Vec::new()),
             OrderStatus::Absent | OrderStatus::Confirmed | OrderStatus::Shipped | OrderStatus::Delivered => {
-                Err(self.out_of_story(order_id, "a refused reservation"))
+                Err(self.invalid_transition(order_id, "a refused reservation"))
             }
         }
     }
@@ -236,7 +235,7 @@ impl Order {
                 | OrderStatus::Shipped
                 | OrderStatus::Delivered,
                 _,
-            ) => Err(self.out_of_story(order_id, "a released reservation")),
+            ) => Err(self.invalid_transition(order_id, "a released reservation")),
         }
     }
 
@@ -258,7 +257,7 @@ impl Order {
             | OrderStatus::Placed
             | OrderStatus::Cancelling { was_confirmed: false }
             | OrderStatus::Rejected
-            | OrderStatus::Cancelled => Err(self.out_of_story(order_id, "a dispatched shipment")),
+            | OrderStatus::Cancelled => Err(self.invalid_transition(order_id, "a dispatched shipment")),
         }
     }
 
@@ -271,7 +270,7 @@ impl Order {
             | OrderStatus::Confirmed
             | OrderStatus::Cancelling { .. }
             | OrderStatus::Rejected
-            | OrderStatus::Cancelled => Err(self.out_of_story(order_id, "a delivered shipment")),
+            | OrderStatus::Cancelled => Err(self.invalid_transition(order_id, "a delivered shipment")),
         }
     }
 }
@@ -289,10 +288,45 @@ fn total_minor(lines: &[OrderLine], currency: Currency) -> Result<i64, OrderRefu
     Ok(total.amount_minor())
 }
 
+impl State for Order {
+    type Event = OrderEvent;
+
+    const CATEGORY: &'static str = "order";
+
+    fn evolve(self, event: &OrderEvent) -> Self {
+        match event {
+            OrderEvent::OrderPlaced(event) => {
+                Self { status: OrderStatus::Placed, placed: Some(event.clone()), cancellation_reason: None }
+            }
+            OrderEvent::OrderConfirmed(_) => Self { status: OrderStatus::Confirmed, ..self },
+            OrderEvent::OrderRejected(_) => Self { status: OrderStatus::Rejected, ..self },
+            OrderEvent::OrderCancellationRequested(event) => Self {
+                status: OrderStatus::Cancelling { was_confirmed: event.was_confirmed },
+                cancellation_reason: Some(event.reason.clone()),
+                ..self
+            },
+            OrderEvent::OrderCancellationRefused(_) => Self { status: OrderStatus::Confirmed, ..self },
+            OrderEvent::OrderCancelled(_) => Self { status: OrderStatus::Cancelled, ..self },
+            OrderEvent::OrderShipped(_) => Self { status: OrderStatus::Shipped, ..self },
+            OrderEvent::OrderDelivered(_) => Self { status: OrderStatus::Delivered, ..self },
+        }
+    }
+}
+
 impl Aggregate for Order {
     type Command = OrderCommand;
-    type Event = OrderEvent;
     type Refusal = OrderRefusal;
+
+    fn stream(command: &OrderCommand) -> StreamId {
+        let (OrderCommand::PlaceOrder { order_id, .. }
+        | OrderCommand::CancelOrder { order_id, .. }
+        | OrderCommand::ConfirmOrder { order_id }
+        | OrderCommand::RejectOrder { order_id, .. }
+        | OrderCommand::CompensationDone { order_id, .. }
+        | OrderCommand::ShipOrder { order_id, .. }
+        | OrderCommand::DeliverOrder { order_id }) = command;
+        events::orders::stream(*order_id)
+    }
 
     fn decide(&self, command: &OrderCommand) -> Result<Vec<OrderEvent>, OrderRefusal> {
         match command.clone() {
@@ -332,32 +366,6 @@ impl Aggregate for Order {
             OrderCommand::CompensationDone { order_id, cause } => self.compensation_done(order_id, cause),
             OrderCommand::ShipOrder { order_id, carrier, tracking } => self.ship(order_id, carrier, tracking),
             OrderCommand::DeliverOrder { order_id } => self.deliver(order_id),
-        }
-    }
-
-    fn evolve(self, event: &OrderEvent) -> Self {
-        match event {
-            OrderEvent::OrderPlaced(event) => {
-                Self { status: OrderStatus::Placed, placed: Some(event.clone()), cancellation_reason: None }
-            }
-            OrderEvent::OrderConfirmed(_) => Self { status: OrderStatus::Confirmed, ..self },
-            OrderEvent::OrderRejected(_) => Self { status: OrderStatus::Rejected, ..self },
-            OrderEvent::OrderCancellationRequested(event) => Self {
-                status: OrderStatus::Cancelling { was_confirmed: event.was_confirmed },
-                cancellation_reason: Some(event.reason.clone()),
-                ..self
-            },
-            OrderEvent::OrderCancellationRefused(_) => Self { status: OrderStatus::Confirmed, ..self },
-            OrderEvent::OrderCancelled(_) => Self { status: OrderStatus::Cancelled, ..self },
-            OrderEvent::OrderShipped(_) => Self { status: OrderStatus::Shipped, ..self },
-            OrderEvent::OrderDelivered(_) => Self { status: OrderStatus::Delivered, ..self },
-        }
-    }
-
-    fn event_of(event: Event) -> Option<OrderEvent> {
-        match event {
-            Event::Order(event) => Some(event),
-            Event::Stock(_) | Event::Reservation(_) | Event::Payment(_) | Event::Shipment(_) => None,
         }
     }
 }

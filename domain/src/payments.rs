@@ -5,14 +5,13 @@
 //! it undoes; it then leaves a tombstone, and nothing is ever charged. Read next: [`crate::shipping`].
 
 use chrono::{DateTime, Utc};
+use event_log::{Aggregate, State, StreamId};
 use events::payments::{
     PaymentAuthorised, PaymentCaptureRequested, PaymentCaptured, PaymentDeclined, PaymentExpired,
     PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentUnknown, PaymentVoidRequested,
     PaymentVoided, PaymentWaived,
 };
-use events::{CustomerId, Event, Money, OrderId, PaymentEvent};
-
-use crate::Aggregate;
+use events::{CustomerId, Money, OrderId, PaymentEvent};
 
 /// The payment of one order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub enum PaymentState {
     Refunded,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum PaymentCommand {
     RequestPayment {
         order_id: OrderId,
@@ -114,11 +113,11 @@ pub enum ProviderAnswer {
     Refunded,
 }
 
-/// A step that the story cannot come to: the log contradicts itself. Park it for a person.
+/// A transition that the process cannot come to: the log contradicts itself. Park it for a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PaymentRefusal {
     #[error("payment {order_id} is {state:?}: {step} cannot follow")]
-    OutOfStory { order_id: OrderId, state: PaymentState, step: &'static str },
+    InvalidTransition { order_id: OrderId, state: PaymentState, step: &'static str },
 }
 
 impl Payment {
@@ -168,7 +167,7 @@ impl Payment {
             | PaymentState::Voided
             | PaymentState::Refunding
             | PaymentState::Refunded => Ok(Vec::new()),
-            PaymentState::Capturing => Err(self.out_of_story(order_id, "a cancellation")),
+            PaymentState::Capturing => Err(self.invalid_transition(order_id, "a cancellation")),
         }
     }
 
@@ -185,7 +184,7 @@ impl Payment {
             | PaymentState::Voiding
             | PaymentState::Voided
             | PaymentState::Refunding
-            | PaymentState::Refunded => Err(self.out_of_story(order_id, "a capture")),
+            | PaymentState::Refunded => Err(self.invalid_transition(order_id, "a capture")),
         }
     }
 
@@ -241,34 +240,15 @@ impl Payment {
         }
     }
 
-    fn out_of_story(&self, order_id: OrderId, step: &'static str) -> PaymentRefusal {
-        PaymentRefusal::OutOfStory { order_id, state: self.state, step }
+    fn invalid_transition(&self, order_id: OrderId, step: &'static str) -> PaymentRefusal {
+        PaymentRefusal::InvalidTransition { order_id, state: self.state, step }
     }
 }
 
-impl Aggregate for Payment {
-    type Command = PaymentCommand;
+impl State for Payment {
     type Event = PaymentEvent;
-    type Refusal = PaymentRefusal;
 
-    fn decide(&self, command: &PaymentCommand) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
-        match command.clone() {
-            PaymentCommand::RequestPayment { order_id, customer_id, amount, expires_at } => {
-                Ok(match self.state {
-                    PaymentState::Absent if amount.is_zero() => vec![PaymentWaived { order_id }.into()],
-                    PaymentState::Absent => {
-                        vec![PaymentRequested { order_id, customer_id, amount, expires_at }.into()]
-                    }
-                    // Requested before, or cancelled before it was requested.
-                    _ => Vec::new(),
-                })
-            }
-            PaymentCommand::ExpirePayment { order_id } => Ok(self.expire(order_id)),
-            PaymentCommand::CancelPayment { order_id } => self.cancel(order_id),
-            PaymentCommand::CapturePayment { order_id } => self.capture(order_id),
-            PaymentCommand::RecordAnswer { order_id, answer } => Ok(self.record(order_id, answer)),
-        }
-    }
+    const CATEGORY: &'static str = "payment";
 
     fn evolve(self, event: &PaymentEvent) -> Self {
         let state = match event {
@@ -290,11 +270,37 @@ impl Aggregate for Payment {
         };
         Self { state, ..self }
     }
+}
 
-    fn event_of(event: Event) -> Option<PaymentEvent> {
-        match event {
-            Event::Payment(event) => Some(event),
-            Event::Order(_) | Event::Stock(_) | Event::Reservation(_) | Event::Shipment(_) => None,
+impl Aggregate for Payment {
+    type Command = PaymentCommand;
+    type Refusal = PaymentRefusal;
+
+    fn stream(command: &PaymentCommand) -> StreamId {
+        let (PaymentCommand::RequestPayment { order_id, .. }
+        | PaymentCommand::ExpirePayment { order_id }
+        | PaymentCommand::CancelPayment { order_id }
+        | PaymentCommand::CapturePayment { order_id }
+        | PaymentCommand::RecordAnswer { order_id, .. }) = command;
+        events::payments::stream(*order_id)
+    }
+
+    fn decide(&self, command: &PaymentCommand) -> Result<Vec<PaymentEvent>, PaymentRefusal> {
+        match command.clone() {
+            PaymentCommand::RequestPayment { order_id, customer_id, amount, expires_at } => {
+                Ok(match self.state {
+                    PaymentState::Absent if amount.is_zero() => vec![PaymentWaived { order_id }.into()],
+                    PaymentState::Absent => {
+                        vec![PaymentRequested { order_id, customer_id, amount, expires_at }.into()]
+                    }
+                    // Requested before, or cancelled before it was requested.
+                    _ => Vec::new(),
+                })
+            }
+            PaymentCommand::ExpirePayment { order_id } => Ok(self.expire(order_id)),
+            PaymentCommand::CancelPayment { order_id } => self.cancel(order_id),
+            PaymentCommand::CapturePayment { order_id } => self.capture(order_id),
+            PaymentCommand::RecordAnswer { order_id, answer } => Ok(self.record(order_id, answer)),
         }
     }
 }

@@ -3,10 +3,9 @@
 //! Here cancel and dispatch meet: both go to this stream, and whichever is appended first wins.
 //! Read next: `sagas/src/order_fulfilment/mod.rs` (how facts cause decisions).
 
+use event_log::{Aggregate, State, StreamId};
 use events::shipping::{ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentPrepared};
-use events::{Address, Event, ShipmentEvent, ShipmentId, SkuQuantity};
-
-use crate::Aggregate;
+use events::{Address, ShipmentEvent, ShipmentId, SkuQuantity};
 
 /// The shipment of one order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,7 +18,7 @@ pub enum Shipment {
     Cancelled,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum ShipmentCommand {
     PrepareShipment {
         shipment_id: ShipmentId,
@@ -69,10 +68,32 @@ impl Shipment {
     }
 }
 
+impl State for Shipment {
+    type Event = ShipmentEvent;
+
+    const CATEGORY: &'static str = "shipment";
+
+    fn evolve(self, event: &ShipmentEvent) -> Self {
+        match event {
+            ShipmentEvent::ShipmentPrepared(_) => Self::Prepared,
+            ShipmentEvent::ShipmentDispatched(_) => Self::Dispatched,
+            ShipmentEvent::ShipmentDelivered(_) => Self::Delivered,
+            ShipmentEvent::ShipmentCancelled(_) => Self::Cancelled,
+        }
+    }
+}
+
 impl Aggregate for Shipment {
     type Command = ShipmentCommand;
-    type Event = ShipmentEvent;
     type Refusal = ShipmentRefusal;
+
+    fn stream(command: &ShipmentCommand) -> StreamId {
+        let (ShipmentCommand::PrepareShipment { shipment_id, .. }
+        | ShipmentCommand::DispatchShipment { shipment_id, .. }
+        | ShipmentCommand::DeliverShipment { shipment_id }
+        | ShipmentCommand::CancelShipment { shipment_id }) = command;
+        events::shipping::stream(*shipment_id)
+    }
 
     fn decide(&self, command: &ShipmentCommand) -> Result<Vec<ShipmentEvent>, ShipmentRefusal> {
         match (self, command.clone()) {
@@ -105,22 +126,6 @@ impl Aggregate for Shipment {
             (state @ Self::Absent, ShipmentCommand::CancelShipment { shipment_id }) => {
                 Err(state.wrong_state(shipment_id, "prepared"))
             }
-        }
-    }
-
-    fn evolve(self, event: &ShipmentEvent) -> Self {
-        match event {
-            ShipmentEvent::ShipmentPrepared(_) => Self::Prepared,
-            ShipmentEvent::ShipmentDispatched(_) => Self::Dispatched,
-            ShipmentEvent::ShipmentDelivered(_) => Self::Delivered,
-            ShipmentEvent::ShipmentCancelled(_) => Self::Cancelled,
-        }
-    }
-
-    fn event_of(event: Event) -> Option<ShipmentEvent> {
-        match event {
-            Event::Shipment(event) => Some(event),
-            Event::Order(_) | Event::Stock(_) | Event::Reservation(_) | Event::Payment(_) => None,
         }
     }
 }

@@ -5,7 +5,7 @@
 mod support;
 
 use domain::orders::OrderStatus::*;
-use domain::{Aggregate, Order, OrderCommand, OrderRefusal};
+use domain::{Order, OrderCommand, OrderRefusal};
 use events::inventory::ReleaseCause;
 use events::orders::{
     OrderCancellationRefused, OrderConfirmed, OrderDelivered, OrderPlaced, RejectionReason,
@@ -330,9 +330,9 @@ fn every_history_here_leads_to_the_status_it_is_named_for() {
 #[test]
 fn an_order_knows_its_own_events_from_those_of_others() {
     let delivered = OrderEvent::from(OrderDelivered { order_id: ID });
-    assert_eq!(Order::event_of(delivered.clone().into()), Some(delivered));
+    assert_eq!(OrderEvent::try_from(events::Event::from(delivered.clone())).ok(), Some(delivered));
     let voided = events::PaymentEvent::from(events::payments::PaymentVoided { order_id: ID });
-    assert_eq!(Order::event_of(voided.into()), None);
+    assert_eq!(OrderEvent::try_from(events::Event::from(voided)).ok(), None);
 }
 
 #[test]

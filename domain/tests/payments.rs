@@ -4,8 +4,8 @@
 
 mod support;
 
+use domain::Payment;
 use domain::payments::{PaymentState::*, ProviderAnswer, ProviderCall};
-use domain::{Aggregate, Payment};
 use events::payments::{PaymentUnknown, PaymentWaived};
 use events::{PaymentEvent, ShipmentEvent, shipping::ShipmentDelivered};
 use support::payments::*;
@@ -229,9 +229,9 @@ fn a_payment_remembers_what_was_requested() {
 
 #[test]
 fn a_payment_knows_its_own_events_from_those_of_others() {
-    assert_eq!(Payment::event_of(voided().into()), Some(voided()));
+    assert_eq!(PaymentEvent::try_from(events::Event::from(voided())).ok(), Some(voided()));
     let delivered = ShipmentEvent::from(ShipmentDelivered { order_id: ID });
-    assert_eq!(Payment::event_of(delivered.into()), None);
+    assert_eq!(PaymentEvent::try_from(events::Event::from(delivered)).ok(), None);
 }
 
 #[test]

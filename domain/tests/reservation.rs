@@ -6,9 +6,10 @@ mod support;
 
 use domain::inventory::reservation::ReservationRefusal;
 use domain::orders::per_sku;
-use domain::{Aggregate, Reservation, StockRefusal};
+use domain::{Decide, Reservation, StockRefusal};
+use event_log::{Decision, Others};
 use events::inventory::ReleaseCause::{OrderCancelled, PaymentDeclined, PaymentExpired};
-use events::inventory::{ReservationRefused, SkuRegistered};
+use events::inventory::{ReservationRefused, SkuRegistered, stock_stream};
 use events::{Quantity, ReservationEvent, StockEvent, ValueError};
 use support::reservation::*;
 use support::{ID, item, line, nth_order, pieces, sku};
@@ -150,20 +151,20 @@ fn what_is_not_reserved_cannot_be_committed() {
 // ---- what a decision reads ----
 
 #[test]
-fn a_decision_touches_the_skus_it_may_write_to_and_no_others() {
+fn a_decision_reads_the_skus_it_may_write_to_and_no_others() {
     let reserve = reserve(ID, vec![item("cup", 6), item("teapot", 1)]);
-    let both = vec![sku("cup"), sku("teapot")];
+    let both = [sku("cup"), sku("teapot")].map(|sku| stock_stream(&sku)).to_vec();
     let none = Reservation::None;
-    assert_eq!(none.skus_touched(&reserve), both);
-    assert_eq!(none.skus_touched(&release(ID, OrderCancelled)), []);
-    assert_eq!(none.skus_touched(&commit(ID)), []);
+    assert_eq!(none.reads(&reserve), both);
+    assert_eq!(none.reads(&release(ID, OrderCancelled)), []);
+    assert_eq!(none.reads(&commit(ID)), []);
     let made = Reservation::Made { items: vec![item("cup", 6), item("teapot", 1)] };
-    assert_eq!(made.skus_touched(&reserve), []);
-    assert_eq!(made.skus_touched(&release(ID, OrderCancelled)), both);
-    assert_eq!(made.skus_touched(&commit(ID)), both);
+    assert_eq!(made.reads(&reserve), []);
+    assert_eq!(made.reads(&release(ID, OrderCancelled)), both);
+    assert_eq!(made.reads(&commit(ID)), both);
     for ended in [Reservation::Refused, Reservation::Released, Reservation::Committed] {
         for command in [reserve.clone(), release(ID, OrderCancelled), commit(ID)] {
-            assert_eq!(ended.skus_touched(&command), []);
+            assert_eq!(ended.reads(&command), []);
         }
     }
 }
@@ -180,8 +181,8 @@ fn a_stock_that_lost_what_a_reservation_holds_is_reported_not_written() {
 fn decided_without_any_stock_every_reservation_is_short() {
     let shortages = vec![short("cup", 6, 0)];
     assert_eq!(
-        Reservation::None.decide(&reserve(ID, vec![item("cup", 6)])),
-        Ok(vec![ReservationRefused { order_id: ID, shortages }.into()])
+        Reservation::None.decide_with(&reserve(ID, vec![item("cup", 6)]), &Others::default()),
+        Ok(Decision::own([ReservationRefused { order_id: ID, shortages }.into()]))
     );
 }
 
@@ -204,9 +205,9 @@ fn more_pieces_of_one_sku_than_there_can_be_are_refused() {
 #[test]
 fn a_reservation_knows_its_own_events_from_those_of_others() {
     let event = ReservationEvent::from(ReservationRefused { order_id: ID, shortages: vec![] });
-    assert_eq!(Reservation::event_of(event.clone().into()), Some(event));
+    assert_eq!(ReservationEvent::try_from(events::Event::from(event.clone())).ok(), Some(event));
     let registered = StockEvent::from(SkuRegistered { sku: sku("cup") });
-    assert_eq!(Reservation::event_of(registered.into()), None);
+    assert_eq!(ReservationEvent::try_from(events::Event::from(registered)).ok(), None);
 }
 
 #[test]

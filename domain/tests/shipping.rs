@@ -4,7 +4,7 @@
 
 mod support;
 
-use domain::{Aggregate, Shipment, ShipmentCommand, ShipmentRefusal};
+use domain::{Shipment, ShipmentCommand, ShipmentRefusal};
 use events::orders::OrderDelivered;
 use events::shipping::{ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentPrepared};
 use events::{OrderEvent, ShipmentEvent};
@@ -93,9 +93,9 @@ fn a_shipment_names_its_state() {
 
 #[test]
 fn a_shipment_knows_its_own_events_from_those_of_others() {
-    assert_eq!(Shipment::event_of(delivered().into()), Some(delivered()));
+    assert_eq!(ShipmentEvent::try_from(events::Event::from(delivered())).ok(), Some(delivered()));
     let delivered_order = OrderEvent::from(OrderDelivered { order_id: ID });
-    assert_eq!(Shipment::event_of(delivered_order.into()), None);
+    assert_eq!(ShipmentEvent::try_from(events::Event::from(delivered_order)).ok(), None);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::event_enum;
+use event_log::{StreamId, event_enum};
+
 use crate::value::{CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
@@ -27,6 +28,19 @@ event_enum! {
         ReservationReleased = 1,
         ReservationCommitted = 1,
     }
+}
+
+/// The sources that say what these events are and how old ones are read: part of the shape of what is folded from them.
+pub const SOURCES: &[&str] = &[event_log::SOURCES, include_str!("value.rs"), include_str!("inventory.rs")];
+
+/// The stream of the SKU's stock.
+pub fn stock_stream(sku: &Sku) -> StreamId {
+    StreamId::new("stock", sku)
+}
+
+/// The stream of the order's reservation.
+pub fn reservation_stream(id: OrderId) -> StreamId {
+    StreamId::new("reservation", id)
 }
 
 /// The SKU is known from now on.

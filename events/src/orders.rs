@@ -5,7 +5,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::event_enum;
+use event_log::{StreamId, event_enum};
+
 use crate::value::{Address, Currency, CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
@@ -20,6 +21,11 @@ event_enum! {
         OrderShipped = 1,
         OrderDelivered = 1,
     }
+}
+
+/// The stream of the order.
+pub fn stream(id: OrderId) -> StreamId {
+    StreamId::new("order", id)
 }
 
 /// One line of an order. A SKU may stand on several lines (at several prices).

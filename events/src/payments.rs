@@ -5,7 +5,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::codec::event_enum;
+use event_log::{StreamId, event_enum};
+
 use crate::value::{CustomerId, Money, OrderId};
 
 event_enum! {
@@ -24,6 +25,11 @@ event_enum! {
         PaymentRefundRequested = 1,
         PaymentRefunded = 1,
     }
+}
+
+/// The stream of the order's payment.
+pub fn stream(id: OrderId) -> StreamId {
+    StreamId::new("payment", id)
 }
 
 /// The provider is to be asked for the money; if it has not answered by `expires_at`, the order is given up.

@@ -4,7 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::event_enum;
+use event_log::{StreamId, event_enum};
+
 use crate::value::{Address, OrderId, SkuQuantity};
 
 event_enum! {
@@ -15,6 +16,11 @@ event_enum! {
         ShipmentDelivered = 1,
         ShipmentCancelled = 1,
     }
+}
+
+/// The stream of the order's shipment.
+pub fn stream(id: OrderId) -> StreamId {
+    StreamId::new("shipment", id)
 }
 
 /// The warehouse may pack.

@@ -22,7 +22,7 @@ fn the_record_is_the_line_in_the_fixture_to_the_byte() {
 
 #[test]
 fn the_line_in_the_fixture_is_the_event_with_its_place_and_its_cause() {
-    let envelope = decode(Context::Orders, RECORD.as_bytes()).expect("the fixture is a record");
+    let envelope = decode::<Event>(Context::Orders, RECORD.as_bytes()).expect("the fixture is a record");
     let raw = raw_event();
     assert_eq!(envelope.context, Context::Orders);
     assert_eq!((envelope.position, envelope.version), (raw.position, raw.version));
@@ -124,7 +124,7 @@ fn a_record_of_an_event_that_this_build_does_not_know_can_still_be_passed_on() {
     let record = with("type", json!("tradewind.orders.OrderTeleported.v7"));
     let raw = decode_raw(Context::Orders, record.as_bytes()).expect("the record itself is sound");
     assert_eq!((raw.event_type.as_str(), raw.schema_version), ("OrderTeleported", 7));
-    let error = decode(Context::Orders, record.as_bytes()).expect_err("the event is not known");
+    let error = decode::<Event>(Context::Orders, record.as_bytes()).expect_err("the event is not known");
     assert!(
         matches!(&error, CodecError::UnknownType { event_type, .. } if event_type == "OrderTeleported"),
         "{error:?}"
@@ -194,7 +194,7 @@ fn not_ours(context: Context, record: &str) -> String {
 }
 
 fn is_no_record(bytes: &[u8]) -> bool {
-    matches!(decode(Context::Orders, bytes), Err(CodecError::CloudEvent { .. }))
+    matches!(decode::<Event>(Context::Orders, bytes), Err(CodecError::CloudEvent { .. }))
 }
 
 fn uuid(text: &str) -> Uuid {
@@ -238,7 +238,7 @@ prop_compose! {
             metadata: Metadata {
                 correlation_id: Uuid::from_u128(ids[1]),
                 causation_id: causation.map(Uuid::from_u128),
-                depends_on: depends_on.into_iter().map(|(context, position)| PositionToken { context, position }).collect(),
+                depends_on: depends_on.into_iter().map(|(context, position)| PositionToken { context: context.into(), position }).collect(),
                 actor,
                 traceparent,
                 idempotency_key,

@@ -40,7 +40,7 @@ fn reserved_and_released(logs: &mut Logs) -> Vec<Envelope> {
     let reserved = StockReserved { sku: sku.clone(), order_id, quantity: pieces(3) };
     let released = StockReleased { sku: sku.clone(), order_id, quantity: pieces(3) };
     let story: [StockEvent; 3] = [received.into(), reserved.into(), released.into()];
-    story.map(|event| logs.happens(&StreamId::stock(&sku), event)).to_vec()
+    story.map(|event| logs.happens(&events::inventory::stock_stream(&sku), event)).to_vec()
 }
 
 #[tokio::test]
@@ -111,8 +111,8 @@ fn everything_that_a_row_hears(projector: &dyn Projector) -> Vec<Envelope> {
     events.extend(logs.story(order_id(1), &story.collect::<Vec<_>>()));
     let own = match projector.name() {
         // Of the inventory's two kinds of streams it hears one.
-        "stock" => |event: &Envelope| matches!(event.event, Event::Stock(_)),
-        _ => |event: &Envelope| !matches!(event.event, Event::Stock(_)),
+        "stock" => |event: &Envelope| matches!(event.event, Event::StockItem(_)),
+        _ => |event: &Envelope| !matches!(event.event, Event::StockItem(_)),
     };
     events.retain(|event| own(event) && projector.contexts().contains(&event.context));
     events

@@ -54,7 +54,7 @@ pub(crate) async fn prefetch(work: &mut UnitOfWork, reactions: &[&Reaction]) -> 
         if let Reaction::Reservation(command) = reaction
             && let Some(reservation) = work.loaded::<Reservation>(&reaction.stream())
         {
-            stock.extend(reservation.skus_touched(command).iter().map(StreamId::stock));
+            stock.extend(reservation.skus_touched(command).iter().map(events::inventory::stock_stream));
         }
     }
     fetch::<StockItem>(work, stock).await
@@ -105,7 +105,7 @@ async fn reserve(
     let reservation = work.load::<Reservation>(stream).await?.clone();
     let mut stock = BTreeMap::<Sku, StockItem>::new();
     for sku in reservation.skus_touched(command) {
-        let item = work.load::<StockItem>(&StreamId::stock(&sku)).await?.clone();
+        let item = work.load::<StockItem>(&events::inventory::stock_stream(&sku)).await?.clone();
         stock.insert(sku, item);
     }
     let writes = reservation

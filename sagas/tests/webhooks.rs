@@ -74,7 +74,7 @@ impl Door {
             idempotency_key: None,
         };
         let mut work = self.store.unit_of_work();
-        let decided = work.decide::<Payment>(&StreamId::payment(order_id), &command, &metadata).await;
+        let decided = work.decide::<Payment>(&events::payments::stream(order_id), &command, &metadata).await;
         decided.expect("a readable log").expect("the payment takes it");
         work.commit().await.expect("appended");
     }
@@ -112,7 +112,7 @@ impl Door {
     }
 
     async fn state(&self, order_id: OrderId) -> (PaymentState, i32) {
-        let stream = StreamId::payment(order_id);
+        let stream = events::payments::stream(order_id);
         self.store.evict(std::slice::from_ref(&stream));
         let payment = self.store.load::<Payment>(&stream).await.expect("the log can be read");
         (payment.state.state(), payment.version)

@@ -117,7 +117,7 @@ struct Item {
 
 impl Item {
     fn hear(&mut self, told: &Told, sku: &str, consumer: &Consumer, sum: &mut Sum, report: &mut Report) {
-        let Some(Event::Stock(event)) = &told.fact else { return };
+        let Some(Event::StockItem(event)) = &told.fact else { return };
         self.versions += 1;
         self.pieces.fold(event);
         sum.add_stock(event);

@@ -210,7 +210,7 @@ impl Comparing {
         }
         self.head = event.position;
         let stream = StreamId::from(event.stream.clone());
-        if stream.context() != Some(self.context) {
+        if Context::of_stream(&stream) != Some(self.context) {
             let offence = Offence::new("a stream that is not of this context");
             line.offend(event.accuse(self.context, offence));
         }

@@ -175,7 +175,7 @@ fn placing(body: PlaceOrder) -> Intent<Order> {
         unit_price_minor: line.unit_price_minor,
     };
     Intent {
-        stream: StreamId::order(order_id),
+        stream: events::orders::stream(order_id),
         command: OrderCommand::PlaceOrder {
             order_id,
             customer_id: body.customer_id,
@@ -214,7 +214,7 @@ fn cancelling(order_id: &str, request: &CommandRequest) -> Result<Intent<Order>,
     let order_id = order_id_in_path("order_id", order_id)?;
     let CancelOrder { reason } = request.body()?;
     Ok(Intent {
-        stream: StreamId::order(order_id),
+        stream: events::orders::stream(order_id),
         command: OrderCommand::CancelOrder { order_id, reason },
         accepted: Accepted {
             status: StatusCode::ACCEPTED,

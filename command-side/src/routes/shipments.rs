@@ -116,7 +116,7 @@ fn delivering(id: &str, request: &CommandRequest) -> Result<Intent<Shipment>, Pr
 
 fn intent(shipment_id: ShipmentId, command: ShipmentCommand) -> Intent<Shipment> {
     Intent {
-        stream: StreamId::shipment(shipment_id),
+        stream: events::shipping::stream(shipment_id),
         command,
         accepted: Accepted {
             status: StatusCode::OK,

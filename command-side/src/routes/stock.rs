@@ -149,7 +149,7 @@ fn adjusting(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, P
 
 fn intent(sku: &Sku, command: StockCommand) -> Intent<StockItem> {
     Intent {
-        stream: StreamId::stock(sku),
+        stream: events::inventory::stock_stream(sku),
         command,
         accepted: Accepted { status: StatusCode::OK, subject: SUBJECT, id: sku.to_string(), location: None },
     }

@@ -120,7 +120,7 @@ impl Shop {
             }],
             shipping_address: Address::Text("1 High Street".to_owned()),
         };
-        self.append_elsewhere(StreamId::shipment(order_id), ShipmentEvent::from(prepared)).await;
+        self.append_elsewhere(events::shipping::stream(order_id), ShipmentEvent::from(prepared)).await;
         order_id.to_string()
     }
 
@@ -134,8 +134,9 @@ impl Shop {
             traceparent: None,
             idempotency_key: None,
         };
-        let context = stream.context().expect("the stream is one of ours");
-        let write = StreamWrite { stream, expected_version: 0, events: vec![NewEvent::new(event, metadata)] };
+        let context = Context::of_stream(&stream).expect("the stream is one of ours");
+        let write =
+            StreamWrite { stream, expected_version: 0, events: vec![NewEvent::new(&event, metadata)] };
         let append = Append { writes: vec![write], ..Append::default() };
         self.log(context).await.append(append).await.expect("the stream is empty");
     }
@@ -143,7 +144,7 @@ impl Shop {
     /// What stands in the log of the stream: (type, fields, metadata).
     pub async fn events(&self, stream: &str) -> Vec<(String, Value, Metadata)> {
         let stream = StreamId::from(stream.to_owned());
-        let context = stream.context().expect("the stream is one of ours");
+        let context = Context::of_stream(&stream).expect("the stream is one of ours");
         let raw = self.log(context).await.read_stream(&stream, 0, 1_000).await.expect("the log can be read");
         raw.into_iter()
             .map(|event| {

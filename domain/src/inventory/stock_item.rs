@@ -3,13 +3,12 @@
 //! The law: received = available + reserved + shipped, at every version, and nothing is ever below 0.
 //! Read next: [`crate::inventory::reservation`] (all lines of an order, or none).
 
+use event_log::{Aggregate, SnapshotForm, State, StreamId, shape_of};
 use events::inventory::{
     SkuRegistered, StockAdjusted, StockReceived, StockReleased, StockReserved, StockShipped,
 };
-use events::{Event, OrderId, Quantity, Sku, StockEvent};
+use events::{OrderId, Quantity, Sku, StockEvent};
 use serde::{Deserialize, Serialize};
-
-use crate::{Aggregate, SnapshotForm, shape_of};
 
 /// The most pieces of one SKU, over all its history.
 pub const STOCK_PIECES_MAX: i64 = 1_000_000_000_000_000;
@@ -26,7 +25,7 @@ pub struct StockItem {
     shipped: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum StockCommand {
     RegisterSku {
         sku: Sku,
@@ -118,16 +117,58 @@ impl StockItem {
     }
 }
 
-impl Aggregate for StockItem {
-    type Command = StockCommand;
+impl State for StockItem {
     type Event = StockEvent;
-    type Refusal = StockRefusal;
+
+    const CATEGORY: &'static str = "stock";
 
     const SNAPSHOT: Option<SnapshotForm<Self>> = Some(SnapshotForm {
-        shape: shape_of(include_str!("stock_item.rs"), events::SOURCES),
+        shape: shape_of(include_str!("stock_item.rs"), events::inventory::SOURCES),
         write: |item| serde_json::to_string(item).expect("a stock item is plain data"),
         read: |text| serde_json::from_str(text).ok(),
     });
+
+    fn evolve(self, event: &StockEvent) -> Self {
+        match event {
+            StockEvent::SkuRegistered(_) => Self { registered: true, ..self },
+            StockEvent::StockReceived(event) => {
+                let pieces = event.quantity.get();
+                Self { received: self.received + pieces, available: self.available + pieces, ..self }
+            }
+            StockEvent::StockAdjusted(event) => Self {
+                received: self.received + event.delta,
+                available: self.available + event.delta,
+                ..self
+            },
+            StockEvent::StockReserved(event) => {
+                let pieces = event.quantity.get();
+                Self { available: self.available - pieces, reserved: self.reserved + pieces, ..self }
+            }
+            StockEvent::StockReleased(event) => {
+                let pieces = event.quantity.get();
+                Self { available: self.available + pieces, reserved: self.reserved - pieces, ..self }
+            }
+            StockEvent::StockShipped(event) => {
+                let pieces = event.quantity.get();
+                Self { reserved: self.reserved - pieces, shipped: self.shipped + pieces, ..self }
+            }
+        }
+    }
+}
+
+impl Aggregate for StockItem {
+    type Command = StockCommand;
+    type Refusal = StockRefusal;
+
+    fn stream(command: &StockCommand) -> StreamId {
+        let (StockCommand::RegisterSku { sku }
+        | StockCommand::ReceiveStock { sku, .. }
+        | StockCommand::AdjustStock { sku, .. }
+        | StockCommand::Reserve { sku, .. }
+        | StockCommand::Release { sku, .. }
+        | StockCommand::Ship { sku, .. }) = command;
+        events::inventory::stock_stream(sku)
+    }
 
     fn decide(&self, command: &StockCommand) -> Result<Vec<StockEvent>, StockRefusal> {
         match command.clone() {
@@ -161,40 +202,6 @@ impl Aggregate for StockItem {
                 self.check_reserved(&sku, quantity.get())?;
                 Ok(vec![StockShipped { sku, order_id, quantity }.into()])
             }
-        }
-    }
-
-    fn evolve(self, event: &StockEvent) -> Self {
-        match event {
-            StockEvent::SkuRegistered(_) => Self { registered: true, ..self },
-            StockEvent::StockReceived(event) => {
-                let pieces = event.quantity.get();
-                Self { received: self.received + pieces, available: self.available + pieces, ..self }
-            }
-            StockEvent::StockAdjusted(event) => Self {
-                received: self.received + event.delta,
-                available: self.available + event.delta,
-                ..self
-            },
-            StockEvent::StockReserved(event) => {
-                let pieces = event.quantity.get();
-                Self { available: self.available - pieces, reserved: self.reserved + pieces, ..self }
-            }
-            StockEvent::StockReleased(event) => {
-                let pieces = event.quantity.get();
-                Self { available: self.available + pieces, reserved: self.reserved - pieces, ..self }
-            }
-            StockEvent::StockShipped(event) => {
-                let pieces = event.quantity.get();
-                Self { reserved: self.reserved - pieces, shipped: self.shipped + pieces, ..self }
-            }
-        }
-    }
-
-    fn event_of(event: Event) -> Option<StockEvent> {
-        match event {
-            Event::Stock(event) => Some(event),
-            Event::Order(_) | Event::Reservation(_) | Event::Payment(_) | Event::Shipment(_) => None,
         }
     }
 }

@@ -12,7 +12,7 @@ pub mod stock_item;
 use std::fmt::Debug;
 
 use chrono::{DateTime, TimeZone, Utc};
-use domain::Aggregate;
+use domain::{Aggregate, State};
 use events::orders::OrderLine;
 use events::{Address, Currency, CustomerId, Money, OrderId, Quantity, Sku, SkuQuantity};
 use uuid::Uuid;
@@ -27,7 +27,7 @@ pub fn given<A: Aggregate>(history: impl IntoIterator<Item = A::Event>) -> Given
 }
 
 /// The state after `events`.
-pub fn after<A: Aggregate>(state: A, events: &[A::Event]) -> A {
+pub fn after<A: State>(state: A, events: &[A::Event]) -> A {
     events.iter().fold(state, A::evolve)
 }
 

@@ -139,5 +139,5 @@ pub fn shipped() -> OrderEvent {
 }
 
 pub fn out_of_story(status: OrderStatus, step: &'static str) -> OrderRefusal {
-    OrderRefusal::OutOfStory { order_id: ID, status, step }
+    OrderRefusal::InvalidTransition { order_id: ID, status, step }
 }

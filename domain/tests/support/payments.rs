@@ -118,5 +118,5 @@ pub fn refunded() -> PaymentEvent {
 }
 
 pub fn out_of_story(state: PaymentState, step: &'static str) -> PaymentRefusal {
-    PaymentRefusal::OutOfStory { order_id: ID, state, step }
+    PaymentRefusal::InvalidTransition { order_id: ID, state, step }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::inventory::reservation::ReservationRefusal;
-use domain::{Aggregate, Reservation, ReservationCommand, StockItem, Write};
+use domain::{Decide, Reservation, ReservationCommand, State, StockItem};
 use events::inventory::{
     ReleaseCause, ReservationCommitted, ReservationMade, ReservationRefused, ReservationReleased,
     StockReceived, StockReleased, StockReserved, StockShipped,
@@ -14,6 +14,13 @@ use events::inventory::{
 use events::{Event, OrderId, ReservationEvent, Shortage, Sku, SkuQuantity, StockEvent, StreamId};
 
 use super::{ada, pieces, pounds, sku};
+
+/// The events that a decision adds to one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    pub stream: StreamId,
+    pub events: Vec<Event>,
+}
 
 /// Every SKU's stock and every order's reservation.
 #[derive(Debug, Clone, Default)]
@@ -28,34 +35,41 @@ impl Warehouse {
         let mut warehouse = Self::default();
         for (name, count) in stock {
             let received = StockReceived { sku: sku(name), quantity: pieces(*count), reference: None };
-            warehouse.apply(&write(StreamId::stock(&sku(name)), StockEvent::from(received)));
+            warehouse.apply(&write(events::inventory::stock_stream(&sku(name)), StockEvent::from(received)));
         }
         warehouse
     }
 
-    /// What the platform decides: it loads the reservation and the SKUs that it says it touches, and nothing else.
+    /// What the platform decides: it loads the reservation and the streams that the decision declares, and nothing else.
     pub fn decide(&self, command: &ReservationCommand) -> Result<Vec<Write>, ReservationRefusal> {
         let nothing = Reservation::default();
-        let reservation = self.reservations.get(&order_of(command)).unwrap_or(&nothing);
-        let touched = reservation.skus_touched(command);
-        let loaded = touched
+        let own = Reservation::own_stream(command);
+        let reservation =
+            events::order_of(&own).and_then(|id| self.reservations.get(&id)).unwrap_or(&nothing);
+        let loaded = reservation.reads(command).into_iter().filter_map(|stream| {
+            let sku: Sku = stream.key().parse().expect("a stock stream is named after its SKU");
+            self.stock.get(&sku).map(|item| (stream, item))
+        });
+        let decision = reservation.decide_with(command, &loaded.collect())?;
+        let own = Write { stream: own, events: decision.own.into_iter().map(Event::from).collect() };
+        let others = decision
+            .others
             .into_iter()
-            .filter_map(|sku| self.stock.get(&sku).map(|item| (sku, item.clone())))
-            .collect();
-        reservation.decide_with_stock(command, &loaded)
+            .map(|(stream, events)| Write { stream, events: events.into_iter().map(Event::from).collect() });
+        Ok([own].into_iter().filter(|own| !own.events.is_empty()).chain(others).collect())
     }
 
     pub fn apply(&mut self, write: &Write) {
         for event in &write.events {
             match event {
-                Event::Stock(event) => {
+                Event::StockItem(event) => {
                     let sku = write.stream.key().parse().expect("a stock stream is named after its SKU");
                     let item = self.stock.entry(sku).or_default();
                     *item = std::mem::take(item).evolve(event);
                 }
                 Event::Reservation(event) => {
-                    let id =
-                        write.stream.order_id().expect("a reservation's stream is named after its order");
+                    let id = events::order_of(&write.stream)
+                        .expect("a reservation's stream is named after its order");
                     let reservation = self.reservations.entry(id).or_default();
                     *reservation = std::mem::take(reservation).evolve(event);
                 }
@@ -88,14 +102,6 @@ impl Warehouse {
     }
 }
 
-pub fn order_of(command: &ReservationCommand) -> OrderId {
-    match command {
-        ReservationCommand::Reserve { order_id, .. }
-        | ReservationCommand::Release { order_id, .. }
-        | ReservationCommand::Commit { order_id } => *order_id,
-    }
-}
-
 pub fn reserve(order_id: OrderId, items: Vec<SkuQuantity>) -> ReservationCommand {
     ReservationCommand::Reserve { order_id, items, customer_id: ada(), amount_due: pounds(1800) }
 }
@@ -110,37 +116,37 @@ pub fn commit(order_id: OrderId) -> ReservationCommand {
 
 pub fn made(order_id: OrderId, items: Vec<SkuQuantity>) -> Write {
     let made = ReservationMade { order_id, items, customer_id: ada(), amount_due: pounds(1800) };
-    write(StreamId::reservation(order_id), ReservationEvent::from(made))
+    write(events::inventory::reservation_stream(order_id), ReservationEvent::from(made))
 }
 
 pub fn refused(order_id: OrderId, shortages: Vec<Shortage>) -> Write {
     let refused = ReservationRefused { order_id, shortages };
-    write(StreamId::reservation(order_id), ReservationEvent::from(refused))
+    write(events::inventory::reservation_stream(order_id), ReservationEvent::from(refused))
 }
 
 pub fn released(order_id: OrderId, items: Vec<SkuQuantity>, cause: ReleaseCause) -> Write {
     let released = ReservationReleased { order_id, items, cause };
-    write(StreamId::reservation(order_id), ReservationEvent::from(released))
+    write(events::inventory::reservation_stream(order_id), ReservationEvent::from(released))
 }
 
 pub fn committed(order_id: OrderId, items: Vec<SkuQuantity>) -> Write {
     let committed = ReservationCommitted { order_id, items };
-    write(StreamId::reservation(order_id), ReservationEvent::from(committed))
+    write(events::inventory::reservation_stream(order_id), ReservationEvent::from(committed))
 }
 
 pub fn stock_reserved(order_id: OrderId, name: &str, count: i64) -> Write {
     let reserved = StockReserved { sku: sku(name), order_id, quantity: pieces(count) };
-    write(StreamId::stock(&sku(name)), StockEvent::from(reserved))
+    write(events::inventory::stock_stream(&sku(name)), StockEvent::from(reserved))
 }
 
 pub fn stock_released(order_id: OrderId, name: &str, count: i64) -> Write {
     let released = StockReleased { sku: sku(name), order_id, quantity: pieces(count) };
-    write(StreamId::stock(&sku(name)), StockEvent::from(released))
+    write(events::inventory::stock_stream(&sku(name)), StockEvent::from(released))
 }
 
 pub fn stock_shipped(order_id: OrderId, name: &str, count: i64) -> Write {
     let shipped = StockShipped { sku: sku(name), order_id, quantity: pieces(count) };
-    write(StreamId::stock(&sku(name)), StockEvent::from(shipped))
+    write(events::inventory::stock_stream(&sku(name)), StockEvent::from(shipped))
 }
 
 pub fn short(name: &str, wanted: i64, available: i64) -> Shortage {

@@ -14,7 +14,7 @@
 //! Read next: `migrations/context/V7__unhindered_batches.sql`, then `appender.rs`.
 
 use chrono::{DateTime, Utc};
-use events::{Event, Metadata, Position, StreamId, Version};
+use event_log::{EventData, Metadata, Position, StreamId, Version};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
@@ -54,14 +54,23 @@ pub struct StreamWrite {
 pub struct NewEvent {
     /// A uuid v7, made once: by it an append whose connection broke is found again.
     pub event_id: Uuid,
-    pub event: Event,
+    pub event_type: &'static str,
+    pub schema_version: u16,
+    /// The JSON of the event's fields.
+    pub payload: Box<RawValue>,
     pub metadata: Metadata,
 }
 
 impl NewEvent {
     /// An event with a new id.
-    pub fn new(event: impl Into<Event>, metadata: Metadata) -> Self {
-        Self { event_id: Uuid::now_v7(), event: event.into(), metadata }
+    pub fn new(event: &impl EventData, metadata: Metadata) -> Self {
+        Self {
+            event_id: Uuid::now_v7(),
+            event_type: event.event_type(),
+            schema_version: event.schema_version(),
+            payload: event.payload(),
+            metadata,
+        }
     }
 }
 
@@ -162,16 +171,10 @@ pub struct Appended {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub append: Append,
-    /// One for each event, in the order of `append.writes`.
-    pub events: Vec<PreparedEvent>,
+    /// The metadata of each event, in the order of `append.writes`.
+    pub metadata: Vec<Box<RawValue>>,
     /// About what it takes in memory and on the wire.
     pub bytes: usize,
-}
-
-#[derive(Debug)]
-pub(crate) struct PreparedEvent {
-    pub payload: Box<RawValue>,
-    pub metadata: Box<RawValue>,
 }
 
 /// Serialises the events, in the caller's task and not in the one appender's.
@@ -179,22 +182,21 @@ pub(crate) struct PreparedEvent {
 /// # Errors
 /// [`AppendError::EventTooLarge`].
 pub(crate) fn prepare(append: Append) -> Result<Prepared, AppendError> {
-    let mut events = Vec::new();
+    let mut metadata_of_events = Vec::new();
     let mut bytes = append.parked.iter().map(|parked| parked.payload.len()).sum();
     for new in append.writes.iter().flat_map(|write| &write.events) {
-        let payload = new.event.payload();
         let metadata =
             to_raw_value(&new.metadata).expect("metadata has string keys and no failing serialiser");
-        let size = payload.get().len() + metadata.get().len();
+        let size = new.payload.get().len() + metadata.get().len();
         if size > EVENT_BYTES_MAX {
             return Err(AppendError::EventTooLarge {
-                event_type: new.event.event_type(),
+                event_type: new.event_type,
                 bytes: size,
                 max: EVENT_BYTES_MAX,
             });
         }
         bytes += size;
-        events.push(PreparedEvent { payload, metadata });
+        metadata_of_events.push(metadata);
     }
-    Ok(Prepared { append, events, bytes })
+    Ok(Prepared { append, metadata: metadata_of_events, bytes })
 }

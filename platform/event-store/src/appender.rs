@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
-use events::Context;
+use event_log::ContextName;
 use fault::crash_point;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ type Outcome = Result<Appended, AppendError>;
 
 /// The way to the appender's task.
 pub(crate) struct Appender {
-    context: Context,
+    context: ContextName,
     queue: mpsc::Sender<Waiting>,
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
@@ -75,7 +75,7 @@ impl Waiting {
 impl Appender {
     /// Starts the task. It connects when there is something to append: who only reads has no idle connection.
     pub(crate) fn start(
-        context: Context,
+        context: ContextName,
         pool: Pool,
         options: StoreOptions,
         cache: Arc<AggregateCache>,
@@ -136,7 +136,7 @@ impl Appender {
 }
 
 struct Worker {
-    context: Context,
+    context: ContextName,
     pool: Pool,
     client: Option<ClientWrapper>,
     cache: Arc<AggregateCache>,
@@ -160,7 +160,7 @@ impl Worker {
             self.measure(&batch);
             let started = Instant::now();
             self.settle(batch, started, false).await;
-            metrics::histogram!("tradewind_append_duration_seconds", "context" => self.context.name())
+            metrics::histogram!("tradewind_append_duration_seconds", "context" => self.context.to_string())
                 .record(started.elapsed());
         }
     }
@@ -204,7 +204,7 @@ impl Worker {
             if waiting.is_unfounded() {
                 waiting.tell(Err(AppendError::Unfounded));
             } else {
-                events += waiting.prepared.events.len();
+                events += waiting.prepared.metadata.len();
                 if events > self.options.batch_events_max && !batch.is_empty() {
                     self.held_back = Some(waiting);
                     break;
@@ -307,7 +307,7 @@ impl Worker {
     fn tell(&self, batch: Vec<Waiting>, outcomes: Vec<Outcome>) {
         let conflicts =
             outcomes.iter().filter(|outcome| matches!(outcome, Err(e) if e.is_conflict())).count();
-        metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.name())
+        metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.to_string())
             .increment(conflicts as u64);
         if outcomes.iter().flatten().any(|appended| appended.first_position > 0) {
             self.herald.the_log_grew();
@@ -329,12 +329,13 @@ impl Worker {
     }
 
     fn measure(&self, batch: &[Waiting]) {
-        let events: usize = batch.iter().map(|waiting| waiting.prepared.events.len()).sum();
-        let context = self.context.name();
-        metrics::histogram!("tradewind_append_batch_commands", "context" => context)
+        let events: usize = batch.iter().map(|waiting| waiting.prepared.metadata.len()).sum();
+        let context = self.context.to_string();
+        metrics::histogram!("tradewind_append_batch_commands", "context" => context.clone())
             .record(batch.len() as f64);
-        metrics::histogram!("tradewind_append_batch_events", "context" => context).record(events as f64);
-        metrics::gauge!("tradewind_append_queue_commands", "context" => context)
+        metrics::histogram!("tradewind_append_batch_events", "context" => context.clone())
+            .record(events as f64);
+        metrics::gauge!("tradewind_append_queue_commands", "context" => context.clone())
             .set(self.waiting.len() as f64);
     }
 }

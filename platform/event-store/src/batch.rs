@@ -171,15 +171,15 @@ impl<'a> Columns<'a> {
 
     fn add_writes(&mut self, command: i32, prepared: &'a Prepared) {
         self.command_writes.push(count(&prepared.append.writes));
-        self.command_events.push(count(&prepared.events));
-        let mut encoded = (1..).zip(&prepared.events);
+        self.command_events.push(count(&prepared.metadata));
+        let mut encoded = (1..).zip(&prepared.metadata);
         for write in &prepared.append.writes {
             let stream = self.streams.of(write.stream.as_str());
             self.write_streams.push(stream);
             self.write_versions.push(write.expected_version);
             self.write_events.push(count(&write.events));
             self.writes.push(write);
-            for (version, (new, (ordinal, encoded))) in
+            for (version, (new, (ordinal, metadata))) in
                 (write.expected_version.saturating_add(1)..).zip(write.events.iter().zip(&mut encoded))
             {
                 self.event_commands.push(command);
@@ -187,11 +187,11 @@ impl<'a> Columns<'a> {
                 self.event_streams.push(stream);
                 self.event_versions.push(version);
                 self.event_ids.push(new.event_id);
-                self.event_types.push(new.event.event_type());
+                self.event_types.push(new.event_type);
                 self.event_schema_versions
-                    .push(i16::try_from(new.event.schema_version()).expect("schema versions are small"));
-                self.event_payloads.push(Json(&encoded.payload));
-                self.event_metadata.push(Json(&encoded.metadata));
+                    .push(i16::try_from(new.schema_version).expect("schema versions are small"));
+                self.event_payloads.push(Json(&new.payload));
+                self.event_metadata.push(Json(metadata));
             }
         }
     }

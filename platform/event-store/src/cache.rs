@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use events::{StreamId, Version};
+use event_log::{StreamId, Version};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 

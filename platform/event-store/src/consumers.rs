@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use events::{Position, StreamId};
+use event_log::{Position, StreamId};
 use tokio_postgres::Row;
 
 use crate::append::Prepared;

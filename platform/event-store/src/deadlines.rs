@@ -5,7 +5,7 @@
 //! Read next: `sagas/` (who acts on them).
 
 use chrono::{DateTime, Utc};
-use events::StreamId;
+use event_log::StreamId;
 use serde_json::Value;
 
 use tokio_postgres::Row;

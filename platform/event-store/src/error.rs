@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::PoolError;
-use events::{CodecError, Context, Position, StreamId, Version};
+use event_log::{CodecError, ContextName, Position, StreamId, Version};
 
 use crate::StoredAnswer;
 
@@ -58,25 +58,25 @@ impl AppendError {
 pub enum StoreError {
     /// No connection, within the pool's limits. Nothing was done.
     #[error("no connection to the database of {context}: {}", no_connection(cause))]
-    NoConnection { context: Context, cause: Arc<PoolError> },
+    NoConnection { context: ContextName, cause: Arc<PoolError> },
     /// The database refused or the connection broke. Of an append, nothing is in the log.
     #[error("the database of {context} failed to {doing}: {}", said(cause))]
-    Database { context: Context, doing: &'static str, cause: Arc<tokio_postgres::Error> },
+    Database { context: ContextName, doing: &'static str, cause: Arc<tokio_postgres::Error> },
     /// The log holds an event that this build does not know: a newer build is needed.
     #[error("position {position} of {context} ({stream}) cannot be read: {cause}")]
-    Unreadable { context: Context, position: Position, stream: StreamId, cause: Arc<CodecError> },
+    Unreadable { context: ContextName, position: Position, stream: StreamId, cause: Arc<CodecError> },
     /// The database did not answer for that long. Nothing was written.
     #[error("the database of {context} is out of reach for {waited:?}: nothing was written")]
-    Unavailable { context: Context, waited: Duration },
+    Unavailable { context: ContextName, waited: Duration },
     /// The connection broke while the append was under way and the database stayed away: the append is in the log as a
     /// whole or not at all. Repeat the request with the same idempotency key.
     #[error(
         "the database of {context} went away during the append and stayed away for {waited:?}: outcome unknown"
     )]
-    OutcomeUnknown { context: Context, waited: Duration },
+    OutcomeUnknown { context: ContextName, waited: Duration },
     /// The store was told to stop. Nothing was written.
     #[error("the event store of {context} is shutting down")]
-    ShuttingDown { context: Context },
+    ShuttingDown { context: ContextName },
 }
 
 impl StoreError {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use deadpool_postgres::ClientWrapper;
-use events::{StreamId, Version};
+use event_log::{StreamId, Version};
 use tokio_postgres::error::DbError;
 use uuid::Uuid;
 
@@ -67,7 +67,7 @@ pub(crate) async fn own_events(
         let row = client.query_opt(&statement, &[&stream.as_str(), &version, &event_id]).await?;
         found.push(row.map(|row| {
             let first_position: i64 = row.get("position");
-            let more = i64::try_from(prepared.events.len()).expect("a command's events are countable") - 1;
+            let more = i64::try_from(prepared.metadata.len()).expect("a command's events are countable") - 1;
             Appended {
                 first_position,
                 last_position: first_position + more,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use events::Context;
+use event_log::ContextName;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -17,7 +17,8 @@ use tokio_util::task::AbortOnDropHandle;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is said on this channel of the context's database says that its log has grown.
-pub fn growth_channel(context: Context) -> String {
+pub fn growth_channel(context: impl Into<ContextName>) -> String {
+    let context = context.into();
     format!("tradewind_{context}_grew")
 }
 
@@ -28,7 +29,7 @@ pub(crate) struct Herald {
 }
 
 impl Herald {
-    pub(crate) fn start(context: Context, pool: Pool) -> Self {
+    pub(crate) fn start(context: ContextName, pool: Pool) -> Self {
         let grown = Arc::new(Notify::new());
         let task = tokio::spawn(say(context, pool, Arc::clone(&grown)));
         Self { grown, _task: AbortOnDropHandle::new(task) }
@@ -39,7 +40,7 @@ impl Herald {
     }
 }
 
-async fn say(context: Context, pool: Pool, grown: Arc<Notify>) {
+async fn say(context: ContextName, pool: Pool, grown: Arc<Notify>) {
     // Nothing is lost with the commit of a notification: no wait for the disk.
     let statement = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", growth_channel(context));
     loop {

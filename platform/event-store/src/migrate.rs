@@ -2,7 +2,7 @@
 //!
 //! Never: a change to a migration that was applied. Read next: `migrations/context/V1__event_log.sql`.
 
-use events::Context;
+use event_log::ContextName;
 use tokio_postgres::Client;
 
 use crate::error::said;
@@ -15,9 +15,9 @@ mod embedded {
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("the schema of {context} cannot be used: {}", said(cause))]
-    Schema { context: Context, cause: tokio_postgres::Error },
+    Schema { context: ContextName, cause: tokio_postgres::Error },
     #[error("the migrations of {context} failed: {cause}")]
-    Migration { context: Context, cause: refinery::Error },
+    Migration { context: ContextName, cause: refinery::Error },
 }
 
 /// Brings the context's schema up to date. The schema and the role `tradewind_<context>` must be there; `admin` owns
@@ -25,7 +25,8 @@ pub enum MigrateError {
 ///
 /// # Errors
 /// [`MigrateError`]; what was applied before stays applied.
-pub async fn migrate(admin: &mut Client, context: Context) -> Result<(), MigrateError> {
+pub async fn migrate(admin: &mut Client, context: impl Into<ContextName>) -> Result<(), MigrateError> {
+    let context = context.into();
     let schema = |cause| MigrateError::Schema { context, cause };
     admin.batch_execute(&format!("SET search_path TO {context}")).await.map_err(schema)?;
     let applied = embedded::migrations::runner().run_async(admin).await;

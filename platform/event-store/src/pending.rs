@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use events::{StreamId, Version};
+use event_log::{StreamId, Version};
 use tokio::sync::watch;
 
 use crate::AppendError;

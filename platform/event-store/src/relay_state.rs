@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::Position;
+use event_log::Position;
 use fault::mutant;
 use tokio_postgres::Row;
 

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 
 use deadpool_postgres::Object;
-use events::{Position, RawEvent, StreamId, Version};
+use event_log::{Position, RawEvent, StreamId, Version};
 use futures::TryStreamExt as _;
 use tokio_postgres::Row;
 use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};

@@ -10,8 +10,7 @@
 use std::sync::Arc;
 
 use deadpool_postgres::Pool;
-use domain::{Aggregate, SnapshotForm};
-use events::{Context, StreamId, Version};
+use event_log::{ContextName, SnapshotForm, State, StreamId, Version};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -27,11 +26,11 @@ const QUEUE_MAX: usize = 64;
 pub(crate) type Writer = fn(&AnyState) -> Option<(i64, String)>;
 
 /// For streams of `A`; none where they have no snapshots.
-pub(crate) fn writer<A: Aggregate>() -> Option<Writer> {
+pub(crate) fn writer<A: State>() -> Option<Writer> {
     A::SNAPSHOT.map(|_| write::<A> as Writer)
 }
 
-fn write<A: Aggregate>(state: &AnyState) -> Option<(i64, String)> {
+fn write<A: State>(state: &AnyState) -> Option<(i64, String)> {
     let SnapshotForm { shape, write, .. } = A::SNAPSHOT?;
     Some((shape, write(&state_of::<A>(Arc::clone(state)))))
 }
@@ -56,7 +55,7 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn start(context: Context, pool: Pool) -> Self {
+    pub(crate) fn start(context: ContextName, pool: Pool) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(write_all(context, pool, waiting));
         Self { queue }
@@ -77,7 +76,7 @@ impl Snapshots {
     }
 }
 
-async fn write_all(context: Context, pool: Pool, mut waiting: mpsc::Receiver<Snapshot>) {
+async fn write_all(context: ContextName, pool: Pool, mut waiting: mpsc::Receiver<Snapshot>) {
     while let Some(snapshot) = waiting.recv().await {
         let outcome = match write_one(&pool, &snapshot).await {
             Ok(()) => "written",
@@ -87,7 +86,7 @@ async fn write_all(context: Context, pool: Pool, mut waiting: mpsc::Receiver<Sna
                 "failed"
             }
         };
-        metrics::counter!("tradewind_snapshots_total", "context" => context.name(), "outcome" => outcome)
+        metrics::counter!("tradewind_snapshots_total", "context" => context.to_string(), "outcome" => outcome)
             .increment(1);
     }
 }

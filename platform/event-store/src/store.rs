@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
-use events::{CodecError, Context, Position, StreamId};
+use event_log::{CodecError, ContextName, Position, StreamId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -54,7 +54,7 @@ pub struct EventStore {
 }
 
 pub(crate) struct Inner {
-    context: Context,
+    context: ContextName,
     pool: Pool,
     appender: Appender,
     pub(crate) cache: Arc<AggregateCache>,
@@ -67,7 +67,12 @@ impl EventStore {
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be reached now.
-    pub async fn new(context: Context, pool: Pool, options: StoreOptions) -> Result<Self, StoreError> {
+    pub async fn new(
+        context: impl Into<ContextName>,
+        pool: Pool,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let context = context.into();
         let cache = Arc::new(AggregateCache::new(options.cache_bytes_max));
         drop(pool.get().await.map_err(|cause| no_connection(context, cause))?);
         let appender = Appender::start(context, pool.clone(), options, Arc::clone(&cache));
@@ -77,7 +82,7 @@ impl EventStore {
         })
     }
 
-    pub fn context(&self) -> Context {
+    pub fn context(&self) -> ContextName {
         self.inner.context
     }
 
@@ -151,7 +156,7 @@ impl EventStore {
     }
 }
 
-fn no_connection(context: Context, cause: PoolError) -> StoreError {
+fn no_connection(context: ContextName, cause: PoolError) -> StoreError {
     StoreError::NoConnection { context, cause: Arc::new(cause) }
 }
 

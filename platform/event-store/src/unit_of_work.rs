@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use domain::Aggregate;
-use events::{Event, Metadata, StreamId, Version};
+use event_log::{Decide, Metadata, State, StreamId, Version};
 use fault::mutant;
 use serde_json::Value;
 use uuid::Uuid;
@@ -73,7 +72,7 @@ impl UnitOfWork {
     ///
     /// # Errors
     /// As [`EventStore::load`].
-    pub async fn prefetch<A: Aggregate>(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
+    pub async fn prefetch<A: State>(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
         let unknown = |stream: &&StreamId| !self.streams.contains_key(stream);
         let mut missing: Vec<StreamId> = streams.iter().filter(unknown).cloned().collect();
         missing.retain(|stream| !self.take_pending::<A>(stream));
@@ -87,14 +86,14 @@ impl UnitOfWork {
     }
 
     /// Whether it runs ahead and an append is under way that leads to a state of the stream: then that one is taken.
-    fn take_pending<A: Aggregate>(&mut self, stream: &StreamId) -> bool {
+    fn take_pending<A: State>(&mut self, stream: &StreamId) -> bool {
         let pending = if self.ahead { self.store.inner.pending.get(stream) } else { None };
         let Some((entry, stands_on)) = pending else { return false };
         self.begin::<A>(stream.clone(), entry, stands_on);
         true
     }
 
-    fn begin<A: Aggregate>(&mut self, stream: StreamId, entry: Entry, stands_on: Option<Ticket>) {
+    fn begin<A: State>(&mut self, stream: StreamId, entry: Entry, stands_on: Option<Ticket>) {
         let (base, snapshots) = (entry.version, snapshots::writer::<A>());
         self.streams.insert(stream, Overlay { base, current: entry, snapshots, last_event: None, stands_on });
     }
@@ -116,7 +115,7 @@ impl UnitOfWork {
 
     /// Takes a stream that is not known here for empty, without asking: the append checks it, and a conflict says that it
     /// was not.
-    pub fn presume_new<A: Aggregate>(&mut self, stream: &StreamId) {
+    pub fn presume_new<A: State>(&mut self, stream: &StreamId) {
         if self.streams.contains_key(stream) || self.take_pending::<A>(stream) {
             return;
         }
@@ -134,13 +133,13 @@ impl UnitOfWork {
     ///
     /// # Errors
     /// As [`EventStore::load`].
-    pub async fn load<A: Aggregate>(&mut self, stream: &StreamId) -> Result<&A, StoreError> {
+    pub async fn load<A: State>(&mut self, stream: &StreamId) -> Result<&A, StoreError> {
         self.prefetch::<A>(std::slice::from_ref(stream)).await?;
         Ok(self.loaded(stream).expect("it was loaded the line before"))
     }
 
     /// The same for a stream that this unit loaded before; none when it did not.
-    pub fn loaded<A: Aggregate>(&self, stream: &StreamId) -> Option<&A> {
+    pub fn loaded<A: State>(&self, stream: &StreamId) -> Option<&A> {
         let overlay = self.streams.get(stream)?;
         Some(overlay.current.state.downcast_ref().expect("a stream is loaded as one aggregate only"))
     }
@@ -153,35 +152,50 @@ impl UnitOfWork {
         self.store.database_now().await
     }
 
-    /// Loads, decides, and notes the events. The inner error is the aggregate's refusal: nothing was noted.
+    /// Loads the stream and what the decision reads besides, decides, and notes the events. The inner error is the
+    /// aggregate's refusal: nothing was noted.
     ///
     /// # Errors
     /// As [`EventStore::load`].
-    pub async fn decide<A: Aggregate>(
+    ///
+    /// # Panics
+    /// When the decision writes to a stream that it does not declare to read.
+    pub async fn decide<D: Decide>(
         &mut self,
         stream: &StreamId,
-        command: &A::Command,
+        command: &D::Command,
         metadata: &Metadata,
-    ) -> Result<Result<Decided, A::Refusal>, StoreError> {
-        let decision = self.load::<A>(stream).await?.decide(command);
-        Ok(decision.map(|events| {
-            let count = events.len();
-            self.note::<A>(stream, events, metadata);
+    ) -> Result<Result<Decided, D::Refusal>, StoreError> {
+        let reads = self.load::<D>(stream).await?.reads(command);
+        if !reads.is_empty() {
+            self.prefetch::<D::Other>(&reads).await?;
+        }
+        let state = self.loaded::<D>(stream).expect("it was loaded above");
+        let others = reads.into_iter().map(|stream| {
+            let other = self.loaded(&stream).expect("it was loaded above");
+            (stream, other)
+        });
+        let decision = state.decide_with(command, &others.collect());
+        Ok(decision.map(|decision| {
+            let others = decision.others.iter().map(|(_, events)| events.len());
+            let count = decision.own.len() + others.sum::<usize>();
+            self.note::<D>(stream, decision.own, metadata);
+            for (other, events) in decision.others {
+                self.note::<D::Other>(&other, events, metadata);
+            }
             Decided { events: count, version: self.version(stream) }
         }))
     }
 
-    /// Notes events that were decided over several streams ([`domain::Write`]).
+    /// Notes events that were decided outside of a [`Decide`].
     ///
     /// # Panics
-    /// When the stream was not loaded in this unit, so that what was decided did not stand on it; when an event is not
-    /// one of the aggregate's.
-    pub fn write<A: Aggregate>(&mut self, stream: &StreamId, events: Vec<Event>, metadata: &Metadata) {
-        let own = |event| A::event_of(event).expect("the events are those of the aggregate");
-        self.note::<A>(stream, events.into_iter().map(own).collect(), metadata);
+    /// When the stream was not loaded in this unit, so that what was decided did not stand on it.
+    pub fn write<A: State>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
+        self.note::<A>(stream, events, metadata);
     }
 
-    fn note<A: Aggregate>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
+    fn note<A: State>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
         let overlay = self.streams.get_mut(stream).expect("a stream is loaded before it is written to");
         if events.is_empty() {
             return;
@@ -193,7 +207,7 @@ impl UnitOfWork {
         for event in events {
             state = state.evolve(&event);
             current.version += 1;
-            new.push(NewEvent::new(event, metadata.clone()));
+            new.push(NewEvent::new(&event, metadata.clone()));
         }
         overlay.last_event = new.last().map(|event| event.event_id);
         current.state = std::sync::Arc::new(state);
@@ -308,9 +322,8 @@ impl UnitOfWork {
 
     /// Notes the sizes of the new events, which the cache counts by.
     fn weigh(&mut self, prepared: &Prepared) {
-        let mut events = prepared.events.iter();
         for write in &prepared.append.writes {
-            for (_, event) in write.events.iter().zip(&mut events) {
+            for event in &write.events {
                 let overlay = self.streams.get_mut(&write.stream).expect("what is written was loaded");
                 overlay.current.bytes = overlay.current.bytes.max(event.payload.get().len());
             }

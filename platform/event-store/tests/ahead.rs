@@ -13,7 +13,7 @@ use event_store::{
 use events::StreamId;
 use futures::future::{join_all, try_join_all};
 use futures::poll;
-use support::{TestLog, fresh_log, metadata, received, sku, stock};
+use support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use uuid::Uuid;
 
 type Committing = Pin<Box<dyn Future<Output = Result<Committed, AppendError>>>>;
@@ -163,7 +163,7 @@ async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
     let mut bad = receiving(&store, "A").await;
     let too_long = StreamId::from(format!("stock-{}", "x".repeat(300)));
     bad.load::<StockItem>(&too_long).await.expect("it is empty");
-    bad.write::<StockItem>(&too_long, vec![received("A", 1).event], &metadata());
+    bad.write::<StockItem>(&too_long, vec![received_event("A", 1)], &metadata());
     let bad = submitted(bad).await;
     let after = submitted(receiving(&store, "A").await).await;
     held.release().await;

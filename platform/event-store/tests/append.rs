@@ -112,7 +112,7 @@ async fn an_event_that_does_not_fit_the_broker_is_refused_alone() {
             quantity: 1.try_into().expect("a quantity"),
             reference: Some("x".repeat(bytes)),
         };
-        let events = vec![NewEvent::new(StockEvent::from(received), metadata())];
+        let events = vec![NewEvent::new(&StockEvent::from(received), metadata())];
         Append {
             writes: vec![StreamWrite { stream: stock(name), expected_version: 0, events }],
             ..Append::default()

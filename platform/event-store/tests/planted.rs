@@ -65,8 +65,8 @@ async fn two_sell_the_same_pieces() -> Verdict {
     let (mut received, mut reserved) = (0, 0);
     for raw in here.scan(0, 100).await.expect("readable") {
         match raw.decode(support::CONTEXT).expect("an event of this build").event {
-            Event::Stock(StockEvent::StockReceived(event)) => received += event.quantity.get(),
-            Event::Stock(StockEvent::StockReserved(event)) => reserved += event.quantity.get(),
+            Event::StockItem(StockEvent::StockReceived(event)) => received += event.quantity.get(),
+            Event::StockItem(StockEvent::StockReserved(event)) => reserved += event.quantity.get(),
             other => panic!("{other:?}"),
         }
     }
@@ -186,7 +186,7 @@ async fn one_request_comes_twice_at_once() -> Verdict {
     let request = async |name: &str| {
         let mut work = store.unit_of_work();
         work.load::<StockItem>(&stock(name)).await.expect("readable");
-        work.write::<StockItem>(&stock(name), vec![support::received(name, 1).event], &metadata());
+        work.write::<StockItem>(&stock(name), vec![support::received_event(name, 1)], &metadata());
         let answer = Answer { status: 201, body: json!({ "made": name }) };
         work.claim(IdempotencyClaim { key: "the key".to_owned(), fingerprint: [1; 32], answer });
         work.commit().await

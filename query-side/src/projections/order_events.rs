@@ -47,11 +47,11 @@ impl Projection for OrderEvents {
     type Row = Row;
 
     fn key(event: &Envelope) -> Option<String> {
-        event.stream.order_id().map(|_| event.event_id.to_string())
+        events::order_of(&event.stream).map(|_| event.event_id.to_string())
     }
 
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
-        let order_id = event.stream.order_id()?;
+        let order_id = events::order_of(&event.stream)?;
         row.or_else(|| {
             Some(Row {
                 event_id: event.event_id.to_string(),

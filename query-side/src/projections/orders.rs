@@ -116,8 +116,8 @@ impl Projection for Orders {
 
     fn key(event: &Envelope) -> Option<String> {
         match event.event {
-            Event::Order(_) => event.stream.order_id().map(|id| id.to_string()),
-            Event::Stock(_) | Event::Reservation(_) | Event::Payment(_) | Event::Shipment(_) => None,
+            Event::Order(_) => events::order_of(&event.stream).map(|id| id.to_string()),
+            Event::StockItem(_) | Event::Reservation(_) | Event::Payment(_) | Event::Shipment(_) => None,
         }
     }
 

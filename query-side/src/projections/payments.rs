@@ -67,8 +67,8 @@ impl Projection for Payments {
 
     fn key(event: &Envelope) -> Option<String> {
         match event.event {
-            Event::Payment(_) => event.stream.order_id().map(|id| id.to_string()),
-            Event::Order(_) | Event::Stock(_) | Event::Reservation(_) | Event::Shipment(_) => None,
+            Event::Payment(_) => events::order_of(&event.stream).map(|id| id.to_string()),
+            Event::Order(_) | Event::StockItem(_) | Event::Reservation(_) | Event::Shipment(_) => None,
         }
     }
 
@@ -79,7 +79,7 @@ impl Projection for Payments {
                 return Some(row);
             }
             Some(row) => row,
-            None => empty(event.stream.order_id()?.to_string()),
+            None => empty(events::order_of(&event.stream)?.to_string()),
         };
         let row = evolve(row, payment_event);
         Some(Row { version: event.version, position: event.position, ..row })

@@ -102,13 +102,13 @@ impl Projection for Processes {
     type Row = Row;
 
     fn key(event: &Envelope) -> Option<String> {
-        event.stream.order_id().map(|id| id.to_string())
+        events::order_of(&event.stream).map(|id| id.to_string())
     }
 
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
         let mut row = match row {
             Some(row) => row,
-            None => Row::empty(event.stream.order_id()?.to_string()),
+            None => Row::empty(events::order_of(&event.stream)?.to_string()),
         };
         if row.track(event.context).version >= event.version && !mutant!("projector::version_not_checked") {
             return Some(row);
@@ -140,7 +140,7 @@ fn remember_details(row: &mut Row, event: &Event) {
             row.payment_deadline = Some(requested.expires_at);
         }
         Event::Order(_)
-        | Event::Stock(_)
+        | Event::StockItem(_)
         | Event::Reservation(_)
         | Event::Payment(_)
         | Event::Shipment(_) => {}

@@ -39,7 +39,7 @@ impl Projection for Sales {
     fn key(event: &Envelope) -> Option<String> {
         match event.event {
             Event::Order(OrderEvent::OrderConfirmed(_) | OrderEvent::OrderCancelled(_)) => {
-                event.stream.order_id().map(|id| id.to_string())
+                events::order_of(&event.stream).map(|id| id.to_string())
             }
             Event::Order(
                 OrderEvent::OrderPlaced(_)
@@ -49,7 +49,7 @@ impl Projection for Sales {
                 | OrderEvent::OrderShipped(_)
                 | OrderEvent::OrderDelivered(_),
             )
-            | Event::Stock(_)
+            | Event::StockItem(_)
             | Event::Reservation(_)
             | Event::Payment(_)
             | Event::Shipment(_) => None,

@@ -39,13 +39,13 @@ impl Projection for Stock {
 
     fn key(event: &Envelope) -> Option<String> {
         match event.event {
-            Event::Stock(_) => Some(event.stream.key().to_owned()),
+            Event::StockItem(_) => Some(event.stream.key().to_owned()),
             Event::Order(_) | Event::Reservation(_) | Event::Payment(_) | Event::Shipment(_) => None,
         }
     }
 
     fn apply(row: Option<Row>, event: &Envelope) -> Option<Row> {
-        let Event::Stock(stock_event) = &event.event else { return row };
+        let Event::StockItem(stock_event) = &event.event else { return row };
         let row = row.unwrap_or_else(|| Row { sku: event.stream.key().to_owned(), ..Row::default() });
         if row.version >= event.version && !mutant!("projector::version_not_checked") {
             return Some(row);

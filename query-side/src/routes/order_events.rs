@@ -62,10 +62,10 @@ pub struct EventPage {
 /// The streams of an order, one in each context.
 pub fn streams_of(order_id: OrderId) -> [StreamId; 4] {
     [
-        StreamId::order(order_id),
-        StreamId::reservation(order_id),
-        StreamId::payment(order_id),
-        StreamId::shipment(order_id),
+        events::orders::stream(order_id),
+        events::inventory::reservation_stream(order_id),
+        events::payments::stream(order_id),
+        events::shipping::stream(order_id),
     ]
 }
 

@@ -63,7 +63,7 @@ pub async fn show(
 ) -> Result<Response, Problem> {
     let id = order_id("order_id", &id)?;
     let waits_for_more = query.wait.is_some();
-    let streams = [StreamId::order(id)];
+    let streams = [events::orders::stream(id)];
     let wait = Wait::or_for(Orders::NAME, &streams, (query.after, after), query.timeout_ms, waits_for_more)?;
     let key = id.to_string();
     let enough = |found: &Found<Row>| match (found.rows.first(), query.wait) {

@@ -54,7 +54,8 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let id = order_id("payment_id", &id)?;
-    let wait = Wait::of(Payments::NAME, &[StreamId::payment(id)], (query.after, after), query.timeout_ms)?;
+    let wait =
+        Wait::of(Payments::NAME, &[events::payments::stream(id)], (query.after, after), query.timeout_ms)?;
     let key = id.to_string();
     let found = read::rows(&app, &wait, SELECT_PAYMENT, &[&key]).await?;
     let One::<Row> { row, position } = found.one(|| not_found("payment", &key))?;

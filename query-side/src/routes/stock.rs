@@ -54,7 +54,7 @@ pub async fn show(
     after: AfterHeader,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let stream = StreamId::stock(&sku(&key)?);
+    let stream = events::inventory::stock_stream(&sku(&key)?);
     let wait = Wait::of(Stock::NAME, &[stream], (query.after, after), query.timeout_ms)?;
     let found = read::rows(&app, &wait, SELECT_ITEM, &[&key]).await?;
     let One::<Row> { row, position } = found.one(|| not_found("sku", &key))?;

@@ -23,7 +23,7 @@ fn many_stories() -> Vec<Envelope> {
     let mut events = Vec::new();
     for number in 0..ORDERS {
         let name = format!("SKU-{}", number % 5);
-        events.push(logs.happens(&StreamId::stock(&sku(&name)), received(&name, 7)));
+        events.push(logs.happens(&events::inventory::stock_stream(&sku(&name)), received(&name, 7)));
     }
     for step in 0..longest {
         for number in 0..ORDERS {

@@ -135,11 +135,11 @@ pub enum Happening {
 impl Happening {
     fn stream(self, id: OrderId) -> StreamId {
         match self.event(id) {
-            Event::Order(_) => StreamId::order(id),
-            Event::Reservation(_) => StreamId::reservation(id),
-            Event::Payment(_) => StreamId::payment(id),
-            Event::Shipment(_) => StreamId::shipment(id),
-            Event::Stock(_) => StreamId::stock(&sku(SKU)),
+            Event::Order(_) => events::orders::stream(id),
+            Event::Reservation(_) => events::inventory::reservation_stream(id),
+            Event::Payment(_) => events::payments::stream(id),
+            Event::Shipment(_) => events::shipping::stream(id),
+            Event::StockItem(_) => events::inventory::stock_stream(&sku(SKU)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::given::{Logs, order_id};
 use crate::service::{ReadModel, Topics, read_model, record};
 
 fn poison(stream: &StreamId, payload: &[u8]) -> Record {
-    let context = stream.context().expect("a stream of ours");
+    let context = Context::of_stream(&stream).expect("a stream of ours");
     Record {
         context,
         topic: context.topic().into(),
@@ -89,7 +89,7 @@ async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
     let records = vec![
         record(&broken[0]),
         record(&whole[0]),
-        poison(&StreamId::order(order_id(1)), b"not json"),
+        poison(&events::orders::stream(order_id(1)), b"not json"),
         record(&broken[1]),
         record(&whole[1]),
     ];
@@ -106,7 +106,7 @@ async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
         (status(&read_model, 1).await.as_str(), status(&read_model, 2).await.as_str()),
         ("placed", "shipped")
     );
-    let stream = StreamId::order(order_id(1));
+    let stream = events::orders::stream(order_id(1));
     let in_order = "SELECT string_agg(coalesce(position::text, 'unknown'), ' ' ORDER BY record_offset) FROM parked_events";
     assert_eq!(read_model.text(&format!("{in_order} WHERE stream = '{stream}'")).await, "unknown 2 5");
 }
@@ -120,7 +120,7 @@ async fn an_event_that_postgres_cannot_hold_is_parked_alone() {
     let reason = "a NUL \0 that JSON may carry and jsonb may not".to_owned();
     let id = order_id(1);
     let cancellation = OrderCancellationRequested { order_id: id, reason, was_confirmed: true };
-    events.push(logs.happens(&StreamId::order(id), OrderEvent::from(cancellation)));
+    events.push(logs.happens(&events::orders::stream(id), OrderEvent::from(cancellation)));
     events.extend(logs.story(id, &[Shipped]));
     events.extend(logs.story(order_id(2), &[Shipped]));
     assert_eq!(handler.handle(&topics.batch(&events)).await, Ok(()));
@@ -142,7 +142,7 @@ async fn an_event_that_one_projection_cannot_apply_is_parked_for_it_alone_and_th
     let id = order_id(1);
     let reason = "a NUL \0 that JSON may carry and jsonb may not".to_owned();
     let cancellation = OrderCancellationRequested { order_id: id, reason, was_confirmed: true };
-    events.push(logs.happens(&StreamId::order(id), OrderEvent::from(cancellation)));
+    events.push(logs.happens(&events::orders::stream(id), OrderEvent::from(cancellation)));
     events.extend(logs.story(id, &[Shipped]));
     events.extend(logs.story(order_id(2), &[Shipped]));
     assert_eq!(handler.handle(&topics.batch(&events)).await, Ok(()));
@@ -186,7 +186,7 @@ async fn a_statement_that_fails_for_another_reason_undoes_the_batch_in_every_tab
 async fn a_poison_record_whose_key_is_no_text_is_parked_too() {
     let read_model = read_model().await;
     let handler = read_model.handler("orders", Arrivals::new(1));
-    let mut record = poison(&StreamId::order(order_id(1)), b"\xff\0\xfe");
+    let mut record = poison(&events::orders::stream(order_id(1)), b"\xff\0\xfe");
     record.key = b"\0\xff".to_vec();
     assert_eq!(handler.handle(&Topics::default().batch_of(vec![record])).await, Ok(()));
     assert_eq!(parked(&read_model).await, 1);

@@ -85,7 +85,8 @@ async fn stage() -> Stage {
         )
         .await
         .expect("a table for the journal");
-    let journal = Arc::new(Journal { refused: StreamId::order(order_id(0)), broken: AtomicBool::new(true) });
+    let journal =
+        Arc::new(Journal { refused: events::orders::stream(order_id(0)), broken: AtomicBool::new(true) });
     let projector: Arc<dyn Projector> = journal.clone();
     let handler =
         Arc::new(ProjectionHandler::new(vec![projector], read_model.pool.clone(), Arrivals::new(1)));

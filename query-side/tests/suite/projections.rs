@@ -112,7 +112,7 @@ fn an_order_counts_as_sold_from_its_confirmation_until_it_is_cancelled() {
 #[test]
 fn the_timeline_has_a_row_for_each_event_of_an_orders_streams_and_none_for_stock() {
     let mut logs = Logs::default();
-    let stock = logs.happens(&StreamId::stock(&sku(given::SKU)), registered(given::SKU));
+    let stock = logs.happens(&events::inventory::stock_stream(&sku(given::SKU)), registered(given::SKU));
     assert_eq!(OrderEvents::key(&stock), None);
     let events = logs.story(order_id(1), given::HAPPY);
     let keys: std::collections::HashSet<_> = events.iter().filter_map(OrderEvents::key).collect();
@@ -161,7 +161,7 @@ fn stock_event(choice: u8, number: i64, available: i64, reserved: i64) -> StockE
 proptest! {
     #[test]
     fn stock_is_conserved_at_every_version(choices in prop::collection::vec((0_u8..6, 1_i64..100), 1..60)) {
-        let (mut logs, stream) = (Logs::default(), StreamId::stock(&sku(given::SKU)));
+        let (mut logs, stream) = (Logs::default(), events::inventory::stock_stream(&sku(given::SKU)));
         let mut row = Stock::apply(None, &logs.happens(&stream, registered(given::SKU))).expect("a row");
         let mut adjusted = 0;
         for (choice, number) in choices {

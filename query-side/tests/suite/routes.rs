@@ -129,12 +129,12 @@ async fn processes_are_listed_by_state_the_one_that_stands_still_longest_first()
 async fn stock_is_shown_by_sku_and_listed_where_it_is_low() {
     let (service, mut logs) = (service().await, Logs::default());
     for (name, number) in [("A/B ü", 3), ("KETTLE", 10), ("TEAPOT", 20)] {
-        let stream = StreamId::stock(&sku(name));
+        let stream = events::inventory::stock_stream(&sku(name));
         let events = [logs.happens(&stream, registered(name)), logs.happens(&stream, received(name, number))];
         service.project(&events).await;
     }
     let reserved = StockReserved { sku: sku("TEAPOT"), order_id: order_id(1), quantity: pieces(15) };
-    let stream = StreamId::stock(&sku("TEAPOT"));
+    let stream = events::inventory::stock_stream(&sku("TEAPOT"));
     service.project(&[logs.happens(&stream, events::StockEvent::from(reserved))]).await;
     let teapot = service.get("/v1/stock/TEAPOT").await;
     let expected = json!({

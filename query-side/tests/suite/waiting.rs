@@ -117,7 +117,7 @@ async fn a_position_of_any_context_is_waited_for_by_everything_that_is_asked_for
     let (service, mut logs) = (service().await, Logs::default());
     let events = logs.story(order_id(1), HAPPY);
     let id = order_id(1);
-    let stocked = logs.happens(&StreamId::stock(&sku("TEAPOT")), received("TEAPOT", 5));
+    let stocked = logs.happens(&events::inventory::stock_stream(&sku("TEAPOT")), received("TEAPOT", 5));
     service.project(std::slice::from_ref(&stocked)).await;
     let after = "orders:1,inventory:1,payments:1,shipping:1";
     let paths = [
@@ -199,7 +199,7 @@ async fn who_waits_for_a_parked_event_is_told_so_and_others_are_answered() {
         was_confirmed: false,
     };
     let mut events = logs.story(order_id(1), &[Placed]);
-    events.push(logs.happens(&StreamId::order(order_id(1)), OrderEvent::from(cancellation)));
+    events.push(logs.happens(&events::orders::stream(order_id(1)), OrderEvent::from(cancellation)));
     events.extend(logs.story(order_id(2), &[Placed, Confirmed]));
     service.project(&events).await;
     for path in [format!("/v1/orders/{}", order_id(1)), "/v1/orders".to_owned()] {

@@ -52,5 +52,5 @@ pub(super) fn stream(command: &ReservationCommand) -> StreamId {
     let (ReservationCommand::Reserve { order_id, .. }
     | ReservationCommand::Release { order_id, .. }
     | ReservationCommand::Commit { order_id }) = command;
-    StreamId::reservation(*order_id)
+    events::inventory::reservation_stream(*order_id)
 }

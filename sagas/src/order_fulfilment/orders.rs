@@ -56,5 +56,5 @@ pub(super) fn stream(command: &OrderCommand) -> StreamId {
     | OrderCommand::CompensationDone { order_id, .. }
     | OrderCommand::ShipOrder { order_id, .. }
     | OrderCommand::DeliverOrder { order_id }) = command;
-    StreamId::order(*order_id)
+    events::orders::stream(*order_id)
 }

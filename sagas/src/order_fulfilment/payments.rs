@@ -69,5 +69,5 @@ pub(super) fn stream(command: &PaymentCommand) -> StreamId {
     | PaymentCommand::CancelPayment { order_id }
     | PaymentCommand::CapturePayment { order_id }
     | PaymentCommand::RecordAnswer { order_id, .. }) = command;
-    StreamId::payment(*order_id)
+    events::payments::stream(*order_id)
 }

@@ -39,5 +39,5 @@ pub(super) fn stream(command: &ShipmentCommand) -> StreamId {
     | ShipmentCommand::DispatchShipment { shipment_id, .. }
     | ShipmentCommand::DeliverShipment { shipment_id }
     | ShipmentCommand::CancelShipment { shipment_id }) = command;
-    StreamId::shipment(*shipment_id)
+    events::shipping::stream(*shipment_id)
 }

@@ -82,7 +82,7 @@ pub(super) async fn note(work: &mut UnitOfWork, asked: &Asked, actor: &str) -> R
         Err(refused @ ProviderError::Refused { .. }) => Some(refused.to_string()),
         _ => None,
     };
-    let stream = StreamId::payment(*order_id);
+    let stream = events::payments::stream(*order_id);
     let metadata = Metadata { actor: actor.to_owned(), ..cause.clone() };
     if let Ok(answer) = &asked.answer {
         let command = PaymentCommand::RecordAnswer { order_id: *order_id, answer: answer.clone() };

@@ -157,8 +157,8 @@ impl DeadlineWorker {
         let unreadable = |cause: String| Undone::Unreadable { id: row.id.clone(), cause };
         let wake: Wake =
             serde_json::from_value(row.command.clone()).map_err(|cause| unreadable(cause.to_string()))?;
-        let order_id =
-            row.stream.order_id().ok_or_else(|| unreadable(format!("its stream is {}", row.stream)))?;
+        let order_id = events::order_of(&row.stream)
+            .ok_or_else(|| unreadable(format!("its stream is {}", row.stream)))?;
         crash_point!("deadlines::due_before_acted");
         let (kind, done) = match wake.what {
             What::ExpirePayment => ("expire", self.expire(&row, order_id, &wake.cause).await),

@@ -87,7 +87,8 @@ impl Gateway {
         &self,
         triggers: &BTreeMap<OrderId, &Envelope>,
     ) -> Result<Vec<Question>, HandlerError> {
-        let streams: Vec<StreamId> = triggers.keys().map(|order_id| StreamId::payment(*order_id)).collect();
+        let streams: Vec<StreamId> =
+            triggers.keys().map(|order_id| events::payments::stream(*order_id)).collect();
         let mut payments = self.load(&streams).await?;
         // A question must not be missed because the cache has not seen the event that asks it.
         let behind: Vec<StreamId> = triggers
@@ -102,7 +103,7 @@ impl Gateway {
             payments.extend(self.load(&behind).await?);
         }
         let question = |(order_id, trigger): (&OrderId, &&Envelope)| {
-            let payment = payments.get(&StreamId::payment(*order_id))?;
+            let payment = payments.get(&events::payments::stream(*order_id))?;
             let call = payment.state.next_provider_call()?;
             let cause = fate::caused_by(trigger, ACTOR);
             Some(Question { order_id: *order_id, call, cause, in_vain: 0, refused: false })
@@ -120,7 +121,7 @@ impl Gateway {
     async fn commit(&self, batch: &Batch, asked: &[Asked], parked: &[ParkedEvent]) -> Result<(), Undone> {
         let mut work = self.store.unit_of_work();
         let streams: Vec<StreamId> =
-            asked.iter().map(|asked| StreamId::payment(asked.question.order_id)).collect();
+            asked.iter().map(|asked| events::payments::stream(asked.question.order_id)).collect();
         work.prefetch::<Payment>(&streams).await.map_err(|error| Undone::Noting(error.into()))?;
         for asked in asked {
             note(&mut work, asked, ACTOR).await.map_err(Undone::Noting)?;

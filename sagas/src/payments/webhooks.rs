@@ -105,7 +105,7 @@ impl WebhookDoor {
 
     /// Has the provider asked now, where there is something to ask. Stored when it returns.
     async fn take(&self, order_id: OrderId) -> Result<Taken, Undone> {
-        let stream = StreamId::payment(order_id);
+        let stream = events::payments::stream(order_id);
         // The cache of this process may not know the payment's last event.
         self.store.evict(std::slice::from_ref(&stream));
         retry_conflicts(CONFLICTS_MAX, async || {

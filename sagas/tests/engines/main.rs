@@ -127,7 +127,8 @@ async fn a_payment_without_an_outcome_is_given_up_at_its_deadline_and_voided_at_
         ["PaymentRequested", "PaymentUnknown", "PaymentExpired", "PaymentVoidRequested", "PaymentVoided"];
     assert_eq!(stage.payment_history(order_id).await, told);
     assert_eq!(stage.at_provider(order_id).await["state"], "voided");
-    let reservation = stage.history(Context::Inventory, &StreamId::reservation(order_id)).await;
+    let reservation =
+        stage.history(Context::Inventory, &events::inventory::reservation_stream(order_id)).await;
     assert_eq!(reservation, ["ReservationMade", "ReservationReleased"]);
     until("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
     playing.end().await;
@@ -164,7 +165,7 @@ async fn a_capture_that_the_provider_refuses_for_good_is_named_until_somebody_ha
     stage.until_status(order_id, OrderStatus::Confirmed).await;
     stage.void_at_provider(order_id).await;
     stage.dispatch_and_deliver(order_id).await;
-    let payment = StreamId::payment(order_id);
+    let payment = events::payments::stream(order_id);
     let refused = until("readiness names the payment", async || {
         let degraded = playing.health.degraded();
         degraded.into_iter().find(|degraded| degraded.check == "payments refused")
@@ -217,8 +218,8 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     stage.receive(&["TEA"], 9).await;
     let order_id = stage.place(&["TEA"], 500).await;
     stage.until_status(order_id, OrderStatus::Confirmed).await;
-    let poisoned = StreamId::order(order_id);
-    let shipped = StreamId::shipment(order_id);
+    let poisoned = events::orders::stream(order_id);
+    let shipped = events::shipping::stream(order_id);
     until("the confirmation is read", async || {
         (stage.history(Context::Shipping, &shipped).await == ["ShipmentPrepared"]).then_some(())
     })

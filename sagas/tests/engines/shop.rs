@@ -26,7 +26,7 @@ impl Stage {
         for name in skus {
             let sku: Sku = name.parse().expect("a SKU");
             let quantity = pieces.try_into().expect("1 or more pieces");
-            let stream = StreamId::stock(&sku);
+            let stream = events::inventory::stock_stream(&sku);
             let command = StockCommand::ReceiveStock { sku, quantity, reference: None };
             let decided =
                 work.decide::<StockItem>(&stream, &command, &metadata()).await.expect("a readable log");
@@ -51,17 +51,17 @@ impl Stage {
             shipping_address: Address::Text("12 Dock Street".into()),
             placed_at: chrono::Utc::now(),
         };
-        self.give::<Order>(Context::Orders, &StreamId::order(order_id), &command).await;
+        self.give::<Order>(Context::Orders, &events::orders::stream(order_id), &command).await;
         order_id
     }
 
     pub async fn cancel(&self, order_id: OrderId) {
         let command = OrderCommand::CancelOrder { order_id, reason: "changed my mind".into() };
-        self.give::<Order>(Context::Orders, &StreamId::order(order_id), &command).await;
+        self.give::<Order>(Context::Orders, &events::orders::stream(order_id), &command).await;
     }
 
     pub async fn dispatch_and_deliver(&self, order_id: OrderId) {
-        let stream = StreamId::shipment(order_id);
+        let stream = events::shipping::stream(order_id);
         until("the shipment is prepared", async || {
             (self.fresh::<Shipment>(Context::Shipping, &stream).await == Shipment::Prepared).then_some(())
         })

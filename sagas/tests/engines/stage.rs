@@ -170,14 +170,14 @@ impl Stage {
     pub async fn stock(&self, skus: &[&str]) -> Vec<StockItem> {
         let mut stock = Vec::new();
         for name in skus {
-            let stream = StreamId::stock(&name.parse().expect("a SKU"));
+            let stream = events::inventory::stock_stream(&name.parse().expect("a SKU"));
             stock.push(self.fresh::<StockItem>(Context::Inventory, &stream).await);
         }
         stock
     }
 
     pub async fn status(&self, order_id: OrderId) -> OrderStatus {
-        self.fresh::<Order>(Context::Orders, &StreamId::order(order_id)).await.status()
+        self.fresh::<Order>(Context::Orders, &events::orders::stream(order_id)).await.status()
     }
 
     #[track_caller]
@@ -195,7 +195,7 @@ impl Stage {
     }
 
     pub async fn payment_history(&self, order_id: OrderId) -> Vec<String> {
-        self.history(Context::Payments, &StreamId::payment(order_id)).await
+        self.history(Context::Payments, &events::payments::stream(order_id)).await
     }
 
     /// The ids of the deadlines that stand in the payments context.

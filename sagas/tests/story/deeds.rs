@@ -39,7 +39,7 @@ impl World {
         } else if !heard {
             self.ask_again.insert(order_id);
         }
-        let stream = StreamId::payment(order_id);
+        let stream = events::payments::stream(order_id);
         if call.caller == Caller::Gateway
             && let Some((index, _)) = self.next(Reader::Gateway, &stream)
         {
@@ -72,7 +72,7 @@ impl World {
 
     pub fn carry_out(&mut self, reaction: &Reaction) {
         let stream = reaction.stream();
-        let order_id = stream.order_id().expect("a reaction is about an order");
+        let order_id = events::order_of(&stream).expect("a reaction is about an order");
         match reaction {
             Reaction::Order(command) => {
                 let decided = self.orders.entry(order_id).or_default().decide(command);
@@ -97,7 +97,7 @@ impl World {
 
     fn pay(&mut self, order_id: OrderId, command: &PaymentCommand) {
         let decided = self.payments.entry(order_id).or_default().decide(command);
-        self.append_decided(&StreamId::payment(order_id), decided);
+        self.append_decided(&events::payments::stream(order_id), decided);
         if payments::may_expire(&self.payments[&order_id]) {
             self.expire.insert(order_id);
         } else {
@@ -119,13 +119,13 @@ impl World {
 
     fn append(&mut self, stream: &StreamId, events: Vec<Event>) {
         for event in events {
-            let id = || stream.order_id().expect("a stream of an order");
+            let id = || events::order_of(&stream).expect("a stream of an order");
             match &event {
                 Event::Order(event) => fold(&mut self.orders, id(), event),
                 Event::Reservation(event) => fold(&mut self.reservations, id(), event),
                 Event::Payment(event) => fold(&mut self.payments, id(), event),
                 Event::Shipment(event) => fold(&mut self.shipments, id(), event),
-                Event::Stock(event) => fold(&mut self.stock, stream.key().parse().expect("a SKU"), event),
+                Event::StockItem(event) => fold(&mut self.stock, stream.key().parse().expect("a SKU"), event),
             }
             if let Some((trigger, context, command)) = self.telling {
                 self.told.borrow_mut().insert((trigger, context, command, event.event_type()));

@@ -59,7 +59,7 @@ fn an_order_ends_once(world: &World, order_id: OrderId) {
             )
         )
     };
-    let stream = StreamId::order(order_id);
+    let stream = events::orders::stream(order_id);
     let ends = world.history(&stream).filter(is_end).count();
     law!(world, ends <= 1, "{order_id} ended {ends} times");
     let after_the_end = world.history(&stream).skip_while(|event| !is_end(event)).count();
@@ -78,7 +78,7 @@ fn an_end_means_that_nothing_is_held(world: &World, order_id: OrderId) {
         "{order_id} has ended and its reservation is {reservation:?}"
     );
     let expired = |event: &Event| matches!(event, Event::Payment(PaymentEvent::PaymentExpired(_)));
-    if !world.history(&StreamId::payment(order_id)).any(expired) {
+    if !world.history(&events::payments::stream(order_id)).any(expired) {
         let owned = world.provider.owns(order_id);
         law!(world, owned == 0, "{order_id} has ended and {owned} of it are with the provider");
     }
@@ -111,7 +111,7 @@ fn nothing_waits_for_ever(world: &World, order_id: OrderId) {
     );
     let somebody_will_ask = world.ask_again.contains(&order_id)
         || world.calls.iter().any(|call| call.order_id == order_id)
-        || world.next(Reader::Gateway, &StreamId::payment(order_id)).is_some();
+        || world.next(Reader::Gateway, &events::payments::stream(order_id)).is_some();
     law!(
         world,
         payment.next_provider_call().is_none() || somebody_will_ask,
@@ -180,7 +180,7 @@ fn books_agree(world: &World, order_id: OrderId, payment: PaymentState) {
 }
 
 fn placed(world: &World, order_id: OrderId) -> &OrderPlaced {
-    let stream = StreamId::order(order_id);
+    let stream = events::orders::stream(order_id);
     let placed = world.history(&stream).find_map(|event| match event {
         Event::Order(OrderEvent::OrderPlaced(placed)) => Some(placed),
         _ => None,

@@ -74,7 +74,7 @@ fn an_order_that_nothing_happens_to_is_delivered() {
     let world = one_order(Behaviour::Approve, &[], NO_FAULTS);
     let mut prepared = settle(world);
     assert_eq!(
-        types(&prepared, &StreamId::payment(ORDER)),
+        types(&prepared, &events::payments::stream(ORDER)),
         ["PaymentRequested", "PaymentAuthorised"],
         "money is held, not taken, until the goods leave"
     );
@@ -82,10 +82,13 @@ fn an_order_that_nothing_happens_to_is_delivered() {
     prepared.grant(Wish::Deliver(ORDER));
     let world = settle(prepared);
     let told = ["OrderPlaced", "OrderConfirmed", "OrderShipped", "OrderDelivered"];
-    assert_eq!(types(&world, &StreamId::order(ORDER)), told);
-    assert_eq!(types(&world, &StreamId::reservation(ORDER)), ["ReservationMade", "ReservationCommitted"]);
+    assert_eq!(types(&world, &events::orders::stream(ORDER)), told);
+    assert_eq!(
+        types(&world, &events::inventory::reservation_stream(ORDER)),
+        ["ReservationMade", "ReservationCommitted"]
+    );
     let paid = ["PaymentRequested", "PaymentAuthorised", "PaymentCaptureRequested", "PaymentCaptured"];
-    assert_eq!(types(&world, &StreamId::payment(ORDER)), paid);
+    assert_eq!(types(&world, &events::payments::stream(ORDER)), paid);
     assert_eq!(world.stock[&sku(1)].shipped(), 1);
 }
 
@@ -95,10 +98,10 @@ fn an_order_for_more_than_there_is_is_rejected_and_never_charged() {
     world.receive(&sku(1), 5);
     place(&mut world, ORDER, &[(1, 1), (2, 1), (1, 5)], 500);
     let world = settle(world);
-    assert_eq!(types(&world, &StreamId::order(ORDER)), ["OrderPlaced", "OrderRejected"]);
+    assert_eq!(types(&world, &events::orders::stream(ORDER)), ["OrderPlaced", "OrderRejected"]);
     assert_eq!(world.stock[&sku(1)].available(), 5);
     assert!(world.provider.ledger.is_empty());
-    let refused = world.history(&StreamId::reservation(ORDER)).next().cloned();
+    let refused = world.history(&events::inventory::reservation_stream(ORDER)).next().cloned();
     let Some(Event::Reservation(events::ReservationEvent::ReservationRefused(refused))) = refused else {
         panic!("{refused:?}")
     };
@@ -109,10 +112,13 @@ fn an_order_for_more_than_there_is_is_rejected_and_never_charged() {
 #[test]
 fn a_declined_order_is_rejected_with_the_providers_reason() {
     let world = settle(one_order(Behaviour::Decline, &[], NO_FAULTS));
-    let last = world.history(&StreamId::order(ORDER)).last().cloned();
+    let last = world.history(&events::orders::stream(ORDER)).last().cloned();
     let Some(Event::Order(OrderEvent::OrderRejected(rejected))) = last else { panic!("{last:?}") };
     assert_eq!(rejected.reason.code(), "payment_declined");
-    assert_eq!(types(&world, &StreamId::reservation(ORDER)), ["ReservationMade", "ReservationReleased"]);
+    assert_eq!(
+        types(&world, &events::inventory::reservation_stream(ORDER)),
+        ["ReservationMade", "ReservationReleased"]
+    );
 }
 
 #[test]
@@ -134,8 +140,9 @@ fn a_cancellation_against_a_dispatch_leaves_one_end_in_every_interleaving() {
     for behaviour in [Behaviour::Approve, Behaviour::CaptureAtOnce] {
         let explored = every_interleaving(one_order(behaviour, &EVERY_WISH, NO_FAULTS));
         assert_eq!(ends_of(&explored), BTreeSet::from(["cancelled", "delivered", "rejected"]));
-        let refused =
-            |world: &&World| types(world, &StreamId::order(ORDER)).contains(&"OrderCancellationRefused");
+        let refused = |world: &&World| {
+            types(world, &events::orders::stream(ORDER)).contains(&"OrderCancellationRefused")
+        };
         let too_late: Vec<&World> = explored.ends.iter().filter(refused).collect();
         assert!(!too_late.is_empty(), "in some interleaving the goods leave before the cancellation");
         assert!(too_late.iter().all(|world| world.status(ORDER).name() == "delivered"));
@@ -195,7 +202,8 @@ fn money_and_stock_agree(end: &World) {
 #[test]
 fn money_that_was_taken_at_once_goes_back_when_the_order_is_cancelled() {
     let explored = every_interleaving(one_order(Behaviour::CaptureAtOnce, &[Wish::Cancel(ORDER)], NO_FAULTS));
-    let refunded = |world: &&World| types(world, &StreamId::payment(ORDER)).contains(&"PaymentRefunded");
+    let refunded =
+        |world: &&World| types(world, &events::payments::stream(ORDER)).contains(&"PaymentRefunded");
     assert!(explored.ends.iter().filter(refunded).count() > 0);
 }
 
@@ -215,7 +223,7 @@ fn an_answer_that_is_lost_is_asked_for_and_never_charged_again_in_any_interleavi
     for behaviour in EVERY_BEHAVIOUR {
         let explored = every_interleaving(one_order(behaviour, &EVERY_WISH, Faults { lost: 1, ..NO_FAULTS }));
         let resolved = |world: &&World| {
-            let types = types(world, &StreamId::payment(ORDER));
+            let types = types(world, &events::payments::stream(ORDER));
             let resolved = ["PaymentAuthorised", "PaymentDeclined"];
             types.starts_with(&["PaymentRequested", "PaymentUnknown"]) && resolved.contains(&types[2])
         };

@@ -83,7 +83,7 @@ impl World {
         let quantity = pieces.try_into().expect("1 or more pieces");
         let command = StockCommand::ReceiveStock { sku: sku.clone(), quantity, reference: None };
         let decided = self.stock.entry(sku.clone()).or_default().decide(&command);
-        self.append_decided(&StreamId::stock(sku), decided);
+        self.append_decided(&events::inventory::stock_stream(sku), decided);
     }
 
     pub fn status(&self, order_id: OrderId) -> OrderStatus {
@@ -141,8 +141,9 @@ impl World {
 
     /// The gateway reads no further in a stream while its call about an earlier event is open.
     pub(crate) fn held(&self, reader: Reader, stream: &StreamId) -> bool {
-        let holds =
-            |call: &Call| call.caller == Caller::Gateway && StreamId::payment(call.order_id) == *stream;
+        let holds = |call: &Call| {
+            call.caller == Caller::Gateway && events::payments::stream(call.order_id) == *stream
+        };
         reader == Reader::Gateway && self.calls.iter().any(holds)
     }
 

@@ -49,9 +49,9 @@ pub fn append_one() -> Append {
     let order_id = OrderId(Uuid::now_v7());
     let event = OrderEvent::from(placed(order_id));
     let write = StreamWrite {
-        stream: StreamId::order(order_id),
+        stream: events::orders::stream(order_id),
         expected_version: 0,
-        events: vec![NewEvent::new(event, metadata())],
+        events: vec![NewEvent::new(&event, metadata())],
     };
     Append { writes: vec![write], ..Append::default() }
 }

@@ -79,7 +79,7 @@ fn reader_left(error: &io::Error) -> bool {
 }
 
 async fn show(Show { stream, databases }: Show) -> anyhow::Result<ExitCode> {
-    let context = stream.context().expect("the parser takes streams of our contexts alone");
+    let context = Context::of_stream(&stream).expect("the parser takes streams of our contexts alone");
     let store = databases.0.store(context).await?;
     let mut version = 0;
     loop {
@@ -160,7 +160,7 @@ fn lines(context: Context, events: &[RawEvent]) -> String {
 
 fn stream(text: &str) -> Result<StreamId, String> {
     let stream = StreamId::from(text.to_owned());
-    match stream.context() {
+    match Context::of_stream(&stream) {
         Some(_) => Ok(stream),
         None => Err("must begin with order-, stock-, reservation-, payment- or shipment-".to_owned()),
     }

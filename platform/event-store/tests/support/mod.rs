@@ -152,7 +152,7 @@ pub fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) -> impl
 }
 
 pub fn stock(name: &str) -> StreamId {
-    StreamId::stock(&sku(name))
+    events::inventory::stock_stream(&sku(name))
 }
 
 pub fn sku(name: &str) -> Sku {
@@ -172,12 +172,12 @@ pub fn metadata() -> Metadata {
 
 /// Some stock came in.
 pub fn received(name: &str, quantity: i64) -> NewEvent {
-    let received = StockReceived {
-        sku: sku(name),
-        quantity: Quantity::try_from(quantity).expect("a positive quantity"),
-        reference: None,
-    };
-    NewEvent::new(StockEvent::from(received), metadata())
+    NewEvent::new(&received_event(name, quantity), metadata())
+}
+
+pub fn received_event(name: &str, quantity: i64) -> StockEvent {
+    let quantity = Quantity::try_from(quantity).expect("a positive quantity");
+    StockEvent::from(StockReceived { sku: sku(name), quantity, reference: None })
 }
 
 /// One receipt for each stream, each at the version given.

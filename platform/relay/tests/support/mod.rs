@@ -133,7 +133,11 @@ impl World {
                     .collect();
                 let expected_version = self.versions[index];
                 self.versions[index] += events.len() as Version;
-                writes.push(StreamWrite { stream: StreamId::stock(&sku), expected_version, events });
+                writes.push(StreamWrite {
+                    stream: events::inventory::stock_stream(&sku),
+                    expected_version,
+                    events,
+                });
             }
             let append = Append { writes, ..Append::default() };
             self.store.append(append).await.expect("appended");

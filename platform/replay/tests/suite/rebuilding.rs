@@ -143,7 +143,7 @@ async fn live_is_compared_where_it_stands_partition_by_partition() {
 #[tokio::test]
 async fn a_stream_that_live_has_parked_is_left_where_live_left_it() {
     let world = world_with_orders(2).await;
-    let stream = StreamId::order(order_id(1));
+    let stream = events::orders::stream(order_id(1));
     world.wish_to_cancel(1).await;
     world.park(&stream, 5).await;
     let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
@@ -160,7 +160,7 @@ async fn a_stream_that_live_has_parked_is_left_where_live_left_it() {
 #[tokio::test]
 async fn what_a_person_discarded_is_left_out_of_the_rebuilt_table_too() {
     let world = world_with_orders(2).await;
-    let stream = StreamId::order(order_id(1));
+    let stream = events::orders::stream(order_id(1));
     world.park(&stream, 5).await;
     world.wish_to_cancel(1).await;
     let partition = partition_of(stream.as_str(), TOPIC_PARTITIONS);
@@ -179,7 +179,7 @@ async fn what_a_person_discarded_is_left_out_of_the_rebuilt_table_too() {
 #[tokio::test]
 async fn an_event_that_this_build_does_not_know_stops_the_rebuild_by_name_unless_live_parked_it() {
     let world = world_with_orders(2).await;
-    let stream = StreamId::order(order_id(1));
+    let stream = events::orders::stream(order_id(1));
     world.wish_to_cancel(1).await;
     world.live_catches_up().await;
     world

@@ -89,7 +89,7 @@ async fn live_goes_on_through_a_rollback_and_nothing_is_lost() {
 #[tokio::test]
 async fn what_was_parked_at_the_swap_is_applied_discarded_or_waits_as_it_is_now() {
     let world = world().await;
-    let streams = [0, 1, 2].map(|number| StreamId::order(order_id(number)));
+    let streams = [0, 1, 2].map(|number| events::orders::stream(order_id(number)));
     for number in 0..3 {
         world.order(number).await;
     }

@@ -100,10 +100,11 @@ impl World {
         let requested = PaymentRequested { order_id: id, customer_id, amount: total, expires_at: placed_at };
         let authorised = PaymentAuthorised { order_id: id, provider_reference: "ref".to_owned() };
         let prepared = ShipmentPrepared { order_id: id, items, shipping_address };
-        self.append(StreamId::order(id), 0, [OrderEvent::from(placed), confirmed.into()]).await;
-        self.append(StreamId::reservation(id), 0, [ReservationEvent::from(made)]).await;
-        self.append(StreamId::payment(id), 0, [PaymentEvent::from(requested), authorised.into()]).await;
-        self.append(StreamId::shipment(id), 0, [ShipmentEvent::from(prepared)]).await;
+        self.append(events::orders::stream(id), 0, [OrderEvent::from(placed), confirmed.into()]).await;
+        self.append(events::inventory::reservation_stream(id), 0, [ReservationEvent::from(made)]).await;
+        self.append(events::payments::stream(id), 0, [PaymentEvent::from(requested), authorised.into()])
+            .await;
+        self.append(events::shipping::stream(id), 0, [ShipmentEvent::from(prepared)]).await;
     }
 
     /// The third event of an order's stream.
@@ -111,7 +112,7 @@ impl World {
         let order_id = order_id(number);
         let reason = "changed my mind".to_owned();
         let wish = OrderCancellationRequested { order_id, reason, was_confirmed: true };
-        self.append(StreamId::order(order_id), 2, [OrderEvent::from(wish)]).await;
+        self.append(events::orders::stream(order_id), 2, [OrderEvent::from(wish)]).await;
     }
 
     async fn append<E: Into<Event>, const N: usize>(
@@ -120,7 +121,7 @@ impl World {
         expected_version: i32,
         events: [E; N],
     ) {
-        let context = stream.context().expect("a stream of ours");
+        let context = Context::of_stream(&stream).expect("a stream of ours");
         let metadata = Metadata {
             correlation_id: Uuid::now_v7(),
             causation_id: None,
@@ -129,7 +130,7 @@ impl World {
             traceparent: None,
             idempotency_key: None,
         };
-        let events = events.into_iter().map(|event| NewEvent::new(event, metadata.clone())).collect();
+        let events = events.into_iter().map(|event| NewEvent::new(&event, metadata.clone())).collect();
         let append =
             Append { writes: vec![StreamWrite { stream, expected_version, events }], ..Append::default() };
         self.stores[&context].append(append).await.expect("the events are appended");

@@ -68,7 +68,7 @@ async fn place(store: EventStore) -> anyhow::Result<()> {
     let command =
         OrderCommand::PlaceOrder { order_id, customer_id, currency, lines, shipping_address, placed_at };
     let mut work = store.unit_of_work();
-    let stream = StreamId::order(order_id);
+    let stream = events::orders::stream(order_id);
     work.presume_new::<Order>(&stream);
     work.decide::<Order>(&stream, &command, &metadata()).await??;
     work.commit().await?;
@@ -78,7 +78,7 @@ async fn place(store: EventStore) -> anyhow::Result<()> {
 /// Everybody wants the same stream: a conflict is decided anew until it succeeds.
 async fn receive(store: EventStore) -> anyhow::Result<()> {
     let popular = sku("POPULAR");
-    let stream = StreamId::stock(&popular);
+    let stream = events::inventory::stock_stream(&popular);
     let command = StockCommand::ReceiveStock { sku: popular, quantity: pieces(1), reference: None };
     retry_conflicts(ATTEMPTS_MAX, async || {
         let mut work = store.unit_of_work_ahead();

@@ -67,9 +67,9 @@ async fn fill(store: &EventStore, sku: &Sku, length: usize) -> anyhow::Result<()
                 _ => StockReceived { sku: sku.clone(), quantity: pieces(1), reference: None }.into(),
             }
         };
-        let events = (version..version + count).map(|number| NewEvent::new(event(number), metadata()));
+        let events = (version..version + count).map(|number| NewEvent::new(&event(number), metadata()));
         let write = StreamWrite {
-            stream: StreamId::stock(sku),
+            stream: events::inventory::stock_stream(sku),
             expected_version: i32::try_from(version)?,
             events: events.collect(),
         };
@@ -84,7 +84,7 @@ async fn command(store: &EventStore, sku: &Sku) -> anyhow::Result<Duration> {
     let begun = Instant::now();
     let command = StockCommand::ReceiveStock { sku: sku.clone(), quantity: pieces(1), reference: None };
     let mut work = store.unit_of_work();
-    work.decide::<StockItem>(&StreamId::stock(sku), &command, &metadata()).await??;
+    work.decide::<StockItem>(&events::inventory::stock_stream(sku), &command, &metadata()).await??;
     work.commit().await?;
     Ok(begun.elapsed())
 }

@@ -1,7 +1,7 @@
 //! The record on Kafka: CloudEvents 1.0, structured JSON, one line.
 //!
 //! The payload is passed on byte for byte; nothing is decoded on the way out.
-//! Source: CloudEvents 1.0.2, JSON Event Format. Read next: `platform/relay/src/lib.rs`.
+//! Source: CloudEvents 1.0.2, JSON Event Format.
 
 use std::borrow::Cow;
 
@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{CodecError, Context, Envelope, Metadata, Position, Positions, RawEvent, StreamId, Version};
+use crate::{
+    CodecError, ContextName, Envelope, EventSet, Metadata, Position, Positions, RawEvent, StreamId, Version,
+};
 
 /// `tradewind.orders.OrderPlaced.v1`: the CloudEvents `type`, also sent as the header `ce_type`.
-pub fn type_name(context: Context, event_type: &str, schema_version: u16) -> String {
+pub fn type_name(context: impl Into<ContextName>, event_type: &str, schema_version: u16) -> String {
+    let context = context.into();
     format!("tradewind.{context}.{event_type}.v{schema_version}")
 }
 
@@ -50,7 +53,8 @@ struct Record<'a> {
 }
 
 /// The bytes of the record's value.
-pub fn encode(context: Context, event: &RawEvent) -> Vec<u8> {
+pub fn encode(context: impl Into<ContextName>, event: &RawEvent) -> Vec<u8> {
+    let context = context.into();
     let record = Record {
         specversion: "1.0".into(),
         id: event.event_id,
@@ -76,14 +80,15 @@ pub fn encode(context: Context, event: &RawEvent) -> Vec<u8> {
 ///
 /// # Errors
 /// [`CodecError::CloudEvent`] when it is not a record of this context's topic: park it.
-pub fn decode_raw(context: Context, value: &[u8]) -> Result<RawEvent, CodecError> {
+pub fn decode_raw(context: impl Into<ContextName>, value: &[u8]) -> Result<RawEvent, CodecError> {
+    let context = context.into();
     let not_ours = |cause: String| CodecError::CloudEvent { cause };
     let record: Record<'_> = serde_json::from_slice(value).map_err(|error| not_ours(error.to_string()))?;
     let mut parts = record.type_name.split('.');
     let (event_type, schema_version) =
         match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some("tradewind"), Some(name), Some(event_type), Some(version), None)
-                if name == context.name() =>
+                if name == context.as_str() =>
             {
                 version
                     .strip_prefix('v')
@@ -132,6 +137,7 @@ pub fn decode_raw(context: Context, value: &[u8]) -> Result<RawEvent, CodecError
 ///
 /// # Errors
 /// [`CodecError`]: park the record.
-pub fn decode(context: Context, value: &[u8]) -> Result<Envelope, CodecError> {
+pub fn decode<E: EventSet>(context: impl Into<ContextName>, value: &[u8]) -> Result<Envelope<E>, CodecError> {
+    let context = context.into();
     decode_raw(context, value)?.decode(context)
 }

@@ -1,7 +1,7 @@
 //! Positions in several logs at once: `orders:5,inventory:12`.
 //!
-//! An event carries the positions that it depends on, an answer of the query side carries how far it has come, and a
-//! client gives either back as `?after=`. Read next: [`crate::Metadata`].
+//! An event carries the positions that it depends on; an answer of the query side carries the positions that it has applied; a
+//! client gives either back as `?after=`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,12 +9,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, InvalidToken, Position, PositionToken};
+use crate::{ContextName, InvalidToken, Position, PositionToken};
 
 /// At most one position in each context's log: everything up to there, in each of them. In form a version vector.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
-pub struct Positions(BTreeMap<Context, Position>);
+pub struct Positions(BTreeMap<ContextName, Position>);
 
 impl Positions {
     pub fn is_empty(&self) -> bool {
@@ -22,11 +22,11 @@ impl Positions {
     }
 
     /// The position in the context's log; 0 where none is named.
-    pub fn of(&self, context: Context) -> Position {
-        self.0.get(&context).copied().unwrap_or(0)
+    pub fn of(&self, context: impl Into<ContextName>) -> Position {
+        self.0.get(&context.into()).copied().unwrap_or(0)
     }
 
-    /// Those that are named, in the order of the contexts.
+    /// Those that are named, in the alphabetical order of their contexts.
     pub fn iter(&self) -> impl Iterator<Item = PositionToken> + '_ {
         self.0.iter().map(|(&context, &position)| PositionToken { context, position })
     }
@@ -79,8 +79,8 @@ impl FromStr for Positions {
 }
 
 impl From<String> for Positions {
-    /// As it is read back from a log or a record: what names no context of this build's is left out, since a newer build
-    /// may know more contexts.
+    /// As it is read back from a log or a record: what is not a token is left out. A context that only a newer build knows
+    /// is kept.
     fn from(text: String) -> Self {
         text.split(',').filter_map(|token| token.parse::<PositionToken>().ok()).collect()
     }
@@ -102,18 +102,21 @@ mod tests {
 
     #[test]
     fn positions_are_read_back_as_they_were_written() {
-        for text in ["", "orders:5", "orders:5,inventory:12,payments:0"] {
+        for text in ["", "orders:5", "inventory:12,orders:5,payments:0"] {
             assert_eq!(positions(text).to_string(), text);
         }
-        assert_eq!(positions("inventory:12, orders:5,orders:3").to_string(), "orders:5,inventory:12");
-        for text in [",", "orders:5,", "orders", "orders:-1", "tea:1"] {
+        assert_eq!(positions("orders:5, inventory:12,orders:3").to_string(), "inventory:12,orders:5");
+        for text in [",", "orders:5,", "orders", "orders:-1", "Tea:1"] {
             assert!(text.parse::<Positions>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_context_that_only_a_newer_build_knows_is_left_out_of_what_is_read_back() {
-        assert_eq!(Positions::from("orders:5,loyalty:7".to_owned()), positions("orders:5"));
+    fn what_is_not_a_token_is_left_out_of_what_is_read_back() {
+        assert_eq!(
+            Positions::from("orders:5,loyalty:7,?,orders:".to_owned()),
+            positions("orders:5,loyalty:7")
+        );
         assert_eq!(Positions::from(String::new()), Positions::default());
     }
 
@@ -122,7 +125,7 @@ mod tests {
         let mut merged = positions("orders:5,inventory:12");
         merged.merge(&positions("orders:7,payments:1"));
         assert_eq!(merged, positions("orders:7,inventory:12,payments:1"));
-        assert_eq!((merged.of(Context::Orders), merged.of(Context::Shipping)), (7, 0));
+        assert_eq!((merged.of(ContextName::new("orders")), merged.of(ContextName::new("shipping"))), (7, 0));
     }
 
     #[test]

@@ -11,14 +11,14 @@ use std::fmt::Debug;
 use domain::inventory::stock_item::STOCK_PIECES_MAX;
 use domain::payments::ProviderCall;
 use domain::{
-    Aggregate, Order, OrderCommand, Payment, Reservation, Shipment, ShipmentCommand, StockItem, Write,
+    Aggregate, Order, OrderCommand, Payment, Reservation, Shipment, ShipmentCommand, State, StockItem,
 };
-use events::{Event, OrderEvent, PaymentEvent, Sku, StreamId};
+use events::{Event, OrderEvent, PaymentEvent, Sku};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use support::any::*;
 use support::pounds;
-use support::reservation::Warehouse;
+use support::reservation::{Warehouse, Write};
 
 proptest! {
     #[test]
@@ -165,8 +165,8 @@ fn writes_of(warehouse: &Warehouse, step: &Step) -> Vec<Write> {
             let item = warehouse.stock.get(sku).cloned().unwrap_or_default();
             let events = item.decide(command).unwrap_or_default();
             vec![Write {
-                stream: StreamId::stock(sku),
-                events: events.into_iter().map(Event::Stock).collect(),
+                stream: events::inventory::stock_stream(sku),
+                events: events.into_iter().map(Event::StockItem).collect(),
             }]
         }
     }
