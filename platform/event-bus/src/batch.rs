@@ -4,15 +4,19 @@
 //! pass it.
 //! Read next: [`crate::run_consumer`].
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use events::{CodecError, Context, Envelope, Position, TOPIC_PARTITIONS, cloud_event, partition_of};
+use event_log::{
+    CodecError, ContextName, Envelope, EventSet, Position, RawEvent, TOPIC_PARTITIONS, cloud_event,
+    partition_of,
+};
 
 /// One record of a topic.
 #[derive(Debug)]
 pub struct Record {
-    pub context: Context,
+    pub context: ContextName,
     /// The topic's full name, prefix included.
     pub topic: Arc<str>,
     pub partition: i32,
@@ -23,49 +27,60 @@ pub struct Record {
     pub payload: Vec<u8>,
     /// Place in the context's log; none when the record is not one of ours at all.
     pub position: Option<Position>,
-    /// Err: poison. Park it; never skip it.
-    pub event: Result<Envelope, CodecError>,
+    raw: Result<RawEvent, CodecError>,
+    /// A `Result<Envelope<E>, CodecError>`: all handlers of a process share what the first of them decoded.
+    decoded: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Record {
-    /// A record as it lies in a topic, or as it was parked: the event in it, or why there is none.
+    /// A record as it lies in a topic, or as it was parked.
     pub fn read(
-        context: Context,
+        context: impl Into<ContextName>,
         topic: Arc<str>,
         (partition, offset): (i32, i64),
         key: Vec<u8>,
         payload: Vec<u8>,
     ) -> Self {
-        let (position, event) = decode(context, partition, &payload);
-        Self { context, topic, partition, offset, key, payload, position, event }
+        let context = context.into();
+        let raw = raw_event(context, partition, &payload);
+        let position = raw.as_ref().ok().map(|raw| raw.position);
+        Self { context, topic, partition, offset, key, payload, position, raw, decoded: OnceLock::new() }
     }
 
-    /// The stream that the record belongs to: the event's, or the key of what does not decode.
+    /// The event.
+    ///
+    /// # Errors
+    /// Poison: the record is none of ours, or this build does not know its event. Park it; never skip it.
+    ///
+    /// # Panics
+    /// When it was decoded as an event of another set before: a process decodes all its records as one.
+    pub fn event<E: EventSet>(&self) -> Result<&Envelope<E>, &CodecError> {
+        let raw = self.raw.as_ref()?;
+        let decoded = self.decoded.get_or_init(|| Box::new(raw.clone().decode::<E>(self.context)));
+        let decoded: &Result<Envelope<E>, CodecError> =
+            decoded.downcast_ref().expect("a process decodes its records as one set of events");
+        decoded.as_ref()
+    }
+
+    /// The stream that the record belongs to: the event's, or the key of a record that is none of ours.
     pub fn stream_name(&self) -> String {
-        match &self.event {
-            Ok(envelope) => envelope.stream.as_str().to_owned(),
+        match &self.raw {
+            Ok(raw) => raw.stream.as_str().to_owned(),
             Err(_) => String::from_utf8_lossy(&self.key).into_owned(),
         }
     }
 }
 
-/// The event, or why there is none. A record on a partition that is not its stream's was not put there by a relay:
+/// The event, its payload not decoded. A record on a partition that is not its stream's was not put there by a relay:
 /// its position says nothing about this partition.
-fn decode(
-    context: Context,
-    partition: i32,
-    payload: &[u8],
-) -> (Option<Position>, Result<Envelope, CodecError>) {
-    let raw = match cloud_event::decode_raw(context, payload) {
-        Ok(raw) => raw,
-        Err(error) => return (None, Err(error)),
-    };
+fn raw_event(context: ContextName, partition: i32, payload: &[u8]) -> Result<RawEvent, CodecError> {
+    let raw = cloud_event::decode_raw(context, payload)?;
     let home = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
     if home != partition {
         let cause = format!("{} belongs on partition {home}, not on {partition}", raw.stream);
-        return (None, Err(CodecError::CloudEvent { cause }));
+        return Err(CodecError::CloudEvent { cause });
     }
-    (Some(raw.position), raw.decode(context))
+    Ok(raw)
 }
 
 /// Records of any of the consumer's partitions, in order within each partition, none of them handled before.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
-use events::Context;
+use event_log::ContextName;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
@@ -40,8 +40,13 @@ impl BusConfig {
     }
 
     /// The full name of the context's topic.
-    pub fn topic(&self, context: Context) -> String {
-        format!("{}{}", self.topic_prefix, context.topic())
+    pub fn topic(&self, context: impl Into<ContextName>) -> String {
+        format!("{}{}", self.topic_prefix, context.into().topic())
+    }
+
+    /// The context whose topic has this full name; none when it is no topic of ours.
+    pub fn context_of(&self, topic: &str) -> Option<ContextName> {
+        ContextName::from_topic(topic.strip_prefix(&self.topic_prefix)?)
     }
 
     /// The full name of a consumer group.
@@ -152,7 +157,7 @@ mod tests {
     #[test]
     fn the_prefix_goes_before_topics_and_groups() {
         let config = BusConfig::plain("127.0.0.1:9092", "test-");
-        assert_eq!(config.topic(Context::Orders), "test-orders.events");
+        assert_eq!(config.topic(ContextName::new("orders")), "test-orders.events");
         assert_eq!(config.group("projections"), "test-projections");
     }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{GenericClient, Transaction};
-use events::{Context, Position};
+use event_log::Position;
 use tokio_postgres::{Error, Row};
 
-use crate::Record;
+use crate::{BusConfig, Record};
 
 /// How many parked streams are named.
 const NAMED_MAX: usize = 5;
@@ -105,9 +105,8 @@ pub struct Stopped {
 
 impl ParkedRecord {
     /// The record as the consumer would be given it; none when its topic is no context's.
-    pub fn record(&self) -> Option<Record> {
-        // The topic's name may have a prefix.
-        let context = Context::ALL.into_iter().find(|context| self.place.topic.ends_with(context.topic()))?;
+    pub fn record(&self, config: &BusConfig) -> Option<Record> {
+        let context = config.context_of(&self.place.topic)?;
         let Place { topic, partition, offset } = &self.place;
         let place = (*partition, *offset);
         Some(Record::read(context, Arc::from(topic.as_str()), place, self.key.clone(), self.payload.clone()))

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use events::{Context, Position, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
+use event_log::{ContextName, Position, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
 use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -55,7 +55,11 @@ pub enum TailError {
 ///
 /// # Errors
 /// [`TailError`]: try again.
-pub async fn read_tail(config: &BusConfig, context: Context) -> Result<Vec<PartitionTail>, TailError> {
+pub async fn read_tail(
+    config: &BusConfig,
+    context: impl Into<ContextName>,
+) -> Result<Vec<PartitionTail>, TailError> {
+    let context = context.into();
     let topic = config.topic(context);
     let kafka = |cause| TailError::Kafka { topic: topic.clone(), cause };
     let group = config.group("relay-tail");
@@ -86,7 +90,7 @@ pub async fn read_tail(config: &BusConfig, context: Context) -> Result<Vec<Parti
 
 async fn read_to_ends(
     consumer: &StreamConsumer<Logged>,
-    context: Context,
+    context: ContextName,
 ) -> Result<Vec<PartitionTail>, KafkaError> {
     let mut tails: Vec<PartitionTail> = (0..TOPIC_PARTITIONS)
         .map(|partition| PartitionTail { partition, is_empty: true, halted: None, last: None })
@@ -123,7 +127,7 @@ async fn read_to_ends(
 }
 
 /// The event, when the record is one and lies on its own partition.
-fn event_of(context: Context, message: &BorrowedMessage<'_>) -> Option<RawEvent> {
+fn event_of(context: ContextName, message: &BorrowedMessage<'_>) -> Option<RawEvent> {
     let event = cloud_event::decode_raw(context, message.payload()?).ok()?;
     (partition_of(event.stream.as_str(), TOPIC_PARTITIONS) == message.partition()).then_some(event)
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use events::{Context, TOPIC_PARTITIONS};
+use event_log::{ContextName, TOPIC_PARTITIONS};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
@@ -34,15 +34,19 @@ pub enum TopicError {
     Unreachable { brokers: String, cause: KafkaError },
 }
 
-/// Makes the topics of all contexts where they are absent, with `replication` copies (two in sync from three up).
+/// Makes the contexts' topics where they are absent, with `replication` copies (two in sync from three up).
 ///
 /// # Errors
 /// [`TopicError`]: the platform can't run; tell the user.
-pub async fn ensure_topics(config: &BusConfig, replication: i32) -> Result<(), TopicError> {
+pub async fn ensure_topics(
+    config: &BusConfig,
+    contexts: &[ContextName],
+    replication: i32,
+) -> Result<(), TopicError> {
     let unreachable = |cause| TopicError::Unreachable { brokers: config.brokers.clone(), cause };
     let admin: AdminClient<Logged> =
         config.client(&[], &[]).create_with_context(Logged).map_err(unreachable)?;
-    let topics = Context::ALL.map(|context| config.topic(context));
+    let topics: Vec<String> = contexts.iter().map(|context| config.topic(*context)).collect();
     let min_in_sync = if replication >= 3 { "2" } else { "1" };
     let wanted: Vec<NewTopic<'_>> = topics
         .iter()

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use events::{Context, RawEvent, TOPIC_PARTITIONS, cloud_event};
+use event_log::{ContextName, RawEvent, TOPIC_PARTITIONS, cloud_event};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
@@ -54,9 +54,10 @@ pub enum WholeTopicError {
 /// [`WholeTopicError`]: try again.
 pub async fn read_whole(
     config: &BusConfig,
-    context: Context,
+    context: impl Into<ContextName>,
     mut each: impl FnMut(i32, RawEvent),
 ) -> Result<TopicSum, WholeTopicError> {
+    let context = context.into();
     let topic = config.topic(context);
     let kafka = |cause| WholeTopicError::Kafka { topic: topic.clone(), cause };
     let group = config.group("reconcile");
@@ -116,7 +117,11 @@ pub async fn read_whole(
 ///
 /// # Errors
 /// [`WholeTopicError`].
-pub async fn remove_topic(config: &BusConfig, context: Context) -> Result<(), WholeTopicError> {
+pub async fn remove_topic(
+    config: &BusConfig,
+    context: impl Into<ContextName>,
+) -> Result<(), WholeTopicError> {
+    let context = context.into();
     let topic = config.topic(context);
     let kafka = |cause| WholeTopicError::Kafka { topic: topic.clone(), cause };
     let admin: AdminClient<Logged> = config.client(&[], &[]).create_with_context(Logged).map_err(kafka)?;
@@ -156,7 +161,11 @@ fn wait_until_gone(admin: &AdminClient<Logged>, topic: &str) -> Result<(), Whole
 ///
 /// # Errors
 /// [`WholeTopicError`].
-pub async fn replication_of(config: &BusConfig, context: Context) -> Result<Option<i32>, WholeTopicError> {
+pub async fn replication_of(
+    config: &BusConfig,
+    context: impl Into<ContextName>,
+) -> Result<Option<i32>, WholeTopicError> {
+    let context = context.into();
     let topic = config.topic(context);
     let kafka = |cause| WholeTopicError::Kafka { topic: topic.clone(), cause };
     let admin: AdminClient<Logged> = config.client(&[], &[]).create_with_context(Logged).map_err(kafka)?;
@@ -225,16 +234,20 @@ pub async fn forget_groups(config: &BusConfig, kind: &str) -> Result<(), KafkaEr
     Ok(())
 }
 
-/// How far Kafka was told that a handler is in the topics of all contexts, by any reader of its kind (the part of its name
+/// How far Kafka was told that a handler is in the contexts' topics, by any reader of its kind (the part of its name
 /// before the first point): topic, partition, offset.
 ///
 /// # Errors
 /// Kafka's.
-pub async fn told_offsets(config: &BusConfig, consumer: &str) -> Result<Vec<(String, i32, i64)>, KafkaError> {
+pub async fn told_offsets(
+    config: &BusConfig,
+    contexts: &[ContextName],
+    consumer: &str,
+) -> Result<Vec<(String, i32, i64)>, KafkaError> {
     let kind = consumer.split('.').next().unwrap_or(consumer);
     let mut highest = BTreeMap::<(String, i32), i64>::new();
     for group in reader_groups(config, kind).await? {
-        for (topic, partition, offset, metadata) in told_by(config, &group).await? {
+        for (topic, partition, offset, metadata) in told_by(config, contexts, &group).await? {
             // An offset without metadata speaks of the handler that the group is named after.
             let speaks = !metadata.is_empty() || group == consumer || group == kind;
             if let Some(told) = told_of(consumer, offset, &metadata).filter(|_| speaks) {
@@ -247,13 +260,17 @@ pub async fn told_offsets(config: &BusConfig, consumer: &str) -> Result<Vec<(Str
 }
 
 /// Topic, partition, offset and metadata.
-async fn told_by(config: &BusConfig, group: &str) -> Result<Vec<(String, i32, i64, String)>, KafkaError> {
+async fn told_by(
+    config: &BusConfig,
+    contexts: &[ContextName],
+    group: &str,
+) -> Result<Vec<(String, i32, i64, String)>, KafkaError> {
     let mut client = config.client(&[], &[("enable.auto.commit", "false")]);
     client.set("group.id", config.group(group));
     let consumer: BaseConsumer<Logged> = client.create_with_context(Logged)?;
     let mut list = TopicPartitionList::new();
-    for context in Context::ALL {
-        list.add_partition_range(&config.topic(context), 0, TOPIC_PARTITIONS - 1);
+    for context in contexts {
+        list.add_partition_range(&config.topic(*context), 0, TOPIC_PARTITIONS - 1);
     }
     let asked = tokio::task::spawn_blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT));
     let told = asked.await.expect("a call of librdkafka does not panic")?;

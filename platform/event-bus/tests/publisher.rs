@@ -23,7 +23,7 @@ async fn bus_for_small_records() -> BusConfig {
         NewTopic::new(&topic, TOPIC_PARTITIONS, TopicReplication::Fixed(1)).set("max.message.bytes", "20000");
     let made = admin(&bus.brokers).create_topics([&small], &AdminOptions::new()).await.expect("answered");
     assert_eq!(made, [Ok(topic.clone())]);
-    ensure_topics(&bus, 1).await.expect("the other topics can be made");
+    ensure_topics(&bus, &Context::NAMES, 1).await.expect("the other topics can be made");
     bus
 }
 
@@ -132,7 +132,7 @@ async fn an_enqueue_given_up_half_way_stops_the_publisher() {
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_once_and_another_number_of_partitions_is_refused() {
     let bus = bus().await;
-    ensure_topics(&bus, 1).await.expect("the second time nothing is to be done");
+    ensure_topics(&bus, &Context::NAMES, 1).await.expect("the second time nothing is to be done");
 
     let mut other = bus.clone();
     other.topic_prefix = format!("{}-", testkit::unique("bus"));
@@ -141,7 +141,7 @@ async fn topics_are_made_once_and_another_number_of_partitions_is_refused() {
     let made = admin(&bus.brokers).create_topics([&three], &AdminOptions::new()).await.expect("answered");
     assert_eq!(made, [Ok(topic.clone())]);
     let refused = until("the topic is known", || async {
-        match ensure_topics(&other, 1).await {
+        match ensure_topics(&other, &Context::NAMES, 1).await {
             Err(TopicError::NotThere { .. }) => None,
             outcome => Some(outcome),
         }

@@ -43,7 +43,7 @@ async fn two_handlers_get_every_record_once_and_in_order_by_one_group_with_one_m
     assert_eq!(reader_groups(&bus, GROUP).await.expect("Kafka answers"), [GROUP]);
     assert_eq!(group_members(&bus, GROUP).await.expect("Kafka answers"), 1);
     running.stop().await;
-    let told = told_offsets(&bus, "keepers.other").await.expect("Kafka answers");
+    let told = told_offsets(&bus, &Context::NAMES, "keepers.other").await.expect("Kafka answers");
     assert_eq!(told.iter().map(|(_, _, offset)| offset).sum::<i64>(), 2_000);
     until("its group can be forgotten", || async { forget_groups(&bus, GROUP).await.ok() }).await;
     assert_eq!(reader_groups(&bus, GROUP).await.expect("Kafka answers"), [""; 0]);
@@ -197,7 +197,7 @@ async fn what_kafka_was_told_of_a_handler_that_is_behind_is_not_what_it_was_told
     one.when_entries(MANY_ENTRIES).await;
     running.stop().await;
     let sum = async |consumer: &str| {
-        let told = told_offsets(&bus, consumer).await.expect("Kafka answers");
+        let told = told_offsets(&bus, &Context::NAMES, consumer).await.expect("Kafka answers");
         told.iter().map(|(_, _, offset)| offset).sum::<i64>()
     };
     assert_eq!((sum("keepers.one").await, sum("keepers.other").await), (MANY, 0));

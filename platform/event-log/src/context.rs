@@ -109,7 +109,7 @@ pub struct UnknownContext {
 }
 
 impl UnknownContext {
-    pub fn new(given: &str, known: impl IntoIterator<Item = &'static str>) -> Self {
+    pub fn new<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
         Self { given: given.chars().take(32).collect(), known: known.join(", ") }
     }

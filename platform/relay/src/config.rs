@@ -5,43 +5,22 @@
 use std::time::Duration;
 
 use event_bus::BusConfig;
-use events::Context;
-use runtime::Secret;
-use runtime::postgres::owner_url;
+use event_log::{ContextName, UnknownContext};
+use runtime::{ContextUrls, Secret};
+
+use crate::Error;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// The database; each context is read as its own role in it, tradewind_<context>
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Secret,
-
-    /// The database of the orders, where it is another one
-    #[arg(long, env = "ORDERS_DATABASE_URL", hide_env_values = true)]
-    pub orders_database_url: Option<Secret>,
-
-    /// The database of the inventory, where it is another one
-    #[arg(long, env = "INVENTORY_DATABASE_URL", hide_env_values = true)]
-    pub inventory_database_url: Option<Secret>,
-
-    /// The database of the payments, where it is another one
-    #[arg(long, env = "PAYMENTS_DATABASE_URL", hide_env_values = true)]
-    pub payments_database_url: Option<Secret>,
-
-    /// The database of shipping, where it is another one
-    #[arg(long, env = "SHIPPING_DATABASE_URL", hide_env_values = true)]
-    pub shipping_database_url: Option<Secret>,
+    #[command(flatten)]
+    pub databases: ContextUrls,
 
     #[command(flatten)]
     pub bus: BusConfig,
 
-    /// The contexts to relay; several relays may share them out, or stand by for each other
-    #[arg(
-        long = "context",
-        env = "RELAY_CONTEXTS",
-        value_delimiter = ',',
-        default_values_t = Context::ALL
-    )]
-    pub contexts: Vec<Context>,
+    /// The contexts to relay, all of them by default; several relays may share them out, or stand by for each other
+    #[arg(long = "context", env = "RELAY_CONTEXTS", value_delimiter = ',')]
+    pub contexts: Vec<ContextName>,
 
     /// How long another relay waits after this one has fallen silent, in milliseconds
     #[arg(long = "lease-ms", env = "RELAY_LEASE_MS", default_value_t = 5_000,
@@ -60,14 +39,25 @@ pub struct Config {
 }
 
 impl Config {
-    pub(crate) fn database_url(&self, context: Context) -> Secret {
-        let own = match context {
-            Context::Orders => &self.orders_database_url,
-            Context::Inventory => &self.inventory_database_url,
-            Context::Payments => &self.payments_database_url,
-            Context::Shipping => &self.shipping_database_url,
-        };
-        own.clone().unwrap_or_else(|| owner_url(&self.database_url, context.name()))
+    pub(crate) fn database_url(&self, context: ContextName) -> Secret {
+        self.databases.of(context.as_str())
+    }
+
+    /// The contexts to relay, out of `all`.
+    ///
+    /// # Errors
+    /// [`Error::Contexts`], [`Error::Databases`]: one that is named does not exist.
+    pub(crate) fn contexts_of(&self, all: &'static [ContextName]) -> Result<Vec<ContextName>, Error> {
+        self.databases.check(all.iter().map(ContextName::as_str))?;
+        if self.contexts.is_empty() {
+            return Ok(all.to_vec());
+        }
+        match self.contexts.iter().find(|context| !all.contains(context)) {
+            None => Ok(self.contexts.clone()),
+            Some(unknown) => {
+                Err(UnknownContext::new(unknown.as_str(), all.iter().map(ContextName::as_str)).into())
+            }
+        }
     }
 
     pub(crate) fn lease_term(&self) -> Duration {

@@ -58,7 +58,7 @@ async fn stand_by_and_relay(
                 crash_point!("relay::lease_taken");
                 let context = store.context();
                 tracing::info!(%context, lease_epoch = lease.epoch, "lease taken");
-                metrics::counter!("relay_leases_taken_total", "context" => context.name()).increment(1);
+                metrics::counter!("relay_leases_taken_total", "context" => context.to_string()).increment(1);
                 let held = Held::new(lease, lease_term, asked_at);
                 let ended = term::run(config, store, &held, trouble, stop).await;
                 if let Err(error) = store.release_lease(held.lease()).await {

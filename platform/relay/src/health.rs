@@ -36,16 +36,21 @@ impl Trouble {
 
 /// Looks once a second; never returns.
 pub(crate) async fn watch(store: &EventStore, holder: &str, check: &Check, trouble: &Trouble) {
-    let context = store.context().name();
+    let context = store.context();
     loop {
         match store.relay_status().await {
             Ok(status) => {
                 let age = status.oldest_unrelayed_age.unwrap_or_default();
                 let holds = status.lease_is_held && status.holder == holder;
-                metrics::gauge!("relay_lag_events", "context" => context).set(status.lag() as f64);
-                metrics::gauge!("relay_oldest_unrelayed_seconds", "context" => context)
+                metrics::gauge!("relay_lag_events", "context" => context.to_string())
+                    .set(status.lag() as f64);
+                metrics::gauge!("relay_oldest_unrelayed_seconds", "context" => context.to_string())
                     .set(age.as_secs_f64());
-                metrics::gauge!("relay_lease_held", "context" => context).set(if holds { 1.0 } else { 0.0 });
+                metrics::gauge!("relay_lease_held", "context" => context.to_string()).set(if holds {
+                    1.0
+                } else {
+                    0.0
+                });
                 match why_not(store, &status, trouble).await {
                     Some(reason) => check.failing(reason),
                     None => check.ok(),

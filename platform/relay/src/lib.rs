@@ -24,11 +24,11 @@ mod pump;
 mod takeover;
 mod term;
 
+use event_log::{ContextName, Position, UnknownContext};
 use event_store::{EventStore, StoreError, StoreOptions};
-use events::{Context, Position};
 use futures::future::join_all;
-use runtime::Health;
 use runtime::postgres::PostgresError;
+use runtime::{Health, UnknownContextUrl};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -40,6 +40,10 @@ const CONNECTIONS_MAX: usize = 4;
 /// Why relaying stopped, or could not begin. Someone must act.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error("--context: {0}")]
+    Contexts(#[from] UnknownContext),
+    #[error(transparent)]
+    Databases(#[from] UnknownContextUrl),
     #[error(transparent)]
     Database(#[from] PostgresError),
     #[error(transparent)]
@@ -51,7 +55,7 @@ pub enum Error {
          (its head is {head}): the log was restored to an older state, or the topic is another's; run `tradewind reconcile`"
     )]
     TopicAheadOfLog {
-        context: Context,
+        context: ContextName,
         topic: String,
         partition: i32,
         position: Position,
@@ -62,16 +66,16 @@ pub enum Error {
         "{context} is relayed up to position {cursor}, and {topic}/{partition}, which must hold that event, is empty: \
          the topic was made anew; run `tradewind reconcile`"
     )]
-    TopicLost { context: Context, topic: String, partition: i32, cursor: Position },
+    TopicLost { context: ContextName, topic: String, partition: i32, cursor: Position },
     #[error(
         "{topic}/{partition} holds records of epoch {found}, and the log of {context} is of epoch {epoch}: the log was \
          restored to an older state; run `tradewind reconcile`"
     )]
-    TopicOfAnotherEpoch { context: Context, topic: String, partition: i32, found: i64, epoch: i64 },
+    TopicOfAnotherEpoch { context: ContextName, topic: String, partition: i32, found: i64, epoch: i64 },
     #[error("a reconciliation of {context} began and did not end; run `tradewind reconcile` again")]
-    Unreconciled { context: Context },
+    Unreconciled { context: ContextName },
     #[error("the log of {context} has position {found} after {after}: it must have no gap")]
-    GapInLog { context: Context, after: Position, found: Position },
+    GapInLog { context: ContextName, after: Position, found: Position },
 }
 
 impl Error {
@@ -91,9 +95,14 @@ impl Error {
 ///
 /// # Errors
 /// [`Error`] when one of them can't go on; then all of them have stopped.
-pub async fn run(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    contexts: &'static [ContextName],
+    health: Health,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let stop = shutdown.child_token();
-    let relays = config.contexts.iter().map(|&context| {
+    let relays = config.contexts_of(contexts)?.into_iter().map(|context| {
         let (config, health, stop) = (&config, &health, stop.clone());
         async move {
             let relayed = relay_context(config, context, health, &stop).await;
@@ -110,7 +119,7 @@ pub async fn run(config: Config, health: Health, shutdown: CancellationToken) ->
 
 async fn relay_context(
     config: &Config,
-    context: Context,
+    context: ContextName,
     health: &Health,
     stop: &CancellationToken,
 ) -> Result<(), Error> {

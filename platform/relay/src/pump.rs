@@ -13,8 +13,8 @@
 use std::time::Duration;
 
 use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
+use event_log::{ContextName, Position, RawEvent, cloud_event};
 use event_store::{EventStore, StoreError, growth_channel};
-use events::{Context, Position, RawEvent, cloud_event};
 use fault::{crash_point, mutant};
 use runtime::Notifications;
 use tokio::sync::{mpsc, oneshot};
@@ -151,7 +151,7 @@ impl Reader {
     }
 
     /// The payload's bytes are passed on as they were appended.
-    fn encode(&mut self, context: Context, events: &[RawEvent]) -> Result<Option<Chunk>, PumpError> {
+    fn encode(&mut self, context: ContextName, events: &[RawEvent]) -> Result<Option<Chunk>, PumpError> {
         let Some(last) = events.last() else { return Ok(None) };
         let mut chunk = Chunk { last: last.position, records: Vec::with_capacity(events.len()), bytes: 0 };
         for event in events {
@@ -161,7 +161,8 @@ impl Reader {
             }
             self.after = event.position;
             if self.already_there.holds(event) {
-                metrics::counter!("relay_skipped_events_total", "context" => context.name()).increment(1);
+                metrics::counter!("relay_skipped_events_total", "context" => context.to_string())
+                    .increment(1);
                 continue;
             }
             let record = outgoing(context, self.epoch, event);
@@ -185,7 +186,7 @@ fn next_limit(limit: usize, bytes: usize, max: usize) -> usize {
 }
 
 /// The record of an event. The epoch of its log goes beside it, not into it: the value is the event, and stays the same.
-pub fn outgoing(context: Context, epoch: i64, event: &RawEvent) -> Outgoing {
+pub fn outgoing(context: ContextName, epoch: i64, event: &RawEvent) -> Outgoing {
     let type_name = cloud_event::type_name(context, &event.event_type, event.schema_version);
     let mut headers = vec![
         ("ce_type", type_name),
@@ -198,7 +199,7 @@ pub fn outgoing(context: Context, epoch: i64, event: &RawEvent) -> Outgoing {
 
 async fn publish(
     bus: &BusConfig,
-    context: Context,
+    context: ContextName,
     held: &Held,
     mut chunks: mpsc::Receiver<Handed>,
     to_acknowledge: mpsc::Sender<(Position, Receipt)>,
@@ -210,7 +211,7 @@ async fn publish(
         }
         crash_point!("relay::read_before_publish");
         let receipt = publisher.enqueue(&chunk.records).await?;
-        metrics::counter!("relay_published_events_total", "context" => context.name())
+        metrics::counter!("relay_published_events_total", "context" => context.to_string())
             .increment(chunk.records.len() as u64);
         // The reader waits for it only where there was no more to read.
         let _ = on_its_way.send(receipt.clone());

@@ -6,8 +6,8 @@
 //! Never: an event skipped that the topic does not have. Read next: `pump.rs`.
 
 use event_bus::{BusConfig, PartitionTail, TailError, TailRecord, put_halt, read_tail};
+use event_log::{Position, RawEvent, TOPIC_PARTITIONS, partition_of};
 use event_store::{EventStore, LogEpoch, StoreError};
-use events::{Position, RawEvent, TOPIC_PARTITIONS, partition_of};
 
 use crate::Error;
 

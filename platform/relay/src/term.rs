@@ -59,7 +59,7 @@ async fn attempts(
             Err(error) => error.to_string(),
         };
         tracing::warn!(context = %store.context(), reason, "publishing failed; beginning again at the cursor");
-        metrics::counter!("relay_restarts_total", "context" => store.context().name()).increment(1);
+        metrics::counter!("relay_restarts_total", "context" => store.context().to_string()).increment(1);
         trouble.set(reason);
         if tokio::time::timeout(pause.next(), stop.cancelled()).await.is_ok() {
             return Ok(());

@@ -3,6 +3,7 @@
 //! Never: a word of the business. A type here that knows what an order is stands in the wrong crate.
 //! Read next: `http/mod.rs` (the server loop), then `problem.rs` (how every error looks to a client).
 
+pub mod context_urls;
 pub mod health;
 pub mod http;
 pub mod notifications;
@@ -14,6 +15,7 @@ pub mod signature;
 pub mod telemetry;
 pub mod trace;
 
+pub use context_urls::{ContextUrls, UnknownContextUrl};
 pub use health::{Check, Failing, Health, Level, Report, ops_router};
 pub use notifications::Notifications;
 pub use problem::{FieldError, Problem};

@@ -76,7 +76,7 @@ async fn get_until(url: &str, wanted: impl Fn(u16, &Value) -> bool) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_is_answered_by_two_query_sides_that_share_the_partitions() {
     let bus = BusConfig::plain(kafka_brokers(), unique("query"));
-    ensure_topics(&bus, 1).await.expect("the topics are made");
+    ensure_topics(&bus, &events::Context::NAMES, 1).await.expect("the topics are made");
     let read_model = read_model().await;
     let shutdown = CancellationToken::new();
     let first = start(&read_model, &bus, &shutdown).await;
@@ -111,7 +111,7 @@ async fn what_is_published_is_answered_by_two_query_sides_that_share_the_partiti
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_crash_of_the_database_took_away_is_read_again_though_nothing_new_happens() {
     let bus = BusConfig::plain(kafka_brokers(), unique("query"));
-    ensure_topics(&bus, 1).await.expect("the topics are made");
+    ensure_topics(&bus, &events::Context::NAMES, 1).await.expect("the topics are made");
     let read_model = read_model().await;
     let shutdown = CancellationToken::new();
     let base_url = start(&read_model, &bus, &shutdown).await;

@@ -51,7 +51,7 @@ impl Stage {
         }
         payment_provider::migrate(&mut admin).await.expect("the provider's migrations apply");
         let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("sagas")));
-        ensure_topics(&bus, 1).await.expect("the topics can be made");
+        ensure_topics(&bus, &events::Context::NAMES, 1).await.expect("the topics can be made");
         let mut stores = BTreeMap::new();
         for context in Context::ALL {
             event_store::migrate(&mut admin, context).await.expect("the context's migrations apply");

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use events::Position;
+use event_log::Position;
 use fault::mutant;
 
 use super::positions::Partition;

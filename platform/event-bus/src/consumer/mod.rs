@@ -33,7 +33,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use events::Context;
+use event_log::ContextName;
 use rdkafka::error::KafkaError;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ use crate::{BatchHandler, BusConfig};
 pub struct ConsumerOptions {
     /// Names the checkpoints.
     pub name: String,
-    pub topics: Vec<Context>,
+    pub topics: Vec<ContextName>,
     /// At most this many records in one batch; some batches more may be buffered meanwhile.
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
@@ -58,10 +58,10 @@ pub struct ConsumerOptions {
 }
 
 impl ConsumerOptions {
-    pub fn new(name: impl Into<String>, topics: impl Into<Vec<Context>>) -> Self {
+    pub fn new<C: Into<ContextName>>(name: impl Into<String>, topics: impl IntoIterator<Item = C>) -> Self {
         Self {
             name: name.into(),
-            topics: topics.into(),
+            topics: topics.into_iter().map(Into::into).collect(),
             batch_max: 500,
             batch_bytes_max: 4 << 20,
             pause_percent: 0,
@@ -154,7 +154,7 @@ pub async fn run_reader(
     subscriptions: Vec<Subscription>,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumerError> {
-    let contexts: BTreeSet<Context> =
+    let contexts: BTreeSet<ContextName> =
         subscriptions.iter().flat_map(|subscription| subscription.options.topics.iter().copied()).collect();
     let workers = subscriptions.into_iter().map(|subscription| {
         let topics = received::topics_of(config, subscription.options.topics.iter().copied());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use events::Context;
+use event_log::ContextName;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
@@ -13,9 +13,9 @@ use crate::halt::{epoch_in, halt_in};
 use crate::{BusConfig, Record};
 
 /// The topics that are read, by their full names.
-pub(super) type Topics = HashMap<String, (Context, Arc<str>)>;
+pub(super) type Topics = HashMap<String, (ContextName, Arc<str>)>;
 
-pub(super) fn topics_of(config: &BusConfig, contexts: impl IntoIterator<Item = Context>) -> Topics {
+pub(super) fn topics_of(config: &BusConfig, contexts: impl IntoIterator<Item = ContextName>) -> Topics {
     let topic = |context| (config.topic(context), (context, Arc::from(config.topic(context))));
     contexts.into_iter().map(topic).collect()
 }
@@ -29,7 +29,7 @@ pub(super) struct Arrived {
     pub offset: i64,
     /// The epoch of the log that its position belongs to.
     pub epoch: i64,
-    context: Context,
+    context: ContextName,
     key: Vec<u8>,
     payload: Vec<u8>,
 }

@@ -151,11 +151,7 @@ impl BatchHandler for Keeper {
         let transaction = client.transaction().await.map_err(|error| retry(&error))?;
         let partitions: Vec<i32> = batch.records.iter().map(|record| record.partition).collect();
         let offsets: Vec<i64> = batch.records.iter().map(|record| record.offset).collect();
-        let positions: Vec<i64> = batch
-            .records
-            .iter()
-            .map(|record| record.event.as_ref().map_or(0, |event| event.position))
-            .collect();
+        let positions: Vec<i64> = batch.records.iter().map(|record| record.position.unwrap_or(0)).collect();
         transaction
             .execute(
                 "INSERT INTO ledger (partition, record_offset, position, by)

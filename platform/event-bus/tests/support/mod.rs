@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The engines, with empty topics that are this test's alone.
 pub async fn bus() -> BusConfig {
     let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("bus")));
-    ensure_topics(&bus, 1).await.expect("the topics can be made");
+    ensure_topics(&bus, &Context::NAMES, 1).await.expect("the topics can be made");
     bus
 }
 

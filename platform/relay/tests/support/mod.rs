@@ -11,7 +11,7 @@ use event_bus::{BusConfig, ensure_topics};
 use event_store::{Append, EventStore, NewEvent, RelayStatus, StoreOptions, StreamWrite};
 use events::inventory::StockReceived;
 use events::{
-    Context, Metadata, Position, Quantity, Sku, StockEvent, StreamId, TOPIC_PARTITIONS, Version, cloud_event,
+    Context, Metadata, Position, Quantity, Sku, StockEvent, TOPIC_PARTITIONS, Version, cloud_event,
     partition_of,
 };
 use rdkafka::ClientConfig;
@@ -56,18 +56,14 @@ pub async fn world_with_topic(settings: &[(&str, &str)]) -> World {
     admin.batch_execute(&format!("SET search_path TO {CONTEXT}")).await.expect("the schema is there");
     let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("relay")));
     make_topic(&bus, settings).await;
-    ensure_topics(&bus, 1).await.expect("the other topics can be made");
+    ensure_topics(&bus, &Context::NAMES, 1).await.expect("the other topics can be made");
     let role_url = runtime::postgres::owner_url(&database_url, CONTEXT.name());
     let pool = runtime::postgres::pool(&role_url, 4).expect("a pool");
     let store = EventStore::new(CONTEXT, pool, StoreOptions::default()).await.expect("the store opens");
     let config = Config {
-        database_url,
-        orders_database_url: None,
-        inventory_database_url: None,
-        payments_database_url: None,
-        shipping_database_url: None,
+        databases: runtime::ContextUrls::one(database_url),
         bus,
-        contexts: vec![CONTEXT],
+        contexts: vec![CONTEXT.into()],
         lease_ms: 20_000,
         poll_ms_max: 10,
         batch_max: 500,
@@ -125,11 +121,7 @@ impl World {
                     reference: note.clone(),
                 };
                 let events: Vec<NewEvent> = (0..(now - index).div_ceil(STREAMS))
-                    .map(|_| NewEvent {
-                        event_id: Uuid::now_v7(),
-                        event: StockEvent::from(received.clone()).into(),
-                        metadata: metadata.clone(),
-                    })
+                    .map(|_| NewEvent::new(&StockEvent::from(received.clone()), metadata.clone()))
                     .collect();
                 let expected_version = self.versions[index];
                 self.versions[index] += events.len() as Version;
@@ -199,7 +191,7 @@ pub struct Running {
 
 pub fn start(config: &Config) -> Running {
     let (shutdown, health) = (CancellationToken::new(), Health::new());
-    let task = tokio::spawn(relay::run(config.clone(), health.clone(), shutdown.clone()));
+    let task = tokio::spawn(relay::run(config.clone(), &Context::NAMES, health.clone(), shutdown.clone()));
     Running { task, shutdown, health }
 }
 

@@ -254,7 +254,9 @@ async fn gone_back(client: &Client, bus: &BusConfig, consumer: &str) -> anyhow::
         let place: (String, i32) = (row.try_get(0)?, row.try_get(1)?);
         checkpoints.insert(place, row.try_get::<_, i64>(2)?);
     }
-    let told = told_offsets(bus, consumer).await.with_context(|| format!("the offsets of {consumer}"))?;
+    let told = told_offsets(bus, &events::Context::NAMES, consumer)
+        .await
+        .with_context(|| format!("the offsets of {consumer}"))?;
     let behind = |(topic, partition, told): (String, i32, i64)| {
         let place = (topic, partition);
         let next_offset = checkpoints.get(&place).copied().unwrap_or(0);

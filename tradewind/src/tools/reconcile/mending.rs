@@ -130,7 +130,7 @@ async fn lay_topics_anew(schemas: &Schemas, bus: &BusConfig, epoch: i64) -> anyh
         remove_topic(bus, context).await?;
         crash_point!("reconcile::topic_removed");
     }
-    ensure_topics(bus, replication).await?;
+    ensure_topics(bus, &events::Context::NAMES, replication).await?;
     crash_point!("reconcile::topics_made");
     let mut topics = Topics::new();
     for context in Context::ALL {

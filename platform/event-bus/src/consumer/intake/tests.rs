@@ -1,6 +1,6 @@
 //! What is taken, what a batch is, and who falls behind.
 
-use events::{CodecError, Context};
+use event_log::ContextName;
 
 use super::*;
 
@@ -15,17 +15,17 @@ fn checkpoint(next_offset: i64, last_position: Position) -> Checkpoint {
     Checkpoint { topic: "inventory.events".to_owned(), partition: 0, next_offset, last_position, epoch: 1 }
 }
 
+/// The intake does not look inside a record: it has a position and no event.
 fn record(number: i32, offset: i64, position: Position) -> Record {
-    Record {
-        context: Context::Inventory,
-        topic: Arc::from("inventory.events"),
-        partition: number,
-        offset,
-        key: Vec::new(),
-        payload: vec![0; 10],
-        position: (position > 0).then_some(position),
-        event: Err(CodecError::CloudEvent { cause: "the intake does not look inside".to_owned() }),
-    }
+    let mut record = Record::read(
+        ContextName::new("inventory"),
+        Arc::from("inventory.events"),
+        (number, offset),
+        Vec::new(),
+        vec![0; 10],
+    );
+    record.position = (position > 0).then_some(position);
+    record
 }
 
 /// As the reader does. Whether it was taken.
