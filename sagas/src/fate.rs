@@ -20,8 +20,8 @@ pub(crate) fn of_append_error(error: AppendError) -> HandlerError {
             HandlerError::CheckpointLost { topic, partition }
         }
         AppendError::Conflict { .. }
-        | AppendError::Unfounded
-        | AppendError::Overtaken
+        | AppendError::DependencyFailed
+        | AppendError::StaleDecision
         | AppendError::Overloaded { .. }
         | AppendError::Store(_) => HandlerError::Retry(error.to_string()),
         // None of them comes of a batch of reactions: they claim no key, and their events are smaller than an order.

@@ -1,7 +1,7 @@
 //! A command as it comes over HTTP, parsed at the door.
 //!
 //! Never: a decision, or a value of the wrong type let through. Read next: `fields.rs` (how a body is read), then
-//! `answer.rs` (what becomes of it).
+//! `execute.rs` (what becomes of it).
 
 pub mod fields;
 mod headers;
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 pub use headers::IfMatch;
 
-use fields::{Body, Wrong};
+use fields::{Body, FieldProblem};
 
 /// Who did it, in the metadata of every event.
 const ACTOR: &str = "http";
@@ -64,8 +64,7 @@ impl CommandRequest {
 
 fn read<B: Body>(tree: &Value) -> Result<B, Problem> {
     fields::read_body(tree).map_err(|errors| {
-        let problem =
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "The body is not what is asked for");
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "Invalid request body");
         errors
             .into_iter()
             .fold(problem.detail("see errors for each field and what is allowed there"), Problem::field_error)
@@ -126,8 +125,8 @@ pub fn sku_in_path(given: &str) -> Result<Sku, Problem> {
 }
 
 fn invalid_path(name: &str, error: ValueError) -> Problem {
-    let Wrong { detail, allowed } = error.into();
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_path", "The path is not what is asked for")
+    let FieldProblem { detail, allowed } = error.into();
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_path", "Invalid path parameter")
         .detail(format!("{name} {detail}"))
         .field_error(FieldError { field: name.to_owned(), detail, allowed: Some(allowed) })
 }

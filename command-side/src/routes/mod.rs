@@ -1,10 +1,10 @@
 //! The routes: one file for each thing that commands go to, all of one form: bodies, how they are read, handlers.
 //!
-//! Never: a handler that does more than parse and hand on to `answer::carry_out`. Read next: `orders.rs`.
+//! Never: a handler that does more than parse and hand on to `answer::execute`. Read next: `orders.rs`.
 
+pub mod inventory;
 pub mod orders;
-pub mod shipments;
-pub mod stock;
+pub mod shipping;
 
 use axum::routing::get;
 use axum::{Json, Router};
@@ -19,8 +19,8 @@ use crate::openapi::{self, Document};
 pub fn router(app: App, health: Health) -> Router {
     let (commands, document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(orders::router())
-        .merge(stock::router())
-        .merge(shipments::router())
+        .merge(inventory::router())
+        .merge(shipping::router())
         .split_for_parts();
     let document = openapi::completed(&document);
     commands

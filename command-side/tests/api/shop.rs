@@ -54,10 +54,7 @@ impl Shop {
         let address = listener.local_addr().expect("a listener has an address");
         let config = Config {
             listen: address.to_string(),
-            database_url: Secret::from(seen_as),
-            orders_database_url: None,
-            inventory_database_url: None,
-            shipping_database_url: None,
+            databases: runtime::ContextUrls::one(Secret::from(seen_as)),
             database_connections_max: 4,
         };
         let shutdown = CancellationToken::new();
@@ -136,7 +133,7 @@ impl Shop {
         };
         let context = Context::of_stream(&stream).expect("the stream is one of ours");
         let write =
-            StreamWrite { stream, expected_version: 0, events: vec![NewEvent::new(&event, metadata)] };
+            StreamWrite { stream, expected_version: 0, events: vec![NewEvent::new(&event.into(), metadata)] };
         let append = Append { writes: vec![write], ..Append::default() };
         self.log(context).await.append(append).await.expect("the stream is empty");
     }

@@ -23,7 +23,7 @@ use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
 /// An append, and the places in its batch of the earlier ones that it stands on.
 pub(crate) struct Command<'a> {
     pub prepared: &'a Prepared,
-    pub stands_on: Vec<usize>,
+    pub depends_on: Vec<usize>,
 }
 
 /// Sends the batch and returns, in its order, what became of each command.
@@ -50,7 +50,7 @@ pub(crate) async fn append_one_in(
     transaction: &Transaction<'_>,
     prepared: &Prepared,
 ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
-    let batch = [Command { prepared, stands_on: Vec::new() }];
+    let batch = [Command { prepared, depends_on: Vec::new() }];
     let columns = Columns::of(&batch);
     let statement = transaction.prepare_cached(&STATEMENT).await?;
     let rows = transaction.query(&statement, &columns.parameters()).await?;
@@ -127,8 +127,8 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(batch: &[Command<'a>]) -> Self {
         let mut columns = Self::default();
-        for (command, Command { prepared, stands_on }) in (1..).zip(batch) {
-            for place in stands_on {
+        for (command, Command { prepared, depends_on }) in (1..).zip(batch) {
+            for place in depends_on {
                 columns.standing_commands.push(command);
                 columns.standing_on.push(i32::try_from(*place).expect("a batch has few commands") + 1);
             }
@@ -306,7 +306,7 @@ impl<'a> Columns<'a> {
                 let claim = prepared.append.claim.as_ref().expect("only a claimed key can be reused");
                 Err(AppendError::KeyReused { key: claim.key.clone() })
             }
-            "unfounded" => Err(AppendError::Unfounded),
+            "unfounded" => Err(AppendError::DependencyFailed),
             "checkpoint_lost" => {
                 let lost = self.moves[subject(row)?];
                 Err(AppendError::CheckpointLost {

@@ -75,7 +75,7 @@ async fn a_stream_that_was_presumed_new_and_is_not_is_found_out_by_the_conflict(
     let (here, elsewhere) = (log.store().await, log.store().await);
     let receiving = async |store: &EventStore| {
         let mut work = store.unit_of_work();
-        work.presume_new::<StockItem>(&stock("A"));
+        work.assume_empty::<StockItem>(&stock("A"));
         work.decide::<StockItem>(&stock("A"), &receive("A", 5), &metadata())
             .await
             .expect("nothing is read")
@@ -127,7 +127,7 @@ async fn conflicted_commands_that_are_tried_again_all_happen() {
     });
     let outcomes = join_all(attempts).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    stores[0].evict(&[stock("hot")]);
+    stores[0].invalidate(&[stock("hot")]);
     let loaded = stores[0].load::<StockItem>(&stock("hot")).await.expect("readable");
     assert_eq!((loaded.version, loaded.state.available()), (61, 60), "one registration, 60 receipts");
 }
@@ -164,7 +164,7 @@ async fn many_streams_are_loaded_at_once_from_cache_tail_and_log() {
     one(&here, "behind", receive("behind", 3)).await.expect("it is empty");
     one(&elsewhere, "behind", reserve("behind", 1)).await.expect("3 are there");
     one(&elsewhere, "unseen", receive("unseen", 7)).await.expect("it is empty");
-    here.evict(&[stock("behind")]);
+    here.invalidate(&[stock("behind")]);
     let streams = ["cached", "behind", "unseen", "absent"].map(stock);
     let loaded = here.load_many::<StockItem>(&streams).await.expect("readable");
     let of = |name: &str| (loaded[&stock(name)].version, loaded[&stock(name)].state.available());

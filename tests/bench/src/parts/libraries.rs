@@ -69,7 +69,7 @@ async fn place(store: EventStore) -> anyhow::Result<()> {
         OrderCommand::PlaceOrder { order_id, customer_id, currency, lines, shipping_address, placed_at };
     let mut work = store.unit_of_work();
     let stream = events::orders::stream(order_id);
-    work.presume_new::<Order>(&stream);
+    work.assume_empty::<Order>(&stream);
     work.decide::<Order>(&stream, &command, &metadata()).await??;
     work.commit().await?;
     Ok(())

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use event_store::growth_channel;
+use event_store::append_channel;
 use events::Context;
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
@@ -60,10 +60,10 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
 async fn waking(span: Duration) -> anyhow::Result<Latencies> {
     let database = Database::fresh("waking").await?;
     let store = database.store(Context::Orders).await?;
-    let growth = Notifications::listen(&database.url, &growth_channel(Context::Orders));
+    let growth = Notifications::listen(&database.url, &append_channel(Context::Orders));
     let teller = database.admin().await?;
     // As the store's herald does.
-    let tell = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", growth_channel(Context::Orders));
+    let tell = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", append_channel(Context::Orders));
     store.append(append_one()).await?;
     // The append's own notification, and the one that says that listening began.
     while tokio::time::timeout(SETTLING, growth.heard()).await.is_ok() {}

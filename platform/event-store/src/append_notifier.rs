@@ -17,32 +17,32 @@ use tokio_util::task::AbortOnDropHandle;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What is said on this channel of the context's database says that its log has grown.
-pub fn growth_channel(context: impl Into<ContextName>) -> String {
+pub fn append_channel(context: impl Into<ContextName>) -> String {
     let context = context.into();
     format!("tradewind_{context}_grew")
 }
 
 /// The way to the task that says so. It ends when this is dropped.
-pub(crate) struct Herald {
+pub(crate) struct AppendNotifier {
     grown: Arc<Notify>,
     _task: AbortOnDropHandle<()>,
 }
 
-impl Herald {
+impl AppendNotifier {
     pub(crate) fn start(context: ContextName, pool: Pool) -> Self {
         let grown = Arc::new(Notify::new());
         let task = tokio::spawn(say(context, pool, Arc::clone(&grown)));
         Self { grown, _task: AbortOnDropHandle::new(task) }
     }
 
-    pub(crate) fn the_log_grew(&self) {
+    pub(crate) fn notify(&self) {
         self.grown.notify_one();
     }
 }
 
 async fn say(context: ContextName, pool: Pool, grown: Arc<Notify>) {
     // Nothing is lost with the commit of a notification: no wait for the disk.
-    let statement = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", growth_channel(context));
+    let statement = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", append_channel(context));
     loop {
         grown.notified().await;
         let said = match pool.get().await {

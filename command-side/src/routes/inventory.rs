@@ -1,21 +1,21 @@
 //! `POST /v1/stock/{sku}/register`, `/receive` and `/adjust`.
 //!
-//! Never: a rule on stock; those are in `domain/src/inventory/stock_item.rs`. Read next: `answer.rs`.
+//! Never: a rule on stock; those are in `domain/src/inventory/stock_item.rs`. Read next: `execute.rs`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{StockCommand, StockItem};
-use events::{Quantity, Sku, StreamId};
+use events::{Quantity, Sku};
 use runtime::Problem;
 use runtime::http::Path;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::answer::{Accepted, Intent, carry_out};
 use crate::app::App;
-use crate::request::fields::{Body, Fields, integer, short_text, whole_number};
+use crate::execute::{Accepted, PreparedCommand, execute};
+use crate::request::fields::{body, integer, short_text, text_schema, whole_number};
 use crate::request::{CommandRequest, sku_in_path};
 
 /// What an answer calls the id of what it is about.
@@ -27,32 +27,32 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(register)).routes(routes!(receive)).routes(routes!(adjust))
 }
 
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RegisterSku {}
-
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReceiveStock {
-    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000)]
-    quantity: Quantity,
-    /// The delivery note, for the person who looks later.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    reference: Option<String>,
+body! {
+    pub struct RegisterSku {}
 }
 
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AdjustStock {
-    /// Pieces more, or fewer when below 0. Never 0.
-    delta: i64,
-    #[schema(min_length = 1, max_length = 500, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    reason: String,
+body! {
+    pub struct ReceiveStock {
+        #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000)]
+        quantity: Quantity = required integer,
+        /// The delivery note, for the person who looks later.
+        #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+        reference: Option<String> = optional short_text(REFERENCE_CHARS_MAX),
+    }
+}
+
+body! {
+    pub struct AdjustStock {
+        /// Pieces more, or fewer when below 0. Never 0.
+        delta: i64 = required whole_number,
+        #[schema(schema_with = text_schema::<REASON_CHARS_MAX>)]
+        reason: String = required short_text(REASON_CHARS_MAX),
+    }
 }
 
 /// Where the stock item stands now.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used: crate::answer writes it")]
+#[expect(dead_code, reason = "only its schema is used: crate::response writes it")]
 pub struct StockAnswer {
     sku: String,
     #[schema(minimum = 1)]
@@ -60,28 +60,6 @@ pub struct StockAnswer {
     /// What to give the query side as `?after=`.
     #[schema(pattern = "^inventory:[0-9]+$", example = "inventory:1234")]
     position: String,
-}
-
-impl Body for RegisterSku {
-    fn read(_: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {})
-    }
-}
-
-impl Body for ReceiveStock {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let quantity = fields.required("quantity", integer);
-        let reference = fields.optional("reference", short_text(REFERENCE_CHARS_MAX));
-        Some(Self { quantity: quantity?, reference: reference? })
-    }
-}
-
-impl Body for AdjustStock {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let delta = fields.required("delta", whole_number);
-        let reason = fields.required("reason", short_text(REASON_CHARS_MAX));
-        Some(Self { delta: delta?, reason: reason? })
-    }
 }
 
 /// Register a SKU
@@ -94,13 +72,13 @@ impl Body for AdjustStock {
     responses((status = 200, description = "Known", body = StockAnswer)),
 )]
 async fn register(State(app): State<App>, Path(sku): Path<String>, request: CommandRequest) -> Response {
-    carry_out("register_sku", &app.inventory, &request, registering(&sku, &request)).await
+    execute("register_sku", &app, &request, registering(&sku, &request)).await
 }
 
-fn registering(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, Problem> {
+fn registering(sku: &str, request: &CommandRequest) -> Result<PreparedCommand<StockItem>, Problem> {
     let sku = sku_in_path(sku)?;
     let RegisterSku {} = request.body_if_any()?;
-    Ok(intent(&sku, StockCommand::RegisterSku { sku: sku.clone() }))
+    Ok(prepared(&sku, StockCommand::RegisterSku { sku: sku.clone() }))
 }
 
 /// Receive stock
@@ -115,13 +93,13 @@ fn registering(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>,
     ),
 )]
 async fn receive(State(app): State<App>, Path(sku): Path<String>, request: CommandRequest) -> Response {
-    carry_out("receive_stock", &app.inventory, &request, receiving(&sku, &request)).await
+    execute("receive_stock", &app, &request, receiving(&sku, &request)).await
 }
 
-fn receiving(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, Problem> {
+fn receiving(sku: &str, request: &CommandRequest) -> Result<PreparedCommand<StockItem>, Problem> {
     let sku = sku_in_path(sku)?;
     let ReceiveStock { quantity, reference } = request.body()?;
-    Ok(intent(&sku, StockCommand::ReceiveStock { sku: sku.clone(), quantity, reference }))
+    Ok(prepared(&sku, StockCommand::ReceiveStock { sku: sku.clone(), quantity, reference }))
 }
 
 /// Adjust stock
@@ -138,18 +116,17 @@ fn receiving(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, P
     ),
 )]
 async fn adjust(State(app): State<App>, Path(sku): Path<String>, request: CommandRequest) -> Response {
-    carry_out("adjust_stock", &app.inventory, &request, adjusting(&sku, &request)).await
+    execute("adjust_stock", &app, &request, adjusting(&sku, &request)).await
 }
 
-fn adjusting(sku: &str, request: &CommandRequest) -> Result<Intent<StockItem>, Problem> {
+fn adjusting(sku: &str, request: &CommandRequest) -> Result<PreparedCommand<StockItem>, Problem> {
     let sku = sku_in_path(sku)?;
     let AdjustStock { delta, reason } = request.body()?;
-    Ok(intent(&sku, StockCommand::AdjustStock { sku: sku.clone(), delta, reason }))
+    Ok(prepared(&sku, StockCommand::AdjustStock { sku: sku.clone(), delta, reason }))
 }
 
-fn intent(sku: &Sku, command: StockCommand) -> Intent<StockItem> {
-    Intent {
-        stream: events::inventory::stock_stream(sku),
+fn prepared(sku: &Sku, command: StockCommand) -> PreparedCommand<StockItem> {
+    PreparedCommand {
         command,
         accepted: Accepted { status: StatusCode::OK, subject: SUBJECT, id: sku.to_string(), location: None },
     }

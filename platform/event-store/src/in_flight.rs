@@ -16,7 +16,7 @@ use crate::cache::{AggregateCache, Entry};
 
 /// What has become of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum AppendState {
     Open,
     Appended,
     Failed,
@@ -24,64 +24,67 @@ pub(crate) enum Fate {
 
 /// To learn what becomes of an append. Clones speak of the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Ticket(watch::Receiver<Fate>);
+pub(crate) struct AppendHandle(watch::Receiver<AppendState>);
 
 /// To tell it. Dropped without a word, it failed.
 #[derive(Debug)]
-pub(crate) struct Settler(watch::Sender<Fate>);
+pub(crate) struct OutcomeSender(watch::Sender<AppendState>);
 
 /// For a new append.
-pub(crate) fn ticket() -> (Settler, Ticket) {
-    let (sender, receiver) = watch::channel(Fate::Open);
-    (Settler(sender), Ticket(receiver))
+pub(crate) fn handle() -> (OutcomeSender, AppendHandle) {
+    let (sender, receiver) = watch::channel(AppendState::Open);
+    (OutcomeSender(sender), AppendHandle(receiver))
 }
 
-impl Settler {
+impl OutcomeSender {
     /// Before anybody is told otherwise.
     pub(crate) fn settle(&self, appended: bool) {
-        self.0.send_replace(if appended { Fate::Appended } else { Fate::Failed });
+        self.0.send_replace(if appended { AppendState::Appended } else { AppendState::Failed });
     }
 
-    pub(crate) fn settles(&self, ticket: &Ticket) -> bool {
-        self.0.subscribe().same_channel(&ticket.0)
+    pub(crate) fn settles(&self, handle: &AppendHandle) -> bool {
+        self.0.subscribe().same_channel(&handle.0)
     }
 }
 
-impl Ticket {
-    pub(crate) fn fate(&self) -> Fate {
+impl AppendHandle {
+    pub(crate) fn state(&self) -> AppendState {
         let is_given_up = self.0.has_changed().is_err();
         match *self.0.borrow() {
-            Fate::Open if is_given_up => Fate::Failed,
+            AppendState::Open if is_given_up => AppendState::Failed,
             fate => fate,
         }
     }
 
     /// Whether it is in the log, as soon as that is known.
     pub(crate) async fn appended(mut self) -> bool {
-        self.0.wait_for(|fate| *fate != Fate::Open).await.is_ok_and(|fate| *fate == Fate::Appended)
+        self.0
+            .wait_for(|fate| *fate != AppendState::Open)
+            .await
+            .is_ok_and(|fate| *fate == AppendState::Appended)
     }
 }
 
 struct Underway {
     entry: Entry,
-    ticket: Ticket,
+    handle: AppendHandle,
 }
 
 /// The states that appends under way lead to, by stream: the last one of each.
 #[derive(Default)]
-pub(crate) struct Pending {
+pub(crate) struct InFlight {
     streams: Mutex<HashMap<StreamId, Underway>>,
 }
 
-impl Pending {
+impl InFlight {
     /// The state that the last append under way leads to, and that append, unless it is in the log already.
-    pub(crate) fn get(&self, stream: &StreamId) -> Option<(Entry, Option<Ticket>)> {
+    pub(crate) fn get(&self, stream: &StreamId) -> Option<(Entry, Option<AppendHandle>)> {
         let streams = self.lock();
-        let Underway { entry, ticket } = streams.get(stream)?;
-        match ticket.fate() {
-            Fate::Open => Some((entry.clone(), Some(ticket.clone()))),
-            Fate::Appended => Some((entry.clone(), None)),
-            Fate::Failed => None,
+        let Underway { entry, handle } = streams.get(stream)?;
+        match handle.state() {
+            AppendState::Open => Some((entry.clone(), Some(handle.clone()))),
+            AppendState::Appended => Some((entry.clone(), None)),
+            AppendState::Failed => None,
         }
     }
 
@@ -90,40 +93,40 @@ impl Pending {
     /// ahead stand in the queue in the order in which they were decided.
     ///
     /// # Errors
-    /// [`AppendError::Overtaken`], and those of `submit`.
+    /// [`AppendError::StaleDecision`], and those of `submit`.
     pub(crate) fn submit<T>(
         self: &Arc<Self>,
         decided_on: &[(&StreamId, Version)],
         states: Vec<(StreamId, Entry)>,
-        ticket: &Ticket,
+        handle: &AppendHandle,
         cache: &AggregateCache,
         submit: impl FnOnce() -> Result<T, AppendError>,
-    ) -> Result<(T, Held), AppendError> {
+    ) -> Result<(T, InFlightGuard), AppendError> {
         let mut streams = self.lock();
-        let is_overtaken = |(stream, version): &(&StreamId, Version)| {
+        let is_stale = |(stream, version): &(&StreamId, Version)| {
             let leads_further = |underway: &Underway| {
-                underway.entry.version > *version && underway.ticket.fate() != Fate::Failed
+                underway.entry.version > *version && underway.handle.state() != AppendState::Failed
             };
             streams.get(*stream).is_some_and(leads_further)
                 // One that is not under way any more was put there before it was let go here.
-                || cache.get(stream).is_some_and(|known| known.version > *version && !known.behind)
+                || cache.get(stream).is_some_and(|known| known.version > *version && !known.stale)
         };
-        if decided_on.iter().any(is_overtaken) {
-            return Err(AppendError::Overtaken);
+        if decided_on.iter().any(is_stale) {
+            return Err(AppendError::StaleDecision);
         }
         let submitted = submit()?;
         let mut named = Vec::with_capacity(states.len());
         for (stream, entry) in states {
             named.push(stream.clone());
-            streams.insert(stream, Underway { entry, ticket: ticket.clone() });
+            streams.insert(stream, Underway { entry, handle: handle.clone() });
         }
-        Ok((submitted, Held { pending: Arc::clone(self), streams: named, ticket: ticket.clone() }))
+        Ok((submitted, InFlightGuard { in_flight: Arc::clone(self), streams: named, handle: handle.clone() }))
     }
 
     /// What is in the log or failed: whoever reads the stream next reads the log.
     pub(crate) fn forget(&self, stream: &StreamId) {
         let mut streams = self.lock();
-        if streams.get(stream).is_some_and(|underway| underway.ticket.fate() != Fate::Open) {
+        if streams.get(stream).is_some_and(|underway| underway.handle.state() != AppendState::Open) {
             streams.remove(stream);
         }
     }
@@ -133,18 +136,18 @@ impl Pending {
     }
 }
 
-/// What one append holds in [`Pending`]; also when its caller has gone.
-pub(crate) struct Held {
-    pending: Arc<Pending>,
+/// What one append holds in [`InFlight`]; also when its caller has gone.
+pub(crate) struct InFlightGuard {
+    in_flight: Arc<InFlight>,
     streams: Vec<StreamId>,
-    ticket: Ticket,
+    handle: AppendHandle,
 }
 
-impl Drop for Held {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let mut streams = self.pending.lock();
+        let mut streams = self.in_flight.lock();
         for stream in &self.streams {
-            if streams.get(stream).is_some_and(|underway| underway.ticket.0.same_channel(&self.ticket.0)) {
+            if streams.get(stream).is_some_and(|underway| underway.handle.0.same_channel(&self.handle.0)) {
                 streams.remove(stream);
             }
         }

@@ -16,8 +16,8 @@ const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
 /// `If-Match` asked for another version.
-pub fn elsewhere(stream: &StreamId, current: Version) -> Problem {
-    let title = "It is not at the version that If-Match asks for";
+pub fn version_mismatch(stream: &StreamId, current: Version) -> Problem {
+    let title = "Version mismatch";
     Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", title)
         .detail(format!("{stream} is at version {current}"))
         .with("current_version", current)
@@ -25,7 +25,7 @@ pub fn elsewhere(stream: &StreamId, current: Version) -> Problem {
 }
 
 pub fn key_reused(key: &str) -> Problem {
-    let title = "The idempotency key was used for another request";
+    let title = "Idempotency key reused";
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", title)
         .detail(format!("{key:?} stands for a request with another path or body"))
         .field("Idempotency-Key", "was used for another request", "a new key, or the same request")
@@ -34,23 +34,21 @@ pub fn key_reused(key: &str) -> Problem {
 pub fn of_append(error: &AppendError) -> Problem {
     match error {
         AppendError::Conflict { stream, .. } => {
-            Problem::unavailable("contention", "Too many write to the same thing", RETRY_AFTER_BUSY)
+            Problem::unavailable("contention", "Write conflict; retry", RETRY_AFTER_BUSY)
                 .detail(format!("{stream} kept changing; nothing was done"))
         }
-        AppendError::Unfounded | AppendError::Overtaken => {
-            Problem::unavailable("contention", "Too many write to the same thing", RETRY_AFTER_BUSY)
+        AppendError::DependencyFailed | AppendError::StaleDecision => {
+            Problem::unavailable("contention", "Write conflict; retry", RETRY_AFTER_BUSY)
                 .detail("what it was decided on kept failing; nothing was done")
         }
         AppendError::KeyReused { key } => key_reused(key),
-        AppendError::EventTooLarge { bytes, max, .. } => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "event_too_large",
-            "What happened is too large to record",
-        )
-        .detail(format!("it would take {bytes} bytes; allowed: {max}"))
-        .with("allowed_bytes", max),
+        AppendError::EventTooLarge { bytes, max, .. } => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", "Event too large")
+                .detail(format!("it would take {bytes} bytes; allowed: {max}"))
+                .with("allowed_bytes", max)
+        }
         AppendError::Overloaded { .. } => {
-            Problem::unavailable("overloaded", "The server has too much to do", RETRY_AFTER_BUSY)
+            Problem::unavailable("overloaded", "Service overloaded", RETRY_AFTER_BUSY)
                 .detail("too many commands are waiting; nothing was done")
         }
         AppendError::Store(error) => of_store(error),
@@ -65,7 +63,7 @@ pub fn of_store(error: &StoreError) -> Problem {
     match error {
         StoreError::OutcomeUnknown { .. } => {
             tracing::warn!(%error, "the outcome of a command is unknown");
-            Problem::unavailable("outcome_unknown", "It is not known whether it was done", RETRY_AFTER_OUTAGE)
+            Problem::unavailable("outcome_unknown", "Outcome unknown", RETRY_AFTER_OUTAGE)
                 .detail("repeat it with the same Idempotency-Key to learn what became of it; without a key, look first")
         }
         StoreError::Database { .. } if !error.may_pass() => {
@@ -77,7 +75,7 @@ pub fn of_store(error: &StoreError) -> Problem {
             store_unavailable()
         }
         StoreError::ShuttingDown { .. } => {
-            Problem::unavailable("shutting_down", "The server is shutting down", RETRY_AFTER_BUSY)
+            Problem::unavailable("shutting_down", "Service shutting down", RETRY_AFTER_BUSY)
                 .detail("nothing was done")
         }
         StoreError::Unreadable { .. } => {
@@ -88,7 +86,7 @@ pub fn of_store(error: &StoreError) -> Problem {
 }
 
 fn store_unavailable() -> Problem {
-    Problem::unavailable("store_unavailable", "The event store is out of reach", RETRY_AFTER_OUTAGE)
+    Problem::unavailable("store_unavailable", "Event store unavailable", RETRY_AFTER_OUTAGE)
         .detail("nothing was done")
 }
 
@@ -112,8 +110,8 @@ mod tests {
         let stream = StreamId::from("order-1".to_owned());
         let cases = [
             (AppendError::Conflict { stream, expected: 1, actual: 2 }, 503, "contention"),
-            (AppendError::Unfounded, 503, "contention"),
-            (AppendError::Overtaken, 503, "contention"),
+            (AppendError::DependencyFailed, 503, "contention"),
+            (AppendError::StaleDecision, 503, "contention"),
             (AppendError::KeyReused { key: "k".to_owned() }, 422, "idempotency_key_reused"),
             (
                 AppendError::EventTooLarge { event_type: "OrderPlaced", bytes: 2, max: 1 },
@@ -121,8 +119,8 @@ mod tests {
                 "event_too_large",
             ),
             (AppendError::Overloaded { what: "appends", queued: 1, max: 1 }, 503, "overloaded"),
-            (StoreError::Unavailable { context, waited }.into(), 503, "store_unavailable"),
-            (StoreError::ShuttingDown { context }.into(), 503, "shutting_down"),
+            (StoreError::Unavailable { context: context.into(), waited }.into(), 503, "store_unavailable"),
+            (StoreError::ShuttingDown { context: context.into() }.into(), 503, "shutting_down"),
         ];
         for (error, status, code) in cases {
             assert_eq!(told(error), (status, code.to_owned()));
@@ -132,7 +130,7 @@ mod tests {
     #[test]
     fn what_may_have_been_done_is_not_called_failed() {
         let unknown =
-            StoreError::OutcomeUnknown { context: Context::Orders, waited: Duration::from_secs(15) };
+            StoreError::OutcomeUnknown { context: Context::Orders.into(), waited: Duration::from_secs(15) };
         assert_eq!(told(unknown.into()), (503, "outcome_unknown".to_owned()));
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use std::future::poll_fn;
 use std::time::Duration;
 
-use event_store::{Append, growth_channel};
+use event_store::{Append, append_channel};
 use support::{CONTEXT, fresh_log, receipts};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, NoTls};
@@ -28,7 +28,7 @@ async fn each_growth_of_the_log_is_said_on_its_channel_and_a_conflict_is_not() {
             }
         }
     });
-    let channel = growth_channel(CONTEXT);
+    let channel = append_channel(CONTEXT);
     client.batch_execute(&format!("LISTEN {channel}")).await.expect("anybody may listen");
 
     store.append(Append::default()).await.expect("nothing is appended");

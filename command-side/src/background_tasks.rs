@@ -35,7 +35,7 @@ pub async fn probe(store: EventStore, check: Check, shutdown: CancellationToken)
 }
 
 /// Forgets, in small steps, the answers that no client waits for any more.
-pub async fn forget_old_answers(store: EventStore, shutdown: CancellationToken) {
+pub async fn prune_idempotency_keys(store: EventStore, shutdown: CancellationToken) {
     loop {
         let forgotten = store.prune_answers(ANSWERS_KEPT, FORGET_AT_ONCE_MAX).await;
         let more = match forgotten {

@@ -1,12 +1,12 @@
 //! `POST /v1/shipments/{shipment_id}/dispatch` and `/deliver`. A shipment has its order's id.
 //!
-//! Never: a rule on shipments; those are in `domain/src/shipping.rs`. Read next: `answer.rs`.
+//! Never: a rule on shipments; those are in `domain/src/shipping.rs`. Read next: `execute.rs`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{Shipment, ShipmentCommand};
-use events::{ShipmentId, StreamId};
+use events::ShipmentId;
 use runtime::Problem;
 use runtime::http::Path;
 use utoipa::ToSchema;
@@ -14,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::answer::{Accepted, Intent, carry_out};
 use crate::app::App;
-use crate::request::fields::{Body, Fields, short_text};
+use crate::execute::{Accepted, PreparedCommand, execute};
+use crate::request::fields::{body, short_text, text_schema};
 use crate::request::{CommandRequest, order_id_in_path};
 
 /// What an answer calls the id of what it is about.
@@ -28,23 +28,23 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(dispatch)).routes(routes!(deliver))
 }
 
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DispatchShipment {
-    #[schema(min_length = 1, max_length = 100, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    carrier: String,
-    /// What the carrier finds the parcel by.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    tracking: String,
+body! {
+    pub struct DispatchShipment {
+        #[schema(schema_with = text_schema::<CARRIER_CHARS_MAX>)]
+        carrier: String = required short_text(CARRIER_CHARS_MAX),
+        /// What the carrier finds the parcel by.
+        #[schema(schema_with = text_schema::<TRACKING_CHARS_MAX>)]
+        tracking: String = required short_text(TRACKING_CHARS_MAX),
+    }
 }
 
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct DeliverShipment {}
+body! {
+    pub struct DeliverShipment {}
+}
 
 /// Where the shipment stands now.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used: crate::answer writes it")]
+#[expect(dead_code, reason = "only its schema is used: crate::response writes it")]
 pub struct ShipmentAnswer {
     shipment_id: Uuid,
     #[schema(minimum = 1)]
@@ -52,20 +52,6 @@ pub struct ShipmentAnswer {
     /// What to give the query side as `?after=`.
     #[schema(pattern = "^shipping:[0-9]+$", example = "shipping:1234")]
     position: String,
-}
-
-impl Body for DispatchShipment {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let carrier = fields.required("carrier", short_text(CARRIER_CHARS_MAX));
-        let tracking = fields.required("tracking", short_text(TRACKING_CHARS_MAX));
-        Some(Self { carrier: carrier?, tracking: tracking? })
-    }
-}
-
-impl Body for DeliverShipment {
-    fn read(_: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {})
-    }
 }
 
 /// Dispatch a shipment
@@ -82,13 +68,13 @@ impl Body for DeliverShipment {
     ),
 )]
 async fn dispatch(State(app): State<App>, Path(id): Path<String>, request: CommandRequest) -> Response {
-    carry_out("dispatch_shipment", &app.shipping, &request, dispatching(&id, &request)).await
+    execute("dispatch_shipment", &app, &request, dispatching(&id, &request)).await
 }
 
-fn dispatching(id: &str, request: &CommandRequest) -> Result<Intent<Shipment>, Problem> {
+fn dispatching(id: &str, request: &CommandRequest) -> Result<PreparedCommand<Shipment>, Problem> {
     let shipment_id = order_id_in_path(SUBJECT, id)?;
     let DispatchShipment { carrier, tracking } = request.body()?;
-    Ok(intent(shipment_id, ShipmentCommand::DispatchShipment { shipment_id, carrier, tracking }))
+    Ok(prepared(shipment_id, ShipmentCommand::DispatchShipment { shipment_id, carrier, tracking }))
 }
 
 /// Deliver a shipment
@@ -105,18 +91,17 @@ fn dispatching(id: &str, request: &CommandRequest) -> Result<Intent<Shipment>, P
     ),
 )]
 async fn deliver(State(app): State<App>, Path(id): Path<String>, request: CommandRequest) -> Response {
-    carry_out("deliver_shipment", &app.shipping, &request, delivering(&id, &request)).await
+    execute("deliver_shipment", &app, &request, delivering(&id, &request)).await
 }
 
-fn delivering(id: &str, request: &CommandRequest) -> Result<Intent<Shipment>, Problem> {
+fn delivering(id: &str, request: &CommandRequest) -> Result<PreparedCommand<Shipment>, Problem> {
     let shipment_id = order_id_in_path(SUBJECT, id)?;
     let DeliverShipment {} = request.body_if_any()?;
-    Ok(intent(shipment_id, ShipmentCommand::DeliverShipment { shipment_id }))
+    Ok(prepared(shipment_id, ShipmentCommand::DeliverShipment { shipment_id }))
 }
 
-fn intent(shipment_id: ShipmentId, command: ShipmentCommand) -> Intent<Shipment> {
-    Intent {
-        stream: events::shipping::stream(shipment_id),
+fn prepared(shipment_id: ShipmentId, command: ShipmentCommand) -> PreparedCommand<Shipment> {
+    PreparedCommand {
         command,
         accepted: Accepted {
             status: StatusCode::OK,

@@ -1,6 +1,6 @@
 //! An answer on its way out. The first one and every repetition are written here, so that they are the same.
 //!
-//! Never: a body that depends on whether it is told for the first time. Read next: `answer.rs`.
+//! Never: a body that depends on whether it is told for the first time. Read next: `execute.rs`.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -8,7 +8,7 @@ use event_store::Answer;
 use events::PositionToken;
 use serde_json::Value;
 
-use crate::answer::Accepted;
+use crate::execute::Accepted;
 
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -16,14 +16,14 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 const POSITION_HEADER: HeaderName = HeaderName::from_static("x-tradewind-position");
 
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct CommandResponse {
     status: StatusCode,
     body: Value,
     location: Option<String>,
     replayed: bool,
 }
 
-impl Told {
+impl CommandResponse {
     /// `position` is that of the events appended; a body that names one already keeps it.
     pub fn new(answer: Answer, position: PositionToken, form: &Accepted) -> Self {
         let status = StatusCode::from_u16(answer.status).expect("only this crate stores answers");
@@ -83,7 +83,7 @@ impl Told {
     }
 }
 
-impl IntoResponse for Told {
+impl IntoResponse for CommandResponse {
     fn into_response(self) -> Response {
         (self.status, self.headers(), self.body.to_string()).into_response()
     }
