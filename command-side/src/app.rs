@@ -1,9 +1,10 @@
-//! What every route shares: one event store for each context.
+//! What every route shares: one event store for each context that takes commands over HTTP.
 
 use event_store::{EventStore, StoreOptions, Stores};
 use events::Context;
 use runtime::postgres::pool;
 
+use crate::routes::ROUTES;
 use crate::{Config, Error};
 
 /// A clone is the same one.
@@ -21,7 +22,8 @@ impl App {
             let url = config.databases.of(context.as_str());
             pool(&url, config.database_connections_max).map_err(|source| Error::Pool { context, source })
         };
-        Ok(Self { stores: Stores::open(Context::NAMES, pool_of, &StoreOptions::default()).await? })
+        let contexts = ROUTES.iter().map(|(context, _)| (*context).into());
+        Ok(Self { stores: Stores::open(contexts, pool_of, &StoreOptions::default()).await? })
     }
 
     /// The store that holds the streams of the aggregate.

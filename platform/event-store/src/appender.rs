@@ -61,7 +61,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn is_unfounded(&self) -> bool {
+    fn has_failed_dependency(&self) -> bool {
         self.depends_on.iter().any(|handle| handle.state() == AppendState::Failed)
     }
 
@@ -201,7 +201,7 @@ impl Worker {
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(waiting) = next {
-            if waiting.is_unfounded() {
+            if waiting.has_failed_dependency() {
                 waiting.tell(Err(AppendError::DependencyFailed));
             } else {
                 events += waiting.prepared.metadata.len();
@@ -230,7 +230,7 @@ impl Worker {
                     // One of them is to blame. The others shall not suffer for it.
                     warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
                     for alone in batch {
-                        if alone.is_unfounded() {
+                        if alone.has_failed_dependency() {
                             alone.tell(Err(AppendError::DependencyFailed));
                         } else {
                             Box::pin(self.settle(vec![alone], started, open)).await;

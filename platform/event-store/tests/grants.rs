@@ -1,6 +1,6 @@
 //! What the context's role may do, and what nobody may do through it: append-only is a fact of the database.
 //!
-//! Read next: the end of `migrations/context/V1__event_log.sql`.
+//! Read next: `migrations/context/grants.sql`.
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Append, command and replay on a short log and on long ones: nothing may slow down because there is a past.
 //!
-//! Beside each the same on the shortest log. Read next: `migrations/context/V7__unhindered_batches.sql` (every look-up is by index).
+//! Beside each the same on the shortest log. Read next: `migrations/context/functions/append.sql` (every look-up is by index).
 
 use std::time::Duration;
 

@@ -1,28 +1,20 @@
--- append() as in V1, and a command may stand on another one of its batch: it was decided on what that one leads to, before
--- that was in the log, and passes only if that one passed (docs/decisions/0014).
-SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
-
-DROP FUNCTION append;
-
----------------------------------------------------------------------------------------------------------------------
--- append(): the one way into the log
----------------------------------------------------------------------------------------------------------------------
+-- append(): the only function that writes to the log.
 --
--- Takes a batch of commands, judges them one after another, and writes what those that pass have to write. Returns one
+-- Takes a batch of commands, checks them one after another, and writes what those that pass have to write. Returns one
 -- row for each command, in order. `outcome` is one of
 --
 --   appended         first_position and last_position say where (both 0 when the command has no events)
 --   answered         its idempotency key was answered before, for the same request: answer_*, first_ and last_position
 --   key_reused       its idempotency key was used for another request
---   unfounded        the command number `subject`, which it was decided on, did not pass
+--   failed        the command number `subject`, which it was decided on, did not pass
 --   checkpoint_lost  the checkpoint of its move number `subject` is at `actual`
 --   conflict         the stream of its write number `subject` is at version `actual`
 --
--- A command that does not pass writes nothing and touches no other command of the batch but those that stand on it; later
+-- A command that does not pass writes nothing and touches no other command of the batch but those that depend on it; later
 -- commands see what earlier ones did. It must be the last thing that its transaction does: the lock is held until the commit.
 --
 -- Why it is right:
---   1. The transaction's advisory lock comes first: one batch at a time, from the judgement to the visible commit
+--   1. The transaction's advisory lock comes first: one batch at a time, from the check to the visible commit
 --      (PostgreSQL releases locks after the commit is visible to others).
 --   2. The head, the keys and the versions are read after it, each by a statement with a snapshot of its own. That is
 --      so under READ COMMITTED alone: under any other level the snapshot could be older than the lock. Others are refused.
@@ -32,7 +24,7 @@ DROP FUNCTION append;
 -- How the batch is written down: as parallel arrays. Streams, keys and checkpoints are named once and referred to by
 -- their ordinal (from 1). command_* has one element for each command; it says how many moves, writes and events are its
 -- own, and these follow one another in the order of the commands.
-CREATE FUNCTION append(
+CREATE OR REPLACE FUNCTION append(
     streams              text[],     -- each stream once
     keys                 text[],     -- each idempotency key once
     command_keys         integer[],  -- ordinal in keys, or null
@@ -82,10 +74,10 @@ CREATE FUNCTION append(
     parked_payloads   bytea[],
     parked_reasons    text[],
 
-    -- Which command was decided on which earlier one, before that was in the log; in the order of the former. The version
-    -- alone would not do: somebody else may have brought the stream to the same one with other events.
-    standing_commands integer[] DEFAULT '{}',
-    standing_on       integer[] DEFAULT '{}'
+    -- Which command was decided on which earlier one of the batch (docs/decisions/0014); in the order of the former. The
+    -- version alone is not enough: another process may have brought the stream to the same one with other events.
+    dependent_commands integer[] DEFAULT '{}',
+    dependencies       integer[] DEFAULT '{}'
 )
 RETURNS TABLE (
     outcome            text,
@@ -106,7 +98,7 @@ SET search_path FROM CURRENT
 -- they have grown: every look-up here is by index.
 SET enable_seqscan = off
 SET plan_cache_mode = force_generic_plan
--- Somebody holds the log: better an error than a pile of waiting backends.
+-- While another session holds the log's lock, an error is better than a pile of waiting backends.
 SET lock_timeout = '10s'
 AS $$
 DECLARE
@@ -114,7 +106,7 @@ DECLARE
     head     bigint;
     at_time  timestamptz;
 
-    -- By ordinal: how the streams, checkpoints and keys stand, first in the tables, then with what this batch changes.
+    -- By ordinal: the state of streams, checkpoints and keys, first as in the tables, then with what this batch changes.
     versions         integer[];
     offsets          bigint[];
     last_positions   bigint[];
@@ -125,9 +117,9 @@ DECLARE
     key_lasts        bigint[];
     key_times        timestamptz[];
 
-    -- By ordinal: what this batch changed.
-    claimed boolean[] := array_fill(false, ARRAY[cardinality(keys)]);
-    moved   boolean[] := array_fill(false, ARRAY[cardinality(checkpoint_topics)]);
+    -- By ordinal: what this batch changed. Of a key, which command claimed it.
+    key_commands integer[];
+    moved        boolean[] := array_fill(false, ARRAY[cardinality(checkpoint_topics)]);
 
     -- By command: what became of it. `bases` is the position before its first event, null when it did not pass.
     outcomes text[]    := array_fill(NULL::text, ARRAY[commands]);
@@ -135,9 +127,11 @@ DECLARE
     subjects integer[] := array_fill(NULL::integer, ARRAY[commands]);
     actuals  bigint[]  := array_fill(NULL::bigint, ARRAY[commands]);
 
+    keys_are_new boolean := true;
+
     k           integer; -- the command's key
-    standing    integer := 1;
-    unfounded   integer; -- what the command stands on and did not pass
+    dependency  integer := 1;
+    failed      integer; -- a dependency of the command that did not pass
     s           integer; -- the write's stream
     moves_from  integer;
     moves_to    integer := 0;
@@ -152,11 +146,18 @@ BEGIN
     -- First the lock. The table's oid makes it this log's own; 0x5457 is "TW".
     PERFORM pg_advisory_xact_lock(x'5457'::integer, 'events'::regclass::oid::integer);
 
-    -- How things stand, now that nobody else changes them.
+    -- The current state, which nobody else changes now.
     at_time := clock_timestamp();
     SELECT coalesce(max(e.position), 0) INTO head FROM events e;
 
     IF cardinality(keys) > 0 THEN
+        -- Seldom was one of them used before, and to look whether any was is cheaper than to read each.
+        PERFORM FROM idempotency_keys i WHERE i.key = ANY (keys);
+        keys_are_new     := NOT FOUND;
+        key_fingerprints := array_fill(NULL::bytea, ARRAY[cardinality(keys)]);
+        key_commands     := array_fill(NULL::integer, ARRAY[cardinality(keys)]);
+    END IF;
+    IF NOT keys_are_new THEN
         SELECT array_agg(i.fingerprint ORDER BY named.ordinal), array_agg(i.status ORDER BY named.ordinal),
                array_agg(i.body ORDER BY named.ordinal), array_agg(i.first_position ORDER BY named.ordinal),
                array_agg(i.last_position ORDER BY named.ordinal), array_agg(i.answered_at ORDER BY named.ordinal)
@@ -175,11 +176,38 @@ BEGIN
                 WHERE p.consumer = named.consumer AND p.topic = named.topic AND p.partition = named.partition LIMIT 1
           ) p ON true;
     END IF;
-    SELECT array_agg(
-               coalesce((SELECT e.version FROM events e WHERE e.stream = named.stream ORDER BY e.version DESC LIMIT 1), 0)
-               ORDER BY named.ordinal)
-      INTO versions
-      FROM unnest(streams) WITH ORDINALITY AS named (stream, ordinal);
+
+    -- Often all streams begin with this batch. One that exists has a version 1.
+    IF 0 = ALL (write_versions) THEN
+        PERFORM FROM events e WHERE e.stream = ANY (streams) AND e.version = 1;
+        IF NOT FOUND THEN
+            versions := array_fill(0, ARRAY[cardinality(streams)]);
+        END IF;
+    END IF;
+    IF versions IS NULL THEN
+        SELECT array_agg(
+                   coalesce((SELECT e.version FROM events e WHERE e.stream = named.stream ORDER BY e.version DESC LIMIT 1), 0)
+                   ORDER BY named.ordinal)
+          INTO versions
+          FROM unnest(streams) WITH ORDINALITY AS named (stream, ordinal);
+    END IF;
+
+    -- The fast path (docs/decisions/0016): no command depends on another or moves a checkpoint, each key is new and given
+    -- once, each stream is written once and has the expected version. Then the loop below would let all of them pass.
+    IF keys_are_new
+       AND cardinality(array_remove(command_keys, NULL)) = cardinality(keys)
+       AND cardinality(dependencies) = 0
+       AND cardinality(checkpoint_topics) = 0
+       AND write_streams = ARRAY(SELECT generate_series(1, cardinality(streams)))
+       AND write_versions = versions
+    THEN
+        outcomes := array_fill('appended'::text, ARRAY[commands]);
+        FOR c IN 1 .. commands LOOP
+            bases[c] := head;
+            head     := head + command_events[c];
+        END LOOP;
+        commands := 0; -- none is left to be checked
+    END IF;
 
     -- One command after another.
     <<each_command>> -- c a command, m one of its moves, w one of its writes
@@ -189,25 +217,25 @@ BEGIN
         writes_from := writes_to + 1;
         writes_to   := writes_to + command_writes[c];
 
-        unfounded := NULL;
-        WHILE standing_commands[standing] = c LOOP
-            IF bases[standing_on[standing]] IS NULL THEN
-                unfounded := standing_on[standing];
+        failed := NULL;
+        WHILE dependent_commands[dependency] = c LOOP
+            IF bases[dependencies[dependency]] IS NULL THEN
+                failed := dependencies[dependency];
             END IF;
-            standing := standing + 1;
+            dependency := dependency + 1;
         END LOOP;
 
-        -- Is its key answered already, before this batch or within it?
+        -- Was its key answered already, before this batch or within it?
         k := command_keys[c];
         IF key_fingerprints[k] IS NOT NULL THEN
             outcomes[c] := CASE WHEN key_fingerprints[k] = command_fingerprints[c] THEN 'answered' ELSE 'key_reused' END;
             CONTINUE each_command;
         END IF;
 
-        -- Is there what it was decided on?
-        IF unfounded IS NOT NULL THEN
-            outcomes[c] := 'unfounded';
-            subjects[c] := unfounded;
+        -- Did what it was decided on pass?
+        IF failed IS NOT NULL THEN
+            outcomes[c] := 'dependency_failed';
+            subjects[c] := failed;
             CONTINUE each_command;
         END IF;
 
@@ -246,17 +274,12 @@ BEGIN
         bases[c]    := head;
         head        := head + command_events[c];
         IF k IS NOT NULL THEN
-            claimed[k]          := true;
             key_fingerprints[k] := command_fingerprints[c];
-            key_statuses[k]     := command_statuses[c];
-            key_bodies[k]       := command_bodies[c];
-            key_firsts[k]       := CASE WHEN command_events[c] > 0 THEN bases[c] + 1 ELSE 0 END;
-            key_lasts[k]        := CASE WHEN command_events[c] > 0 THEN head ELSE 0 END;
-            key_times[k]        := at_time;
+            key_commands[k]     := c;
         END IF;
     END LOOP;
 
-    -- Everything is judged. Write. There is no ON CONFLICT on events: what the loop let pass fits.
+    -- Everything is checked. Write. There is no ON CONFLICT on events: what the loop let pass fits.
     INSERT INTO events (position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at)
     SELECT bases[e.command] + e.ordinal, streams[e.stream], e.version, e.id, e.type, e.schema_version, e.payload,
            e.metadata, at_time
@@ -267,10 +290,13 @@ BEGIN
 
     IF cardinality(keys) > 0 THEN
         INSERT INTO idempotency_keys (key, fingerprint, status, body, first_position, last_position, answered_at)
-        SELECT a.key, a.fingerprint, a.status, a.body, a.first_position, a.last_position, a.answered_at
-          FROM unnest(keys, key_fingerprints, key_statuses, key_bodies, key_firsts, key_lasts, key_times, claimed)
-               AS a (key, fingerprint, status, body, first_position, last_position, answered_at, is_new)
-         WHERE a.is_new;
+        SELECT keys[c.key], c.fingerprint, c.status, c.body,
+               CASE WHEN c.events > 0 THEN c.base + 1 ELSE 0 END,
+               CASE WHEN c.events > 0 THEN c.base + c.events ELSE 0 END,
+               at_time
+          FROM unnest(command_keys, command_fingerprints, command_statuses, command_bodies, command_events, bases)
+               AS c (key, fingerprint, status, body, events, base)
+         WHERE c.key IS NOT NULL AND c.base IS NOT NULL;
     END IF;
 
     IF cardinality(checkpoint_topics) > 0 THEN
@@ -312,28 +338,23 @@ BEGIN
             ON CONFLICT ON CONSTRAINT parked_events_record DO NOTHING;
     END IF;
 
+    -- A repeated key is answered by the command of this batch that claimed it, or from the table.
     RETURN QUERY
     SELECT o.outcome,
-           CASE WHEN o.outcome = 'answered' THEN key_firsts[o.key] WHEN o.events > 0 THEN o.base + 1 ELSE 0 END,
-           CASE WHEN o.outcome = 'answered' THEN key_lasts[o.key] WHEN o.events > 0 THEN o.base + o.events ELSE 0 END,
-           CASE WHEN o.outcome = 'answered' THEN key_times[o.key] ELSE at_time END,
+           CASE WHEN o.answerer IS NULL THEN key_firsts[o.key] WHEN command_events[o.answerer] > 0 THEN bases[o.answerer] + 1 ELSE 0 END,
+           CASE WHEN o.answerer IS NULL THEN key_lasts[o.key]
+                WHEN command_events[o.answerer] > 0 THEN bases[o.answerer] + command_events[o.answerer] ELSE 0 END,
+           CASE WHEN o.answerer IS NULL THEN key_times[o.key] ELSE at_time END,
            o.subject,
            o.actual,
-           CASE WHEN o.outcome = 'answered' THEN key_statuses[o.key] END,
-           CASE WHEN o.outcome = 'answered' THEN key_bodies[o.key] END,
+           CASE WHEN o.outcome = 'answered' THEN coalesce(command_statuses[o.answerer], key_statuses[o.key]) END,
+           CASE WHEN o.outcome = 'answered' THEN coalesce(command_bodies[o.answerer], key_bodies[o.key]) END,
            CASE WHEN o.outcome = 'answered' THEN key_fingerprints[o.key] END
-      FROM unnest(outcomes, bases, command_events, command_keys, subjects, actuals)
-           WITH ORDINALITY AS o (outcome, base, events, key, subject, actual, ordinal)
+      FROM (SELECT c.outcome, c.key, c.subject, c.actual, c.ordinal,
+                   CASE WHEN c.outcome = 'answered' THEN key_commands[c.key] ELSE c.ordinal::integer END AS answerer
+              FROM unnest(outcomes, command_keys, subjects, actuals)
+                   WITH ORDINALITY AS c (outcome, key, subject, actual, ordinal)) o
      ORDER BY o.ordinal;
 END
 $$;
-COMMENT ON FUNCTION append IS 'The one way into the log: judges a batch of commands under the log''s lock and writes those that pass.';
-
-DO $$
-DECLARE
-    role text := format('tradewind_%s', current_schema());
-BEGIN
-    EXECUTE 'REVOKE ALL ON FUNCTION append FROM PUBLIC';
-    EXECUTE format('GRANT EXECUTE ON FUNCTION append TO %I', role);
-END
-$$;
+COMMENT ON FUNCTION append IS 'The only function that writes to the log: checks a batch of commands under the log''s lock and writes those that pass.';
