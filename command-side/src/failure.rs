@@ -50,8 +50,7 @@ pub fn of_append(error: &AppendError) -> Problem {
         .detail(format!("it would take {bytes} bytes; allowed: {max}"))
         .with("allowed_bytes", max),
         AppendError::Overloaded { .. } => {
-            Problem::unavailable("overloaded", "The server has too much to do", RETRY_AFTER_BUSY)
-                .detail("too many commands are waiting; nothing was done")
+            Problem::overloaded(RETRY_AFTER_BUSY).detail("too many commands are waiting; nothing was done")
         }
         AppendError::Store(error) => of_store(error),
         AppendError::AlreadyAnswered(_) | AppendError::CheckpointLost { .. } => {
