@@ -22,7 +22,7 @@ impl App {
             let url = config.databases.of(context.as_str());
             pool(&url, config.database_connections_max).map_err(|source| Error::Pool { context, source })
         };
-        let contexts = ROUTES.iter().map(|(context, _)| (*context).into());
+        let contexts = ROUTES.map(|(context, _)| events::ContextName::from(context));
         Ok(Self { stores: Stores::open(contexts, pool_of, &StoreOptions::default()).await? })
     }
 

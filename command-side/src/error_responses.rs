@@ -48,8 +48,7 @@ pub fn of_append(error: &AppendError) -> Problem {
                 .with("allowed_bytes", max)
         }
         AppendError::Overloaded { .. } => {
-            Problem::unavailable("overloaded", "Service overloaded", RETRY_AFTER_BUSY)
-                .detail("too many commands are waiting; nothing was done")
+            Problem::overloaded(RETRY_AFTER_BUSY).detail("too many commands are waiting; nothing was done")
         }
         AppendError::Store(error) => of_store(error),
         AppendError::AlreadyAnswered(_) | AppendError::CheckpointLost { .. } => {

@@ -12,6 +12,7 @@ use event_bus::{
 use event_store::{EventStore, StoreError, StoreOptions};
 use events::Context;
 use runtime::postgres::{self, PostgresError};
+use runtime::webhook_signature::InvalidWebhookSecret;
 use runtime::{Check, Health};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub enum SagaError {
     Story(#[from] StoryError),
     #[error(transparent)]
     Provider(#[from] InvalidProviderUrl),
+    #[error(transparent)]
+    WebhookSecret(#[from] InvalidWebhookSecret),
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     #[error(transparent)]

@@ -8,7 +8,6 @@ mod headers;
 
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use bytes::Bytes;
 use events::{Metadata, OrderId, Sku, ValueError};
 use runtime::http::{JsonBytes, RequestContext};
@@ -64,10 +63,8 @@ impl CommandRequest {
 
 fn read<B: Body>(tree: &Value) -> Result<B, Problem> {
     fields::read_body(tree).map_err(|errors| {
-        let problem = Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "Invalid request body");
-        errors
-            .into_iter()
-            .fold(problem.detail("see errors for each field and what is allowed there"), Problem::field_error)
+        let problem = Problem::invalid_body().detail("see errors for each field and its allowed values");
+        errors.into_iter().fold(problem, Problem::field_error)
     })
 }
 
@@ -126,7 +123,9 @@ pub fn sku_in_path(given: &str) -> Result<Sku, Problem> {
 
 fn invalid_path(name: &str, error: ValueError) -> Problem {
     let FieldProblem { detail, allowed } = error.into();
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_path", "Invalid path parameter")
-        .detail(format!("{name} {detail}"))
-        .field_error(FieldError { field: name.to_owned(), detail, allowed: Some(allowed) })
+    Problem::invalid_path().detail(format!("{name} {detail}")).field_error(FieldError {
+        field: name.to_owned(),
+        detail,
+        allowed: Some(allowed),
+    })
 }

@@ -145,7 +145,7 @@ impl Reader {
         let pause = if self.growth.is_listening() { self.poll.longest() } else { self.poll.next() };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.growth.heard() => {}
+            () = self.growth.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

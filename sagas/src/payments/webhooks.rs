@@ -16,8 +16,8 @@ use domain::Payment;
 use event_store::{AppendError, EventStore, MayBeConflict, StoreError, StoreOptions, retry_conflicts};
 use events::{Context, Metadata, OrderId, StreamId};
 use runtime::http::{Json, JsonBytes};
-use runtime::signature::{SIGNATURE, verify};
-use runtime::{Problem, Secret, postgres};
+use runtime::webhook_signature::WebhookKeys;
+use runtime::{Problem, postgres};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Takes webhooks, where this process has the payments and a secret to know them by.
 pub struct WebhookDoor {
     store: EventStore,
-    secret: Secret,
+    keys: WebhookKeys,
     tolerance: Duration,
 }
 
@@ -69,19 +69,20 @@ enum Taken {
 }
 
 impl WebhookDoor {
-    /// None where no secret is configured, or the payments are another process's.
+    /// None if no secret is configured, or the payments belong to another process.
     ///
     /// # Errors
-    /// When the payments' database cannot be used.
+    /// When the secret is invalid, or the payments' database cannot be used.
     pub async fn open(config: &Config) -> Result<Option<Self>, SagaError> {
-        let Some(secret) = config.payment_webhook_secret.clone() else { return Ok(None) };
+        let Some(secret) = &config.payment_webhook_secret else { return Ok(None) };
+        let keys = WebhookKeys::parse(secret)?;
         if !config.contexts().contains(&Context::Payments) {
             return Ok(None);
         }
         let url = config.database_url_of(Context::Payments);
         let pool = postgres::pool(&url, DATABASE_CONNECTIONS_MAX)?;
         let store = EventStore::new(Context::Payments, pool, StoreOptions::default()).await?;
-        Ok(Some(Self { store, secret, tolerance: config.payment_webhook_tolerance() }))
+        Ok(Some(Self { store, keys, tolerance: config.payment_webhook_tolerance() }))
     }
 
     pub fn router(self) -> Router {
@@ -89,17 +90,15 @@ impl WebhookDoor {
     }
 
     fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-        let given = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        verify(&self.secret, given, body, now, self.tolerance).map_err(|error| {
+        self.keys.verify(headers, body, now, self.tolerance).map_err(|error| {
             let text = error.to_string();
             let (detail, allowed) = text.split_once(", expected ").unwrap_or((&text, ""));
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "invalid_signature",
-                "The webhook is not signed by the provider",
+            Problem::new(StatusCode::UNAUTHORIZED, "invalid_signature", "Invalid webhook signature").field(
+                error.header(),
+                detail,
+                allowed,
             )
-            .field("Webhook-Signature", detail, allowed)
         })
     }
 

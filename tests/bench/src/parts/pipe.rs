@@ -66,13 +66,13 @@ async fn waking(span: Duration) -> anyhow::Result<Latencies> {
     let tell = format!("SET LOCAL synchronous_commit = off; NOTIFY {}", append_channel(Context::Orders));
     store.append(append_one()).await?;
     // The append's own notification, and the one that says that listening began.
-    while tokio::time::timeout(SETTLING, growth.heard()).await.is_ok() {}
+    while tokio::time::timeout(SETTLING, growth.notified()).await.is_ok() {}
     let mut seen = latencies();
     let end = Instant::now() + span;
     while seen.is_empty() || Instant::now() < end {
         let begun = Instant::now();
         teller.batch_execute(&tell).await?;
-        growth.heard().await;
+        growth.notified().await;
         ensure!(store.scan(0, 256).await?.len() == 1, "one event was appended");
         note(&mut seen, begun.elapsed());
     }

@@ -1,6 +1,4 @@
-//! Where the behaviours are kept: in the database, so that they outlive the process.
-//!
-//! Never: a decision. Read next: `ledger.rs`.
+//! Stores the configured behaviours in the database, so that they outlive the process.
 
 use deadpool_postgres::{Pool, PoolError};
 use serde::{Deserialize, Serialize};
@@ -12,21 +10,21 @@ use crate::behaviour::{Behaviour, Copies, DelayMs, Fault, Outcome, Percent, WEBH
 use crate::value::{Customer, DeclineCode};
 
 #[derive(Clone)]
-pub struct Behaviours {
+pub struct BehaviourStore {
     pool: Pool,
-    /// For whoever has no rule, while the database has no default.
+    /// For customers without a rule, while the database has no default.
     configured: Behaviour,
 }
 
-/// All that the acquirer was told.
+/// The default and the rules of single customers.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Told {
+pub struct BehaviourSettings {
     pub default: Behaviour,
     #[schema(value_type = Vec<RuleFields>)]
     pub rules: Vec<Rule>,
 }
 
-/// What one customer meets.
+/// The behaviour for one customer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "RuleFields")]
 pub struct Rule {
@@ -35,7 +33,7 @@ pub struct Rule {
     pub behaviour: Behaviour,
 }
 
-/// serde cannot flatten and refuse unknown fields at once.
+/// The fields of a [`Rule`]: serde cannot flatten a struct and refuse unknown fields at once.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = Rule)]
 #[serde(deny_unknown_fields)]
@@ -93,13 +91,13 @@ const ADD: &str =
      decline_rate_percent, webhook_copies, webhook_delay_ms, webhook_disorder)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-impl Behaviours {
+impl BehaviourStore {
     pub fn new(pool: Pool, configured: Behaviour) -> Self {
         Self { pool, configured }
     }
 
     /// # Errors
-    /// When the database does not answer. So for all of these.
+    /// When the database does not answer. The same holds for the other methods.
     pub async fn of_customer(&self, customer: &Customer) -> Result<Behaviour, PoolError> {
         let client = self.pool.get().await?;
         let statement = client.prepare_cached(OF_CUSTOMER).await?;
@@ -114,39 +112,38 @@ impl Behaviours {
         Ok(row.as_ref().map_or_else(|| self.configured.clone(), behaviour))
     }
 
-    pub async fn told(&self) -> Result<Told, PoolError> {
+    pub async fn settings(&self) -> Result<BehaviourSettings, PoolError> {
         let rows = self.pool.get().await?.query(ALL, &[]).await?;
-        let mut told = Told { default: self.configured.clone(), rules: Vec::new() };
+        let mut settings = BehaviourSettings { default: self.configured.clone(), rules: Vec::new() };
         for row in &rows {
             match row.get::<_, Option<String>>("customer_id") {
-                None => told.default = behaviour(row),
+                None => settings.default = behaviour(row),
                 Some(customer) => {
-                    let customer_id = customer.try_into().expect("only customers were stored");
-                    told.rules.push(Rule { customer_id, behaviour: behaviour(row) });
+                    let customer_id = customer.try_into().expect("only valid customer ids are stored");
+                    settings.rules.push(Rule { customer_id, behaviour: behaviour(row) });
                 }
             }
         }
-        Ok(told)
+        Ok(settings)
     }
 
-    /// Replaces all that was told before.
-    pub async fn tell(&self, told: &Told) -> Result<(), PoolError> {
+    /// Replaces the default and all rules.
+    pub async fn replace(&self, settings: &BehaviourSettings) -> Result<(), PoolError> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await?;
-        // Two at once: the second waits and then replaces the whole of the first's. Readers do not wait.
+        // The lock serialises concurrent replacements. Readers do not wait for it.
         transaction
             .batch_execute("LOCK TABLE behaviours IN SHARE ROW EXCLUSIVE MODE; DELETE FROM behaviours")
             .await?;
         let add = transaction.prepare(ADD).await?;
-        let rules = told.rules.iter().map(|rule| (Some(rule.customer_id.as_str()), &rule.behaviour));
-        for (customer, behaviour) in rules.chain([(None, &told.default)]) {
-            let number =
-                |bounded: u32| i32::try_from(bounded).expect("every number of a behaviour is bounded");
+        let rules = settings.rules.iter().map(|rule| (Some(rule.customer_id.as_str()), &rule.behaviour));
+        for (customer, behaviour) in rules.chain([(None, &settings.default)]) {
+            let number = |bounded: u32| i32::try_from(bounded).expect("every number of a behaviour fits");
             let delay_ms = number(behaviour.delay_ms.get());
             let rate = number(behaviour.decline_rate_percent.get());
             let webhook_copies = number(behaviour.webhook_copies.get());
             let webhook_delay_ms = number(behaviour.webhook_delay_ms.get());
-            let (outcome, fault) = (outcome_name(behaviour.outcome), fault_name(behaviour.fault));
+            let (outcome, fault): (&str, &str) = (behaviour.outcome.into(), behaviour.fault.into());
             let decline_code = behaviour.decline_code.as_str();
             transaction
                 .execute(
@@ -172,43 +169,17 @@ impl Behaviours {
 }
 
 fn behaviour(row: &Row) -> Behaviour {
-    let stored = "the table's constraints hold what these types hold";
+    let stored = "the table's constraints allow only what these types allow";
     let number = |column: &str| u32::try_from(row.get::<_, i32>(column)).expect(stored);
     Behaviour {
-        outcome: if row.get::<_, &str>("outcome") == outcome_name(Outcome::Decline) {
-            Outcome::Decline
-        } else {
-            Outcome::Approve
-        },
+        outcome: row.get::<_, &str>("outcome").parse().expect(stored),
         decline_code: row.get::<_, String>("decline_code").try_into().expect(stored),
         delay_ms: number("delay_ms").try_into().expect(stored),
-        fault: FAULTS
-            .into_iter()
-            .find(|fault| fault_name(*fault) == row.get::<_, &str>("fault"))
-            .expect(stored),
+        fault: row.get::<_, &str>("fault").parse().expect(stored),
         capture_at_once: row.get("capture_at_once"),
         decline_rate_percent: number("decline_rate_percent").try_into().expect(stored),
         webhook_copies: number("webhook_copies").try_into().expect(stored),
         webhook_delay_ms: number("webhook_delay_ms").try_into().expect(stored),
         webhook_disorder: row.get("webhook_disorder"),
-    }
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Approve => "approve",
-        Outcome::Decline => "decline",
-    }
-}
-
-const FAULTS: [Fault; 4] =
-    [Fault::None, Fault::TimeOutBeforeAcceptance, Fault::TimeOutAfterAcceptance, Fault::Unavailable];
-
-fn fault_name(fault: Fault) -> &'static str {
-    match fault {
-        Fault::None => "none",
-        Fault::TimeOutBeforeAcceptance => "time_out_before_acceptance",
-        Fault::TimeOutAfterAcceptance => "time_out_after_acceptance",
-        Fault::Unavailable => "unavailable",
     }
 }

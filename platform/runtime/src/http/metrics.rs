@@ -1,7 +1,6 @@
-//! How many requests of each kind there were and how long they took. A kind is (method, route, status); its counter and its
-//! histogram are asked of the registry once: to ask for them by name costs more than to count.
+//! Counts requests and measures their duration, by method, route and status.
 //!
-//! Never: a label that a client may invent. Read next: `guard.rs`, which measures each request.
+//! The handles of each combination are cached: looking them up in the registry costs more than counting.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -12,46 +11,46 @@ use metrics::{Counter, Histogram};
 
 use crate::telemetry;
 
-/// By route: its kinds, which are few.
-pub(super) struct Meter {
-    routes: RwLock<HashMap<String, Vec<Kind>>>,
+pub(super) struct RequestMetrics {
+    /// By route. A route has few combinations of method and status.
+    routes: RwLock<HashMap<String, Vec<Series>>>,
 }
 
-struct Kind {
+/// The metrics of one combination of method, route and status.
+struct Series {
     method: &'static str,
     status: StatusCode,
     requests: Counter,
     seconds: Histogram,
 }
 
-impl Meter {
+impl RequestMetrics {
     pub(super) fn new() -> Self {
-        // What is asked for before there is a registry counts nothing, for ever.
+        // A handle that is created before the registry exists counts nothing.
         telemetry::install_metrics();
         Self { routes: RwLock::default() }
     }
 
-    pub(super) fn note(&self, method: &Method, route: &str, status: StatusCode, took: Duration) {
+    pub(super) fn record(&self, method: &Method, route: &str, status: StatusCode, duration: Duration) {
         let method = label(method);
-        let known = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kind) =
-            known.get(route).and_then(|kinds| kinds.iter().find(|kind| kind.is(method, status)))
-        {
-            return kind.note(took);
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let series = routes.get(route).and_then(|series| series.iter().find(|one| one.is(method, status)));
+        if let Some(series) = series {
+            return series.record(duration);
         }
-        drop(known);
-        let kind = Kind::new(method, route, status);
-        kind.note(took);
+        drop(routes);
+        let series = Series::new(method, route, status);
+        series.record(duration);
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let kinds = routes.entry(route.to_owned()).or_default();
-        // Another request of this kind may have been here in between.
-        if !kinds.iter().any(|kind| kind.is(method, status)) {
-            kinds.push(kind);
+        let known = routes.entry(route.to_owned()).or_default();
+        // Another request may have added it in the meantime.
+        if !known.iter().any(|one| one.is(method, status)) {
+            known.push(series);
         }
     }
 }
 
-impl Kind {
+impl Series {
     fn new(method: &'static str, route: &str, status: StatusCode) -> Self {
         let labels = [
             ("method", method.to_owned()),
@@ -67,13 +66,13 @@ impl Kind {
         self.method == method && self.status == status
     }
 
-    fn note(&self, took: Duration) {
+    fn record(&self, duration: Duration) {
         self.requests.increment(1);
-        self.seconds.record(took);
+        self.seconds.record(duration);
     }
 }
 
-/// A client may invent methods; a label has few values.
+/// Limits the label's values: a client may send any method.
 fn label(method: &Method) -> &'static str {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
