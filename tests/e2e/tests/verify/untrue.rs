@@ -1,4 +1,4 @@
-//! Money, processes and answers that were tampered with by hand are found, and named.
+//! Each change by hand to money, processes and stored answers is found and named.
 
 use serde_json::json;
 
@@ -12,15 +12,15 @@ async fn money_that_is_not_what_the_ledger_says_is_found() {
     let more = "UPDATE provider.ledger_entries SET amount_minor = amount_minor + 1 WHERE kind IN ('authorised', 'captured')";
     copy.execute(&format!("{more} AND payment_id = '{id}'")).await;
     let verdict = copy.verify(&[]).await;
-    let offender = verdict.offender("money");
-    assert_eq!(offender["at"]["payment"], json!(id), "{offender:#}");
-    assert_eq!(offender["given"], json!("held 0, captured less refunded 2501"), "{offender:#}");
-    assert_eq!(offender["wanted"], json!("held 0, captured less refunded 2500"), "{offender:#}");
+    let violation = verdict.violation("money");
+    assert_eq!(violation["at"]["payment"], json!(id), "{violation:#}");
+    assert_eq!(violation["given"], json!("held 0, captured less refunded 2501"), "{violation:#}");
+    assert_eq!(violation["wanted"], json!("held 0, captured less refunded 2500"), "{violation:#}");
     assert_eq!(verdict.failing(), ["money"]);
 }
 
 #[tokio::test]
-async fn money_that_the_log_never_asked_for_is_found() {
+async fn money_that_the_log_never_requested_is_found() {
     let copy = filled().await.copy_database().await;
     copy.execute(
         "INSERT INTO provider.payments (payment_id, state, customer_id, amount_minor, currency, reference)
@@ -30,8 +30,8 @@ async fn money_that_the_log_never_asked_for_is_found() {
     )
     .await;
     let verdict = copy.verify(&["--only", "money"]).await;
-    let offender = verdict.offender("money");
-    assert_eq!(offender["at"]["payment"], json!("00000000-0000-7000-8000-000000000001"), "{offender:#}");
+    let violation = verdict.violation("money");
+    assert_eq!(violation["at"]["payment"], json!("00000000-0000-7000-8000-000000000001"), "{violation:#}");
 }
 
 #[tokio::test]
@@ -58,12 +58,12 @@ async fn an_order_in_two_terminal_states_is_found() {
     ))
     .await;
     let verdict = copy.verify(&[]).await;
-    let offender = verdict.offender("processes");
-    assert_eq!(offender["at"]["order"], json!(id), "{offender:#}");
-    assert_eq!(offender["given"], json!("OrderRejected and OrderCancelled"), "{offender:#}");
+    let violation = verdict.violation("processes");
+    assert_eq!(violation["at"]["order"], json!(id), "{violation:#}");
+    assert_eq!(violation["given"], json!("OrderRejected and OrderCancelled"), "{violation:#}");
 }
 
-/// The saga's checkpoint passes an event that nothing came of: its reservation, and what the stock items say, is gone.
+/// The saga's checkpoint has passed an event whose effect, the shipment, is gone.
 #[tokio::test]
 async fn an_event_that_a_saga_has_passed_without_its_effect_is_found() {
     let filled = filled().await;
@@ -71,16 +71,17 @@ async fn an_event_that_a_saga_has_passed_without_its_effect_is_found() {
     let id = filled.delivered;
     copy.execute(&format!("DELETE FROM shipping.events WHERE stream = 'shipment-{id}'")).await;
     let verdict = copy.verify(&["--only", "processes"]).await;
-    let offender = verdict.offender("processes");
+    let violation = verdict.violation("processes");
     assert_eq!(
-        (&offender["at"]["order"], &offender["at"]["stream"]),
+        (&violation["at"]["order"], &violation["at"]["stream"]),
         (&json!(id), &json!(format!("order-{id}")))
     );
     assert!(
-        offender["what"]
+        violation["what"]
             .as_str()
             .is_some_and(|what| what.contains("sagas.shipping has handled OrderConfirmed"))
     );
+    assert_eq!(violation["at"]["step"], json!("prepare shipment"), "{violation:#}");
 }
 
 #[tokio::test]
@@ -90,7 +91,7 @@ async fn a_saga_whose_checkpoint_was_moved_forward_is_found_by_the_record_before
                   WHERE partition = (SELECT min(partition) FROM shipping.checkpoints)";
     copy.execute(moved).await;
     let verdict = copy.verify(&[]).await;
-    assert_eq!(verdict.offender("checkpoints")["at"]["consumer"], json!("sagas.shipping"), "{verdict:#?}");
+    assert_eq!(verdict.violation("checkpoints")["at"]["consumer"], json!("sagas.shipping"), "{verdict:#?}");
 }
 
 #[tokio::test]
@@ -103,13 +104,13 @@ async fn a_deadline_that_is_long_past_is_found() {
     ))
     .await;
     let verdict = copy.verify(&["--only", "processes"]).await;
-    assert_eq!(verdict.offender("processes")["at"]["order"], json!(id), "{verdict:#?}");
+    assert_eq!(verdict.violation("processes")["at"]["order"], json!(id), "{verdict:#?}");
     copy.verify(&["--only", "processes", "--grace-seconds", "7200"]).await.is_clean();
 }
 
-/// The capture was asked for, and what came of it is gone: the gateway has passed the question, and no deadline brings it back.
+/// The capture was requested and its outcome is gone: the gateway has passed the request, and no deadline repeats it.
 #[tokio::test]
-async fn a_question_that_nobody_will_ask_the_provider_is_found() {
+async fn an_open_request_to_the_provider_without_a_deadline_is_found() {
     let filled = filled().await;
     let copy = filled.copy_database().await;
     let stream = format!("payment-{}", filled.delivered);
@@ -118,14 +119,14 @@ async fn a_question_that_nobody_will_ask_the_provider_is_found() {
     ))
     .await;
     let verdict = copy.verify(&["--only", "processes"]).await;
-    let offender = verdict.offender("processes");
+    let violation = verdict.violation("processes");
     assert_eq!(
-        (&offender["at"]["order"], &offender["at"]["stream"]),
+        (&violation["at"]["order"], &violation["at"]["stream"]),
         (&json!(filled.delivered), &json!(stream)),
-        "{offender:#}"
+        "{violation:#}"
     );
-    let what = "nobody will ask the provider: PaymentCaptureRequested is open, without a deadline";
-    assert_eq!(offender["what"], json!(what), "{offender:#}");
+    let what = "no request to the provider is scheduled: PaymentCaptureRequested is open, without a deadline";
+    assert_eq!(violation["what"], json!(what), "{violation:#}");
     copy.execute(&format!(
         "INSERT INTO payments.deadlines VALUES ('provider:{}', '{stream}', now() + interval '1 hour', '{{}}')",
         filled.delivered
@@ -138,24 +139,24 @@ async fn a_question_that_nobody_will_ask_the_provider_is_found() {
 async fn an_answer_that_does_not_agree_with_its_event_is_found() {
     let filled = filled().await;
     let copy = filled.copy_database().await;
-    // The fill asks without keys: one is claimed here as the append would have done it.
-    let claim = "WITH placed AS (
+    // The filled platform has no idempotency keys: one is stored here as an append would have done it.
+    let store = "WITH placed AS (
             UPDATE orders.events SET metadata = (metadata::jsonb || '{\"idempotency_key\": \"k1\"}')::json
              WHERE stream = 'order-{id}' AND version = 1 RETURNING position, recorded_at)
         INSERT INTO orders.idempotency_keys
         SELECT 'k1', sha256('x'), 201, '{\"order_id\": \"{id}\", \"version\": 1}', position, position, recorded_at FROM placed";
-    copy.execute(&claim.replace("{id}", &filled.delivered.to_string())).await;
+    copy.execute(&store.replace("{id}", &filled.delivered.to_string())).await;
     copy.verify(&["--only", "answers"]).await.is_clean();
     copy.execute("UPDATE orders.idempotency_keys SET body = (body::jsonb || '{\"version\": 2}')::json").await;
     let verdict = copy.verify(&["--only", "answers"]).await;
-    let offender = verdict.offender("answers");
+    let violation = verdict.violation("answers");
     assert_eq!(
-        (&offender["at"]["key"], &offender["at"]["context"]),
+        (&violation["at"]["key"], &violation["at"]["context"]),
         (&json!("k1"), &json!("orders")),
-        "{offender:#}"
+        "{violation:#}"
     );
     copy.execute("UPDATE orders.events SET metadata = (metadata::jsonb || '{\"idempotency_key\": \"k1\"}')::json WHERE position = 9").await;
     copy.execute("UPDATE orders.idempotency_keys SET body = (body::jsonb || '{\"version\": 1}')::json").await;
     let verdict = copy.verify(&["--only", "answers"]).await;
-    assert_eq!(verdict.offender("answers")["at"]["position"], json!("9"), "{verdict:#?}");
+    assert_eq!(verdict.violation("answers")["at"]["position"], json!("9"), "{verdict:#?}");
 }
