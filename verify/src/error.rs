@@ -34,7 +34,7 @@ impl Error {
     }
 }
 
-/// A task of ours ended by a panic.
+/// A task of this crate that ended by a panic.
 pub(crate) fn panicked(panic: tokio::task::JoinError) -> Error {
     Error::Broken { cause: panic.to_string() }
 }

@@ -1,4 +1,4 @@
-//! The order's process, told a second time on purpose: were it shared with `sagas` or `query-side`, an error in it would go
+//! The order's process, written a second time on purpose: an error in a table shared with `sagas` or `query-side` would go
 //! unnoticed.
 //!
 //! It has two tables: [`EFFECTS`] says what must follow from an event, in steps with the names of

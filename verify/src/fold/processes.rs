@@ -34,9 +34,7 @@ impl<'a> Track<'a> {
 }
 
 pub fn fold(id: &str, applied: &Applied<'_>) -> Option<Row> {
-    if applied.events().next().is_none() {
-        return None;
-    }
+    applied.events().next()?; // an order without events has no row
     let mut row = Row::new([
         ("order_id", id.into()),
         ("customer_id", Cell::Null),

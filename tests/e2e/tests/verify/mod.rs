@@ -4,7 +4,8 @@
 //! Never: a change to what the other tests copy. Read next: `filled.rs`, `tampered.rs`.
 
 mod filled;
+mod sound;
 mod tampered;
-mod untrue;
+mod tampered_progress;
+mod tampered_shop;
 mod watching;
-mod well;

@@ -147,7 +147,7 @@ pub mod tests {
     }
 
     #[test]
-    fn an_order_without_its_row_or_with_what_no_consumer_has_applied_is_told_apart() {
+    fn a_row_is_missing_once_the_tables_consumer_has_applied_the_event() {
         let placed = vec![logged(Context::Orders, 1, "OrderPlaced.v1")];
         let order = Order::new(ORDER_ID, [(Context::Orders, placed)]);
         let found = |table: &OrderTable, consumer: &Consumer| {
@@ -166,10 +166,11 @@ pub mod tests {
     }
 
     #[test]
-    fn the_second_folds_of_each_context_are_told() {
-        let told = second_folds();
-        assert_eq!(told.len(), Context::ALL.len());
-        let of = |context| told.iter().find(|(known, _)| *known == context).map(|(_, tables)| tables.clone());
+    fn every_context_is_listed_with_its_second_folds() {
+        let folds = second_folds();
+        assert_eq!(folds.len(), Context::ALL.len());
+        let of =
+            |context| folds.iter().find(|(known, _)| *known == context).map(|(_, tables)| tables.clone());
         let inventory = vec!["order_events", "processes", "stock"];
         assert_eq!(of(Context::Inventory), Some(inventory));
         let orders = vec!["orders", "order_events", "processes", "sales"];

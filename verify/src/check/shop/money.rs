@@ -164,7 +164,7 @@ fn disagreement(id: &str, state: &PaymentState, in_ledger: Option<&LedgerPayment
     let here = |what: &str| Violation::new(what).at("payment", id).in_context(Context::Payments);
     let shown = |balance: Balance| format!("held {}, captured less refunded {}", balance.held, balance.taken);
     let balance = in_ledger.map(balance).unwrap_or_default();
-    let (ours, theirs) =
+    let (in_log, of_ledger) =
         (state.money.map(Money::currency), in_ledger.and_then(|payment| payment.currency.clone()));
     if !state.allowed.contains(&balance) {
         let wanted: Vec<String> = state.allowed.iter().copied().map(shown).collect();
@@ -175,12 +175,12 @@ fn disagreement(id: &str, state: &PaymentState, in_ledger: Option<&LedgerPayment
         let violation = here("the provider's ledger contradicts itself").given(&payment.state);
         return Some(violation.wanted(format!("the state of {}", shown(balance))));
     }
-    match (ours, theirs) {
-        (Some(ours), Some(theirs)) if ours.as_str() != theirs => {
-            Some(here("the provider's ledger has another currency").given(theirs).wanted(ours))
+    match (in_log, of_ledger) {
+        (Some(in_log), Some(of_ledger)) if in_log.as_str() != of_ledger => {
+            Some(here("the provider's ledger has another currency").given(of_ledger).wanted(in_log))
         }
-        (None, Some(theirs)) => {
-            Some(here("a payment in the provider's ledger that the log never requested").given(theirs))
+        (None, Some(of_ledger)) => {
+            Some(here("a payment in the provider's ledger that the log never requested").given(of_ledger))
         }
         _ => None,
     }

@@ -9,7 +9,9 @@ use crate::report::Property;
 
 pub static PROPERTY: Property = Property::new(
     "read-model-orders",
-    "the table `orders`, row by row and column by column, equals a fold of the logs up to the read models' checkpoints; here as in all read models, events of streams that the projection has parked wait, and discarded events are left out",
+    "the table `orders`, row by row and column by column, equals a fold of the logs up to the read models' \
+     checkpoints; here as in all read models, events of streams that the projection has parked \
+     wait, and discarded events are left out",
 );
 
 pub static TABLE: OrderTable = OrderTable {

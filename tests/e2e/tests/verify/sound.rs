@@ -87,11 +87,11 @@ async fn place(shop: &Shop, id: Uuid) {
 #[tokio::test]
 async fn what_cannot_be_checked_is_neither_clean_nor_wrong() {
     let mut copy = filled().await.copy_database().await;
-    copy.topic_prefix = "nobodys.".to_owned();
+    copy.topic_prefix = "missing.".to_owned();
     let verdict = copy.verify(&[]).await;
     assert_eq!(verdict.code, 2, "{verdict:#?}");
     assert!(
-        verdict.errors.contains("not checked") && verdict.errors.contains("nobodys.orders.events"),
+        verdict.errors.contains("not checked") && verdict.errors.contains("missing.orders.events"),
         "{verdict:#?}"
     );
 }
