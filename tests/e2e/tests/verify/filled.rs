@@ -1,6 +1,4 @@
-//! A platform that took orders to each kind of end, and rests; copies of it for whoever wants to do harm.
-//!
-//! Never: harm to what the other tests copy. Read next: `tampered.rs`.
+//! A stopped platform with orders in every end state, and copies of it for the tests that change something.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -20,9 +18,13 @@ use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 const WAIT: Duration = Duration::from_secs(60);
-const SCHEMAS: [&str; 5] = ["orders", "inventory", "payments", "shipping", "readmodel"];
 
-/// What rests, and what is in it.
+/// The schemas with checkpoints.
+pub fn schemas() -> impl Iterator<Item = &'static str> {
+    Context::ALL.into_iter().map(Context::name).chain(["readmodel"])
+}
+
+/// The stopped platform, and some of its orders.
 pub struct Filled {
     database_url: String,
     topic_prefix: String,
@@ -30,17 +32,17 @@ pub struct Filled {
     pub rejected: Uuid,
 }
 
-/// Of one database at a time a copy can be made.
+/// Only one copy of a database can be made at a time.
 static COPYING: Mutex<()> = Mutex::const_new(());
 static FILLED: OnceCell<Filled> = OnceCell::const_new();
 
-/// A copy of a platform that rests.
+/// A copy of the stopped platform.
 pub struct Resting {
     pub url: String,
     pub topic_prefix: String,
 }
 
-/// What a verification said.
+/// What a verification printed.
 #[derive(Debug)]
 pub struct Verdict {
     pub code: i32,
@@ -68,7 +70,7 @@ pub async fn filled() -> &'static Filled {
     FILLED.get_or_init(fill).await
 }
 
-/// Takes orders to each kind of end, or half-way.
+/// Takes orders to every end state, and some half-way.
 async fn fill() -> Filled {
     let platform = Platform::start("verify", &[]).await;
     let shop = platform.shop();
@@ -113,7 +115,7 @@ async fn fill() -> Filled {
 }
 
 impl Filled {
-    /// A database of the test's own; the topics are everybody's: not to be changed.
+    /// A database for one test alone. The topics are shared: they must not be changed.
     pub async fn copy_database(&self) -> Resting {
         let _one_at_a_time = COPYING.lock().await;
         let (server, database) = self.database_url.rsplit_once('/').expect("a URL ends in /<database>");
@@ -123,7 +125,7 @@ impl Filled {
         Resting { url: format!("{server}/{name}"), topic_prefix: self.topic_prefix.clone() }
     }
 
-    /// A database and topics of the test's own. `change` gives what becomes of each record.
+    /// A database and topics for one test alone. `change` returns the records to write in place of each record.
     pub async fn copy_all(&self, change: impl Fn(Copied) -> Vec<Copied>) -> Resting {
         let mut copy = self.copy_database().await;
         copy.topic_prefix = format!("{}.", testkit::unique("verify-copy"));
@@ -137,7 +139,7 @@ impl Filled {
                     producer.send(record).expect("the producer's queue holds a few records");
                 }
             }
-            for schema in SCHEMAS {
+            for schema in schemas() {
                 let topic = context.topic();
                 let rename = "UPDATE {schema}.checkpoints SET topic = '{to}' WHERE topic LIKE '%.{topic}'";
                 let rename =
@@ -188,19 +190,19 @@ impl Resting {
 
 impl Verdict {
     /// # Panics
-    /// With everything that was said, when something does not hold.
+    /// With everything that was printed, when something does not hold.
     #[track_caller]
     pub fn is_clean(&self) -> &Value {
         assert!(self.code == 0 && self.json["holds"] == json!(true), "{self:#?}");
         &self.json["properties"]
     }
 
-    /// The first offender of a property.
+    /// The first violation of a property.
     ///
     /// # Panics
-    /// With everything that was said, when that property holds.
+    /// With everything that was printed, when that property holds.
     #[track_caller]
-    pub fn offender(&self, property: &str) -> &Value {
+    pub fn violation(&self, property: &str) -> &Value {
         let first = &self.json["properties"][property]["first"];
         assert!(self.code == 1 && first.is_object(), "{property} should fail: {self:#?}");
         first
