@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
 use support::{
     CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
-    put_by_hand, until,
+    put_by_hand,
 };
+use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_takes_effect_once_and_in_order_in_batches() {
@@ -96,7 +97,7 @@ async fn a_consumer_that_stops_leaves_no_checkpoint_behind_what_it_passed() {
     let running = keeper.start(&bus);
     publish(&bus, 1..=200).await;
     let asked = || async { (keeper.asked.lock().expect("no panic").len() >= 200).then_some(()) };
-    until("it was asked about all of them", asked).await;
+    eventually("it was asked about all of them", asked).await;
     running.stop().await;
     assert_eq!(ledger.passed().await, 200);
     assert_eq!(ledger.entries().await, []);
@@ -316,7 +317,7 @@ async fn a_partition_that_was_given_up_while_it_was_paused_is_read_when_it_comes
     let second = Keeper::new(&ledger, "b").start(&bus);
     // Partitions are paused when a handler has not ended after 5 s; and the second waits for what the first gives up.
     let locked_at = Instant::now();
-    until("the handler takes long", || async {
+    eventually("the handler takes long", || async {
         (locked_at.elapsed() > Duration::from_secs(8)).then_some(())
     })
     .await;

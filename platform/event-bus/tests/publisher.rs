@@ -9,7 +9,8 @@ use events::{Context, TOPIC_PARTITIONS};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use support::{CONTEXT, bus, event, expected, on_topic, outgoing, until};
+use support::{CONTEXT, bus, event, expected, on_topic, outgoing};
+use testkit::eventually;
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client")
@@ -140,7 +141,7 @@ async fn topics_are_made_once_and_another_number_of_partitions_is_refused() {
     let three = NewTopic::new(&topic, 3, TopicReplication::Fixed(1));
     let made = admin(&bus.brokers).create_topics([&three], &AdminOptions::new()).await.expect("answered");
     assert_eq!(made, [Ok(topic.clone())]);
-    let refused = until("the topic is known", || async {
+    let refused = eventually("the topic is known", || async {
         match ensure_topics(&other, 1).await {
             Err(TopicError::NotThere { .. }) => None,
             outcome => Some(outcome),

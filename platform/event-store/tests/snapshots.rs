@@ -7,7 +7,8 @@ mod support;
 use domain::{StockCommand, StockItem};
 use event_store::EventStore;
 use events::StreamId;
-use support::{TestLog, fresh_log, stock, until};
+use support::{TestLog, fresh_log, stock};
+use testkit::eventually;
 
 const RECEIPTS: i64 = 250;
 
@@ -19,7 +20,7 @@ async fn sold_often(log: &TestLog) -> StreamId {
     }
     receive(&store, &stock("RARE")).await;
     // The first receipt registers the SKU too: version 251, and the last snapshot is due at 200.
-    until(async || snapshots(log, "version >= 200").await == 1).await;
+    eventually("a snapshot past version 200", async || snapshots(log, "version >= 200").await == 1).await;
     popular
 }
 
@@ -101,7 +102,7 @@ async fn all_snapshots_may_be_deleted_and_are_made_again() {
     let popular = sold_often(&log).await;
     log.admin.execute("DELETE FROM snapshots", &[]).await.expect("the owner may delete them");
     assert_eq!(read_cold(&log, &popular).await, (251, RECEIPTS));
-    until(async || snapshots(&log, "version = 251").await == 1).await;
+    eventually("a snapshot of version 251", async || snapshots(&log, "version = 251").await == 1).await;
     assert_eq!(read_cold(&log, &popular).await, (251, RECEIPTS));
 }
 

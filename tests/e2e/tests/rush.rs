@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Connection, PATIENCE, Platform, Shop, eventually, line};
+use e2e::{Connection, Platform, Shop, WAIT_MAX, eventually, line};
 use futures::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -71,8 +71,8 @@ async fn buys(door: String, key: String, all_are_connected: Arc<Barrier>) -> Str
             }
             last => {
                 assert!(
-                    set_off.elapsed() < PATIENCE,
-                    "{key} is not served within {PATIENCE:?}; last: {last:?}"
+                    set_off.elapsed() < WAIT_MAX,
+                    "{key} is not served within {WAIT_MAX:?}; last: {last:?}"
                 );
                 last.ok().and_then(|(_, retry_after)| retry_after).unwrap_or(SHORT_WHILE)
             }

@@ -8,14 +8,14 @@ mod check;
 #[cfg(test)]
 mod check_tests;
 mod client;
-mod dice;
 mod history;
 mod inject;
 mod load;
 mod logs;
 mod nemesis;
+mod quiesce;
+mod rng;
 mod scene;
-mod settle;
 mod topics;
 
 use std::collections::BTreeMap;

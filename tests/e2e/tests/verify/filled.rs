@@ -70,7 +70,7 @@ pub async fn filled() -> &'static Filled {
 
 /// Takes orders to each kind of end, or half-way.
 async fn fill() -> Filled {
-    let platform = Platform::start("verify", &[]).await;
+    let mut platform = Platform::start("verify", &[]).await;
     let shop = platform.shop();
     shop.receives_stock("TEAPOT", 100).await;
     shop.provider_treats("dan", json!({"outcome": "decline", "decline_code": "insufficient_funds"})).await;
