@@ -1,16 +1,14 @@
 //! The consumer on a real Kafka and a real Postgres: every effect once, in order, through restarts, retries,
 //! duplicates, poison and checkpoints that others moved.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
-use support::{
+use crate::support::{
     CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
     put_by_hand,
 };
+use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
 use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +151,7 @@ async fn a_checkpoint_that_another_moved_on_is_read_again_and_followed() {
     let keeper = Keeper::new(&ledger, "a");
     let partition = home(&event(1));
     // Another has handled the first 30 records of the partition, and says so before our first commit.
-    let done = &support::expected(1..=1_000)[&partition][..30];
+    let done = &crate::support::expected(1..=1_000)[&partition][..30];
     *keeper.meddle.lock().expect("no panic") = Some(format!(
         "INSERT INTO checkpoints VALUES ('keeper', '{}', {partition}, 30, {})",
         bus.topic(CONTEXT),
@@ -174,7 +172,7 @@ async fn a_checkpoint_that_was_set_back_leads_back() {
     let running = keeper.start(&bus);
     ledger.when_entries(500).await;
     let partition = home(&event(1));
-    let again = support::expected(1..=500)[&partition].clone();
+    let again = crate::support::expected(1..=500)[&partition].clone();
     // As a restore would: effects and checkpoint of one partition are gone.
     *keeper.meddle.lock().expect("no panic") = Some(format!(
         "BEGIN; DELETE FROM ledger WHERE partition = {partition};
@@ -235,7 +233,7 @@ async fn a_checkpoint_beyond_the_topic_stops_the_consumer_and_is_named() {
             topic: named, partition: at, next_offset: 5_000, low: 0, high, ..
         } => {
             assert_eq!((named, at), (topic, partition));
-            assert_eq!(high, support::expected(1..=100)[&partition].len() as i64);
+            assert_eq!(high, crate::support::expected(1..=100)[&partition].len() as i64);
         }
         other => panic!("{other}"),
     }

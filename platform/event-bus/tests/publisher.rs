@@ -1,15 +1,13 @@
 //! The publisher on a real Kafka: order, and what is left of a batch that fails.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{CONTEXT, bus, event, expected, on_topic, outgoing};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TopicError, ensure_topics};
 use events::{Context, TOPIC_PARTITIONS};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use support::{CONTEXT, bus, event, expected, on_topic, outgoing};
 use testkit::eventually;
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {

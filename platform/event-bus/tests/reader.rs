@@ -1,16 +1,14 @@
 //! One reader with several handlers on a real Kafka and a real Postgres: each handler's effects once and in order, whatever
 //! holds up the others.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use event_bus::{forget_groups, group_members, reader_groups, told_offsets};
-use events::Context;
-use support::{
+use crate::support::{
     CONTEXT, Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, event, home, publish, start_reader,
 };
+use event_bus::{forget_groups, group_members, reader_groups, told_offsets};
+use events::Context;
 use testkit::eventually;
 
 /// More than a handler's buffer holds.

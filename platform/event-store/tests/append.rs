@@ -2,8 +2,7 @@
 //!
 //! Read next: `tests/attack.rs` (the same with everybody against it).
 
-mod support;
-
+use crate::support::{fresh_log, metadata, open, receipts, sku, stock};
 use event_store::{
     Append, AppendError, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, NewEvent, ParkedEvent,
     StoreOptions, StreamWrite,
@@ -11,7 +10,6 @@ use event_store::{
 use events::StockEvent;
 use events::inventory::StockReceived;
 use futures::future::join_all;
-use support::{fresh_log, metadata, open, receipts, sku, stock};
 use testkit::eventually;
 
 #[tokio::test]

@@ -3,15 +3,13 @@
 //!
 //! Read next: `platform/event-store/src/failure.rs`.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{TestLog, fresh_log, open, receipts, stock};
 use event_store::{Answer, Append, AppendError, EventStore, IdempotencyClaim, StoreError, StoreOptions};
 use futures::future::join_all;
 use serde_json::json;
-use support::proxy::{Cut, Proxy};
-use support::{TestLog, fresh_log, open, receipts, stock};
 use testkit::eventually;
 
 /// A store whose connection can be cut, and which has its statement prepared.

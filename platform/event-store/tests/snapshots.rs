@@ -2,12 +2,10 @@
 //!
 //! Read next: `src/snapshots.rs`.
 
-mod support;
-
+use crate::support::{TestLog, fresh_log, stock};
 use domain::{StockCommand, StockItem};
 use event_store::EventStore;
 use events::StreamId;
-use support::{TestLog, fresh_log, stock};
 use testkit::eventually;
 
 const RECEIPTS: i64 = 250;
@@ -29,7 +27,7 @@ async fn receive(store: &EventStore, stream: &StreamId) {
     let quantity = events::Quantity::try_from(1).expect("one piece is some");
     let command = StockCommand::ReceiveStock { sku, quantity, reference: None };
     let mut work = store.unit_of_work();
-    work.decide::<StockItem>(stream, &command, &support::metadata())
+    work.decide::<StockItem>(stream, &command, &crate::support::metadata())
         .await
         .expect("the database answers")
         .expect("there is room");
