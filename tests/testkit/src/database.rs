@@ -157,11 +157,11 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-async fn admin() -> Client {
+/// A session in the database of `DATABASE_URL`. It ends when the client is dropped.
+pub(crate) async fn admin() -> Client {
     connect(&engine("DATABASE_URL")).await
 }
 
-/// The session ends when the client is dropped.
 async fn connect(url: &str) -> Client {
     let url = Secret::from(url);
     runtime::postgres::connect(&url).await.expect("DATABASE_URL leads to a running PostgreSQL")

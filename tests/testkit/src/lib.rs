@@ -5,12 +5,14 @@
 //! Read next: `platform/event-store/tests/`.
 
 mod database;
+mod shared;
 mod topic;
 mod wait;
 
 pub use database::{
     TestDatabase, context, contexts, copy_database, fresh_database, migrate_contexts, migrated_database,
 };
+pub use shared::once_per_run;
 pub use topic::{TopicRecord, read_topic};
 pub use wait::{Probed, WAIT_MAX, eventually};
 
