@@ -16,7 +16,10 @@ use super::history::{History, Outcome, What};
 use super::rng::Rng;
 use crate::{Shop, line};
 
-const CLIENTS: u64 = 6;
+/// Clients of a chaos run: as many as keep two cores busy.
+pub const CHAOS_CLIENTS: u64 = 6;
+/// Clients in a test of one fault: other tests run beside it.
+pub const CLIENTS: u64 = 3;
 const HOT_SKUS: usize = 3;
 const WIDE_SKUS: usize = 40;
 const HOT_STOCK: i64 = 400;
@@ -59,8 +62,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Fills the shelves, then starts the clients.
-    pub async fn start(command_url: &str, history: &Arc<History>, seed: u64) -> Self {
+    /// Fills the shelves, then starts so many clients.
+    pub async fn start(command_url: &str, history: &Arc<History>, seed: u64, clients_count: u64) -> Self {
         let clerk = Client::new("clerk".to_owned(), command_url.to_owned(), Arc::clone(history));
         for sku in all_skus() {
             let quantity = if sku.starts_with("HOT") { HOT_STOCK } else { WIDE_STOCK };
@@ -68,7 +71,7 @@ impl Load {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
-        for number in 0..CLIENTS {
+        for number in 0..clients_count {
             let client = Client::new(format!("client-{number}"), command_url.to_owned(), Arc::clone(history));
             let shopper = Shopper { client, rng: Rng::split(seed, number), waiting: VecDeque::new() };
             clients.spawn(shopper.run(Arc::clone(&stop)));

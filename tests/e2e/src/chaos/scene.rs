@@ -51,6 +51,8 @@ pub struct Own {
     pub kafka_nodes: u16,
     /// Variables for `up` and its roles.
     pub env: Vec<(&'static str, String)>,
+    /// How many clients make its load; by default as few as a test of one fault needs.
+    pub clients: Option<u64>,
 }
 
 /// What the logs and topics held in the end.
@@ -89,6 +91,7 @@ impl Scene {
         };
         let kafka_brokers =
             kafka.as_ref().map_or_else(testkit::kafka_brokers, |kafka: &PrivateKafka| kafka.brokers.clone());
+        let clients = own.clients.unwrap_or(load::CLIENTS);
         let env = own.env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let environment = TestEnvironment { database_url: database_url.clone(), kafka_brokers, env };
         let platform = Platform::start_on(name, environment, &[]).await;
@@ -97,7 +100,7 @@ impl Scene {
         let mut scene = Self { platform, postgres, kafka, history, load: None, database_url, http, folder };
         scene.tell_provider("none").await;
         let command_url = scene.platform.endpoint("command_url");
-        scene.load = Some(Load::start(&command_url, &scene.history, seed).await);
+        scene.load = Some(Load::start(&command_url, &scene.history, seed, clients).await);
         scene
     }
 
