@@ -22,7 +22,7 @@ const SHORT_WHILE: Duration = Duration::from_millis(250);
 #[tokio::test]
 async fn five_thousand_buyers_of_a_hundred_pieces_all_at_once_over_three_command_sides_buy_a_hundred() {
     may_open(BUYERS as u64 + OTHER_FILES);
-    let platform = Platform::start("rush", &[]).await;
+    let platform = Platform::start("contention", &[]).await;
     let (second, third) = tokio::join!(platform.another_command_side(), platform.another_command_side());
     let shop = platform.shop();
     let doors = [platform.endpoint("command_url"), second.url.clone(), third.url.clone()];
