@@ -56,10 +56,7 @@ fn webhook(order_id: OrderId, state: &str) -> String {
 
 impl Door {
     async fn open() -> Self {
-        let database_url = Secret::from(testkit::fresh_database("webhooks").await.url);
-        let mut admin = postgres::connect(&database_url).await.expect("the database is there");
-        postgres::prepare_owner(&admin, "payments", None).await.expect("the admin may make owners");
-        event_store::migrate(&mut admin, Context::Payments).await.expect("the migrations apply");
+        let database_url = Secret::from(testkit::context("webhooks", Context::Payments).await.url);
         let options = ["--database-url", database_url.expose(), "--kafka-brokers", "none:9092"];
         let config = config(&[&options[..], &["--payment-webhook-secret", SECRET]].concat());
         let door =

@@ -2,10 +2,9 @@
 //!
 //! Read next: `src/pending.rs`, `src/appender.rs`.
 
-mod support;
-
 use std::pin::Pin;
 
+use crate::support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use domain::{StockCommand, StockItem};
 use event_store::{
     Answer, AppendError, Committed, EventStore, IdempotencyClaim, StoreError, UnitOfWork, retry_conflicts,
@@ -13,7 +12,6 @@ use event_store::{
 use events::StreamId;
 use futures::future::{join_all, try_join_all};
 use futures::poll;
-use support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use uuid::Uuid;
 
 type Committing = Pin<Box<dyn Future<Output = Result<Committed, AppendError>>>>;

@@ -2,13 +2,11 @@
 //!
 //! Read next: `src/herald.rs`.
 
-mod support;
-
 use std::future::poll_fn;
 use std::time::Duration;
 
+use crate::support::{CONTEXT, fresh_log, receipts};
 use event_store::{Append, append_channel};
-use support::{CONTEXT, fresh_log, receipts};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, NoTls};
 

@@ -2,9 +2,7 @@
 //!
 //! Read next: `migrations/context/grants.sql`.
 
-mod support;
-
-use support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
+use crate::support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 

@@ -2,12 +2,10 @@
 //!
 //! Read next: `platform/relay/tests/`.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{fresh_log, receipts};
 use event_store::{LEASE_TERM_MAX, RECONCILER};
-use support::{fresh_log, receipts};
 
 const TERM: Duration = Duration::from_secs(60);
 

@@ -10,8 +10,8 @@ use sagas::order_fulfilment::{
 };
 
 use crate::explore::every_interleaving;
-use crate::moves::Faults;
 use crate::provider::Behaviour;
+use crate::transitions::Faults;
 use crate::world::World;
 use crate::{EVERY_BEHAVIOUR, EVERY_WISH, NO_FAULTS, one_order, place, sku};
 

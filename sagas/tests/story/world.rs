@@ -2,8 +2,8 @@
 //! under way to the provider, the deadlines that stand.
 //!
 //! Streams are delivered each in its own order and in no order between them, which is less than Kafka promises.
-//! What may happen next is in [`super::moves`], what is done then in [`super::deeds`], who chooses in
-//! [`super::explore`], what must hold after every move in [`super::laws`].
+//! What may happen next is in [`super::transitions`], what is done then in [`super::effects`], who chooses in
+//! [`super::explore`], what must hold after every transition in [`super::invariants`].
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ use domain::{Aggregate, Order, Payment, Reservation, Shipment, StockCommand, Sto
 use events::{Context, Envelope, Event, OrderId, Sku, StreamId};
 use sagas::order_fulfilment::{Terms, Trigger, payments, react};
 
-use crate::moves::{Call, Caller, Faults, Move, Reader, Wish};
 use crate::provider::{Behaviour, Provider};
+use crate::transitions::{Call, Caller, Faults, Reader, Transition, Wish};
 
 #[derive(Clone)]
 pub struct World {
@@ -48,7 +48,7 @@ pub struct World {
 pub type Told = Rc<RefCell<BTreeSet<(Trigger, Context, &'static str, &'static str)>>>;
 
 struct Footprint {
-    made: Move,
+    made: Transition,
     before: Option<Arc<Footprint>>,
 }
 
@@ -99,7 +99,7 @@ impl World {
         Rc::clone(&self.told)
     }
 
-    /// How it came to this, for the message of a broken law.
+    /// How it came to this, for the message of a broken invariant.
     pub fn trail(&self) -> String {
         let mut steps: Vec<String> = std::iter::successors(self.trail.as_ref(), |step| step.before.as_ref())
             .map(|step| format!("  {:?}", step.made))
@@ -109,10 +109,10 @@ impl World {
             let types: Vec<&str> = log.iter().map(|(event, _)| event.event.event_type()).collect();
             format!("  {stream}: {}", types.join(", "))
         });
-        format!("the moves:\n{}\nthe logs:\n{}", steps.join("\n"), logs.collect::<Vec<_>>().join("\n"))
+        format!("the transitions:\n{}\nthe logs:\n{}", steps.join("\n"), logs.collect::<Vec<_>>().join("\n"))
     }
 
-    pub(crate) fn remember(&mut self, made: Move) {
+    pub(crate) fn remember(&mut self, made: Transition) {
         self.trail = Some(Arc::new(Footprint { made, before: self.trail.take() }));
     }
 

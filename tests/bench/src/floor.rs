@@ -105,7 +105,7 @@ impl Floor {
     /// As of [`Self::idle`].
     pub async fn rest(&mut self) -> anyhow::Result<()> {
         self.idle().await?;
-        self.platform.rest().await;
+        self.platform.stop().await;
         self.is_resting = true;
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Floor {
     /// When its doors do not open.
     pub async fn rise(&mut self) -> anyhow::Result<()> {
         if self.is_resting {
-            self.platform.rise();
+            self.platform.start_again();
             self.platform.wait_until_ready().await;
             self.shop = shop(&self.platform, self.shop.connections()).await?;
             self.is_resting = false;

@@ -1,6 +1,6 @@
 //! What is done in a [`World`] when something happens: decided by `domain`, appended, folded.
 //!
-//! Never: a rule; a refusal here means that the story has a hole. Read next: [`super::laws`].
+//! Never: a rule; a refusal here means that the story has a hole. Read next: [`super::invariants`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sagas::order_fulfilment::{EXPIRE, Reaction, Trigger, payments};
 use sagas::payments::{Reply, answer};
 use uuid::Uuid;
 
-use crate::moves::{Call, Caller, Reader, Wish};
+use crate::transitions::{Call, Caller, Reader, Wish};
 use crate::world::{World, hash_of};
 
 impl World {

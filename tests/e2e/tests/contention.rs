@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Connection, PATIENCE, Platform, Shop, eventually, line};
+use e2e::{Connection, Platform, Shop, WAIT_MAX, eventually, line};
 use futures::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ const SHORT_WHILE: Duration = Duration::from_millis(250);
 #[tokio::test]
 async fn five_thousand_buyers_of_a_hundred_pieces_all_at_once_over_three_command_sides_buy_a_hundred() {
     may_open(BUYERS as u64 + OTHER_FILES);
-    let platform = Platform::start("rush", &[]).await;
+    let platform = Platform::start("contention", &[]).await;
     let (second, third) = tokio::join!(platform.another_command_side(), platform.another_command_side());
     let shop = platform.shop();
     let doors = [platform.endpoint("command_url"), second.url.clone(), third.url.clone()];
@@ -71,8 +71,8 @@ async fn buys(door: String, key: String, all_are_connected: Arc<Barrier>) -> Str
             }
             last => {
                 assert!(
-                    set_off.elapsed() < PATIENCE,
-                    "{key} is not served within {PATIENCE:?}; last: {last:?}"
+                    set_off.elapsed() < WAIT_MAX,
+                    "{key} is not served within {WAIT_MAX:?}; last: {last:?}"
                 );
                 last.ok().and_then(|(_, retry_after)| retry_after).unwrap_or(SHORT_WHILE)
             }

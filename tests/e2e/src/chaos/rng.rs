@@ -1,4 +1,4 @@
-//! Chance that can be repeated: SplitMix64.
+//! A random number generator whose sequence follows from its seed: SplitMix64.
 //!
 //! Written out here because a seed must mean the same run with every version of every library.
 //! Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (OOPSLA 2014), and Vigna's
@@ -7,22 +7,22 @@
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
-pub struct Dice {
+pub struct Rng {
     state: u64,
 }
 
-impl Dice {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self { state: seed }
     }
 
-    /// Dice of its own for the `nth` of several that throw side by side.
+    /// A sequence of its own for the `nth` of several that draw side by side.
     pub fn split(seed: u64, nth: u64) -> Self {
         let mut parent = Self::new(seed ^ (nth + 1).wrapping_mul(0xd134_2543_de82_ef95));
-        Self::new(parent.throw())
+        Self::new(parent.draw())
     }
 
-    fn throw(&mut self) -> u64 {
+    fn draw(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,7 +33,7 @@ impl Dice {
     /// 0 to `below` - 1.
     pub fn below(&mut self, below: usize) -> usize {
         let below = u64::try_from(below).expect("a usize fits");
-        usize::try_from(self.throw() % below).expect("it is below a usize")
+        usize::try_from(self.draw() % below).expect("it is below a usize")
     }
 
     /// `from` to `to`, both included.
