@@ -1,34 +1,36 @@
-//! Append, command and replay on a short log and on long ones: nothing may slow down because there is a past.
-//!
-//! Beside each the same on the shortest log. Read next: `migrations/context/V7__unhindered_batches.sql` (every look-up is by index).
+//! Append, command and replay on short and long logs: the length of the history must not slow anything down.
+//! Baseline: the same on the shortest log.
 
 use std::time::Duration;
 
 use events::Context;
 
+use crate::appends::append_load;
+use crate::benchmarks::replay::replay;
+use crate::database::{Database, admin};
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::fill::log_of;
-use crate::parts::append::appending;
-use crate::parts::command::{command_side, placing};
-use crate::parts::replay::replay;
-use crate::stage::{Database, Stage, admin};
+use crate::role::Role;
+use crate::seed_log::seeded_log;
+use crate::shop::order_load;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
-    let sizes = stage.sizes.clone();
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
+    let sizes = environment.sizes.clone();
     let mut logs = Vec::new();
     for events in &sizes.growth_events {
-        let database = log_of(stage, *events).await?;
-        // The first on a log makes the live table that the next are compared with.
+        let database = seeded_log(environment, *events).await?;
+        // The first replay of a log builds the live table; later replays are compared with it.
         let first = replay(&database).await?;
         let replayed = if first.is_equal { first } else { replay(&database).await? };
         logs.push((*events, database, replayed));
     }
-    // What the replays wrote is on the disk before anything else is measured, and the lengths take turns.
+    // The disk writes of the replays end before anything else is measured. The lengths are measured in turn.
     admin().await?.batch_execute("CHECKPOINT").await?;
     let mut written = vec![(Vec::new(), Vec::new()); logs.len()];
     for _ in 0..sizes.repetitions {
         for ((_, database, _), (appends, commands)) in logs.iter().zip(&mut written) {
-            let (append, command) = writing(database, sizes.connections, sizes.warm_up, sizes.span).await?;
+            let (append, command) =
+                measure_writes(database, sizes.connections, sizes.warm_up, sizes.span).await?;
             appends.push(append);
             commands.push(command);
         }
@@ -37,8 +39,8 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     for ((events, database, replayed), (appends, commands)) in logs.into_iter().zip(written) {
         let spreads = [Spread::of(appends), Spread::of(commands), Spread::one(replayed.per_second)];
         measured.push((events, spreads));
-        // It is not of that length any more.
-        stage.logs.remove(&events);
+        // The log has grown.
+        environment.logs.remove(&events);
         database.drop().await?;
     }
     let shortest: Vec<f64> = measured[0].1.iter().map(|spread| spread.median).collect();
@@ -51,24 +53,24 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
                 .zip(spreads.into_iter().zip(&shortest))
         {
             let row = Row::new(format!("{name}, {events} events in the log"), unit, spread);
-            let row = row.beside(format!("{unit}, {shortest_events} events"), *shortest);
+            let row = row.baseline(format!("{unit}, {shortest_events} events"), *shortest);
             rows.push(row.goal(Goal::AtLeast(0.9)));
         }
     }
     Ok(rows)
 }
 
-async fn writing(
+async fn measure_writes(
     database: &Database,
     callers: usize,
     warm_up: Duration,
     span: Duration,
 ) -> anyhow::Result<(f64, f64)> {
     let store = database.store(Context::Orders).await?;
-    let append = appending(&store, callers, warm_up, span).await?.per_second;
+    let append = append_load(&store, callers, warm_up, span).await?.per_second;
     store.shutdown().await;
-    let role = command_side(database).await?;
-    let command = placing(&role.address, callers, 201, warm_up, span).await?.per_second;
+    let role = Role::command_side(database).await?;
+    let command = order_load(&role.address, callers, 201, warm_up, span).await?.per_second;
     role.stop().await?;
     Ok((append, command))
 }

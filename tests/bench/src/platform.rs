@@ -1,7 +1,5 @@
-//! The shop floor: a whole platform, each role in a process of its own, and what became of the orders placed there.
-//!
-//! An order is settled when its event (confirmed, rejected) can be read from Kafka. One floor serves several parts.
-//! Never: an order that is counted before its event was seen. Read next: `parts/saga.rs`.
+//! The platform under test: every role in its own process, the shop that places orders there, and which orders are settled.
+//! An order is settled when a Kafka consumer has read its `OrderConfirmed` or `OrderRejected`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,29 +13,28 @@ use rdkafka::message::Message as _;
 use runtime::Secret;
 use uuid::Uuid;
 
-use crate::pace::open_loop;
-use crate::parts::command::Shop;
-use crate::parts::pipe::header;
+use crate::database::Database;
+use crate::load_generator::open_loop;
 use crate::proc::cpu_seconds;
-use crate::stage::Database;
-use crate::tail::Tail;
+use crate::shop::Shop;
+use crate::tail::{Tail, header};
 
 const ROLES: [&str; 5] = ["command-side", "relay", "sagas", "query-side", "payment-provider"];
-/// Without one more settled order for this long, something is stuck.
+/// The longest time without progress before a wait fails.
 const STANDSTILL_MAX: Duration = Duration::from_secs(180);
-const LOOK: Duration = Duration::from_millis(20);
-/// A log that has not grown for so long has nothing on its way: a saga's hop takes a fraction of it.
-const STILL: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// When the logs have not grown for this long, no event is in flight: one hop of a saga takes a fraction of it.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
 
-pub struct Floor {
-    pub platform: Platform,
+pub struct BenchPlatform {
+    /// The `tradewind up --separate`.
+    pub up: Platform,
     pub shop: Shop,
-    /// Of the platform.
     pub database: Database,
-    pub prefix: String,
+    pub topic_prefix: String,
     settled: Arc<Mutex<HashMap<Uuid, Settled>>>,
     _tail: Tail,
-    is_resting: bool,
+    roles_are_stopped: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,15 +43,16 @@ pub struct Settled {
     pub confirmed: bool,
 }
 
-impl Floor {
+impl BenchPlatform {
     /// # Errors
-    /// When its doors do not open.
-    pub async fn open(name: &str, connections: usize) -> anyhow::Result<Self> {
-        let platform = Platform::start(&format!("bench_{name}"), &[]).await;
-        let shop = shop(&platform, connections).await?;
-        let database = Database { url: Secret::from(platform.endpoint("database_url")) };
-        let topic = platform.topic(Context::Orders);
-        let prefix = topic.strip_suffix(Context::Orders.topic()).context("a prefixed topic")?.to_owned();
+    /// When the command side does not accept connections.
+    pub async fn start(name: &str, connections: usize) -> anyhow::Result<Self> {
+        let up = Platform::start(&format!("bench_{name}"), &[]).await;
+        let shop = open_shop(&up, connections).await?;
+        let database = Database { url: Secret::from(up.endpoint("database_url")) };
+        let topic = up.topic(Context::Orders);
+        let topic_prefix =
+            topic.strip_suffix(Context::Orders.topic()).context("a prefixed topic")?.to_owned();
         let settled = Arc::<Mutex<HashMap<Uuid, Settled>>>::default();
         let seen = Arc::clone(&settled);
         let tail = Tail::of(&topic, move |record| {
@@ -69,72 +67,72 @@ impl Floor {
                 locked(&seen).entry(order_id.0).or_insert(Settled { at, confirmed });
             }
         })?;
-        Ok(Self { platform, shop, database, prefix, settled, _tail: tail, is_resting: false })
+        Ok(Self { up, shop, database, topic_prefix, settled, _tail: tail, roles_are_stopped: false })
     }
 
-    /// Waits until every event has gone its way and brings no other one.
+    /// Waits until the read models have every event and no further event follows.
     ///
     /// # Errors
-    /// When for a long time nothing moved, and not all of them are in the read models.
-    pub async fn idle(&self) -> anyhow::Result<()> {
+    /// When there is no progress for a long time.
+    pub async fn wait_until_idle(&self) -> anyhow::Result<()> {
         let admin = self.database.admin().await?;
-        let reached =
+        let applied =
             "SELECT coalesce(sum(next_offset), 0)::bigint FROM readmodel.checkpoints WHERE consumer = $1";
         let (mut last, mut since) = ((0.0, 0), Instant::now());
         loop {
             let events = self.events().await?;
-            // The read models hear all topics, behind the relay and beside the sagas.
-            let seen: i64 = admin.query_one(reached, &[&READER]).await?.try_get(0)?;
+            // The projections read all topics, so they are behind the relay and see what the sagas append.
+            let seen: i64 = admin.query_one(applied, &[&READER]).await?.try_get(0)?;
             if (events, seen) != last {
                 (last, since) = ((events, seen), Instant::now());
             }
-            if since.elapsed() >= STILL && seen as f64 >= events {
+            if since.elapsed() >= IDLE_AFTER && seen as f64 >= events {
                 return Ok(());
             }
             ensure!(
                 since.elapsed() < STANDSTILL_MAX,
                 "{seen} of {events} events are in the read models, and no further one for {STANDSTILL_MAX:?}"
             );
-            tokio::time::sleep(STILL / 10).await;
+            tokio::time::sleep(IDLE_AFTER / 10).await;
         }
     }
 
-    /// Waits until nothing is left to do, and stops all roles: whatever is measured now, nobody is beside it.
+    /// Waits until the platform is idle, and stops all roles: what is measured next has the machine to itself.
     ///
     /// # Errors
-    /// As of [`Self::idle`].
-    pub async fn rest(&mut self) -> anyhow::Result<()> {
-        self.idle().await?;
-        self.platform.rest().await;
-        self.is_resting = true;
+    /// As [`Self::wait_until_idle`].
+    pub async fn stop_roles(&mut self) -> anyhow::Result<()> {
+        self.wait_until_idle().await?;
+        self.up.rest().await;
+        self.roles_are_stopped = true;
         Ok(())
     }
 
-    /// Starts the roles again where they rest.
+    /// Starts the roles if [`Self::stop_roles`] stopped them.
     ///
     /// # Errors
-    /// When its doors do not open.
-    pub async fn rise(&mut self) -> anyhow::Result<()> {
-        if self.is_resting {
-            self.platform.rise();
-            self.platform.wait_until_ready().await;
-            self.shop = shop(&self.platform, self.shop.connections()).await?;
-            self.is_resting = false;
+    /// When a role does not become ready.
+    pub async fn start_roles(&mut self) -> anyhow::Result<()> {
+        if self.roles_are_stopped {
+            self.up.rise();
+            self.up.wait_until_ready().await;
+            self.shop = open_shop(&self.up, self.shop.connections()).await?;
+            self.roles_are_stopped = false;
         }
         Ok(())
     }
 
-    /// What became of these orders so far.
+    /// Those of `orders` that are settled by now.
     pub fn settled(&self, orders: &[Uuid]) -> Vec<Settled> {
         let settled = locked(&self.settled);
         orders.iter().filter_map(|order| settled.get(order).copied()).collect()
     }
 
-    /// Until all of them are settled.
+    /// Waits until all of `orders` are settled.
     ///
     /// # Errors
-    /// When for a long time none was.
-    pub async fn all_settled(&self, orders: &[Uuid]) -> anyhow::Result<Vec<Settled>> {
+    /// When no order settles for a long time.
+    pub async fn wait_until_settled(&self, orders: &[Uuid]) -> anyhow::Result<Vec<Settled>> {
         let (mut count, mut progress_at) = (0, Instant::now());
         loop {
             let settled = self.settled(orders);
@@ -148,16 +146,16 @@ impl Floor {
                 progress_at.elapsed() < STANDSTILL_MAX,
                 "{count} of {} orders are settled, and no further one for {STANDSTILL_MAX:?}; the platform's log ends:\n{}",
                 orders.len(),
-                last_lines(&self.platform.log())
+                last_lines(&self.up.log())
             );
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Places as many orders at once as there are connections, until there are `count`; returns their ids.
+    /// Places `count` orders, one at a time on each connection; returns their ids.
     ///
     /// # Errors
-    /// When one is not accepted.
+    /// When the server refuses one.
     pub async fn place(
         &self,
         count: usize,
@@ -176,10 +174,10 @@ impl Floor {
         Ok(orders)
     }
 
-    /// Places orders at a rate for a while; returns their ids and the times that were meant for them.
+    /// Places `rate` orders a second for `span`; returns their ids and intended times.
     ///
     /// # Errors
-    /// When one is not accepted.
+    /// When the server refuses one.
     pub async fn place_at(
         &self,
         rate: f64,
@@ -207,7 +205,7 @@ impl Floor {
         Ok(std::mem::take(&mut *locked(&placed)))
     }
 
-    /// Of all contexts together.
+    /// The number of events in all logs.
     ///
     /// # Errors
     /// When a database does not answer.
@@ -222,18 +220,18 @@ impl Floor {
     }
 
     pub fn processes(&self) -> BTreeMap<&'static str, u32> {
-        processes(&self.platform)
+        processes(&self.up)
     }
 
-    /// Seconds on a processor so far, of each of them.
+    /// CPU seconds so far, by process.
     pub fn cpu(&self) -> BTreeMap<&'static str, f64> {
         self.processes().into_iter().map(|(name, pid)| (name, cpu_seconds(pid))).collect()
     }
 }
 
-/// The processes that work for an order, by name.
-pub fn processes(platform: &Platform) -> BTreeMap<&'static str, u32> {
-    let mut all: BTreeMap<_, _> = ROLES.map(|role| (role, platform.pid(role))).into();
+/// The processes that take part in an order, by name.
+pub fn processes(up: &Platform) -> BTreeMap<&'static str, u32> {
+    let mut all: BTreeMap<_, _> = ROLES.map(|role| (role, up.pid(role))).into();
     for (name, variable) in [("postgres", "TRADEWIND_POSTGRES_PID"), ("kafka", "TRADEWIND_KAFKA_PID")] {
         let pid = std::env::var(variable).ok().and_then(|pid| pid.parse().ok());
         all.extend(pid.map(|pid| (name, pid)));
@@ -241,8 +239,8 @@ pub fn processes(platform: &Platform) -> BTreeMap<&'static str, u32> {
     all
 }
 
-async fn shop(platform: &Platform, connections: usize) -> anyhow::Result<Shop> {
-    let address = platform.endpoint("command_url").replace("http://", "");
+async fn open_shop(up: &Platform, connections: usize) -> anyhow::Result<Shop> {
+    let address = up.endpoint("command_url").replace("http://", "");
     Shop::open(&address, connections, 201).await
 }
 

@@ -1,7 +1,6 @@
-//! What a client waits for: from POST to `?wait=settled`'s answer, and of that, how long the read side takes once the order is
-//! confirmed in the log; beside it what an order costs each process, and how often Kafka is asked for records.
-//!
-//! The platform is that of TRADEWIND_BIN, so two builds can be measured in one sitting. Read next: `saga.rs`.
+//! Latency from POST until `?wait=settled` answers, and the part of it after the order is confirmed in the log; the CPU time of
+//! each process per order, and the fetch requests to Kafka.
+//! The platform is the binary in TRADEWIND_BIN, so that two builds can be measured one after the other.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,29 +15,27 @@ use runtime::postgres;
 use tokio::process::Command;
 use uuid::Uuid;
 
+use crate::environment::Environment;
 use crate::figures::{Row, Spread};
-use crate::floor::processes;
 use crate::http::Connection;
-use crate::pace::{Latencies, latencies, ms, note, open_loop};
-use crate::parts::command::Shop;
+use crate::load_generator::{Latencies, latencies, ms, open_loop, record};
+use crate::platform::processes;
 use crate::proc::cpu_seconds;
-use crate::stage::Stage;
+use crate::shop::{Shop, sku};
 
-const SKUS: usize = 500;
-const STOCK: i64 = 1_000_000;
-/// Orders that may be under way: each waits on a connection of its own.
+/// Orders in flight at most: each waits on its own connection.
 const CALLERS: usize = 200;
 /// The longest that the query side lets a request wait.
 const WAIT_MS: u64 = 60_000;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
-    stage.close_floor();
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
+    environment.stop_platform();
     let platform = Platform::start("bench_seen", &[]).await;
     let load = Load::open(&platform).await?;
-    load.at(stage.sizes.seen_rates[0], stage.sizes.span).await?; // warms up
+    load.at(environment.sizes.seen_rates[0], environment.sizes.span).await?; // warms up
     let mut rows = Vec::new();
-    for &rate in &stage.sizes.seen_rates {
-        rows.extend(measured(&platform, &load, rate, stage.sizes.seen_span).await?);
+    for &rate in &environment.sizes.seen_rates {
+        rows.extend(measured(&platform, &load, rate, environment.sizes.seen_span).await?);
     }
     Ok(rows)
 }
@@ -47,14 +44,14 @@ async fn measured(platform: &Platform, load: &Load, rate: u64, span: Duration) -
     let (cpu_before, fetches_before) = (cpu(platform), fetches().await);
     let (settled, seen_at) = load.at(rate, span).await?;
     let (cpu_after, fetches_after) = (cpu(platform), fetches().await);
-    let (confirmed, behind) = against_the_log(platform, &seen_at).await?;
+    let (confirmed, seen_later) = latencies_by_log(platform, &seen_at).await?;
     let count = seen_at.len() as f64;
     let row = |what: &str, figure| Row::new(format!("{what}, {rate} orders/s"), "ms", Spread::one(figure));
     let mut rows = Vec::new();
     for (what, latencies) in [
         ("POST to settled", &settled),
         ("placed to confirmed, in the log", &confirmed),
-        ("confirmed in the log to seen", &behind),
+        ("confirmed in the log to seen", &seen_later),
     ] {
         rows.push(row(&format!("{what}, p50"), ms(latencies, 0.5)));
         rows.push(row(&format!("{what}, p99"), ms(latencies, 0.99)));
@@ -74,7 +71,7 @@ fn cpu(platform: &Platform) -> BTreeMap<&'static str, f64> {
     processes(platform).into_iter().map(|(name, pid)| (name, cpu_seconds(pid))).collect()
 }
 
-/// Requests for records that the broker has answered so far; none where it cannot be asked.
+/// The number of fetch requests that the broker has answered so far; none where the JVM cannot be asked.
 async fn fetches() -> Option<u64> {
     let pid = std::env::var("TRADEWIND_KAFKA_PID").ok()?;
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("Fetches.java");
@@ -82,17 +79,17 @@ async fn fetches() -> Option<u64> {
     let count = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
     if count.is_none() {
         eprintln!(
-            "bench: the broker's fetches cannot be counted: {}",
+            "bench: cannot count the fetch requests of the broker: {}",
             String::from_utf8_lossy(&output.stderr)
         );
     }
     count
 }
 
-/// When each order was seen settled.
+/// When the query side showed each order as settled.
 type SeenAt = Vec<(Uuid, SystemTime)>;
 
-/// Callers that place an order and wait until they see it settled.
+/// Callers that place an order and wait until the query side shows it as settled.
 struct Load {
     shop: Shop,
     queries: Arc<[tokio::sync::Mutex<Connection>]>,
@@ -103,15 +100,13 @@ impl Load {
         let address = |name: &str| platform.endpoint(name).replace("http://", "");
         let shop = Shop::open(&address("command_url"), CALLERS, 201).await?;
         let stocked = Shop::open(&address("command_url"), 1, 200).await?;
-        for number in 0..SKUS {
-            stocked.receive_stock(&sku(number), STOCK).await?;
-        }
+        stocked.receive_all_stock().await?;
         let query = address("query_url");
         let opened = try_join_all((0..CALLERS).map(|_| Connection::open(&query))).await?;
         Ok(Self { shop, queries: opened.into_iter().map(tokio::sync::Mutex::new).collect() })
     }
 
-    /// How long each order took from the time that was meant for it, and when it was seen settled.
+    /// The latency of each order from its intended time, and the time at which it was seen as settled.
     async fn at(&self, rate: u64, span: Duration) -> anyhow::Result<(Latencies, SeenAt)> {
         let seen_at = Arc::<Mutex<SeenAt>>::default();
         let call = {
@@ -121,7 +116,7 @@ impl Load {
                 let (shop, queries, seen_at) = (shop.clone(), Arc::clone(&queries), Arc::clone(&seen_at));
                 async move {
                     let order = Uuid::now_v7();
-                    let number = order.as_u128() as usize % SKUS;
+                    let number = order.as_u128() as usize;
                     shop.place_order(caller, order, &[sku(number)]).await?;
                     let path = format!("/v1/orders/{order}?wait=settled&timeout_ms={WAIT_MS}");
                     let status = queries[caller].lock().await.get(&path).await?;
@@ -137,12 +132,8 @@ impl Load {
     }
 }
 
-fn sku(number: usize) -> String {
-    format!("SKU-{number}")
-}
-
-/// From placed to confirmed by the log's own times, and from there to when it was seen; all clocks are this machine's.
-async fn against_the_log(platform: &Platform, seen_at: &SeenAt) -> anyhow::Result<(Latencies, Latencies)> {
+/// Latency from placed to confirmed by the times in the log, and from there until it was seen. All clocks are this machine's.
+async fn latencies_by_log(platform: &Platform, seen_at: &SeenAt) -> anyhow::Result<(Latencies, Latencies)> {
     let client = postgres::connect(&Secret::from(platform.endpoint("database_url"))).await?;
     let streams: Vec<String> = seen_at.iter().map(|(order, _)| format!("order-{order}")).collect();
     let rows = client
@@ -159,9 +150,10 @@ async fn against_the_log(platform: &Platform, seen_at: &SeenAt) -> anyhow::Resul
     }
     let (mut confirmed, mut behind) = (latencies(), latencies());
     for ((_, seen), stream) in seen_at.iter().zip(&streams) {
-        let (placed_at, confirmed_at) = times.get(stream).context("an order that was seen is in the log")?;
-        note(&mut confirmed, confirmed_at.duration_since(*placed_at).unwrap_or_default());
-        note(&mut behind, seen.duration_since(*confirmed_at).unwrap_or_default());
+        let (placed_at, confirmed_at) =
+            times.get(stream).context("an order that was seen is not in the log")?;
+        record(&mut confirmed, confirmed_at.duration_since(*placed_at).unwrap_or_default());
+        record(&mut behind, seen.duration_since(*confirmed_at).unwrap_or_default());
     }
     Ok((confirmed, behind))
 }

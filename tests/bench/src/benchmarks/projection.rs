@@ -1,7 +1,5 @@
-//! Events a second that each projector applies from full topics, alone.
-//!
-//! Beside it a bare COPY of the rows that came of them, counted in the same events, and a projector with one transaction
-//! for each event. Read next: `query-side/src/consumer.rs`.
+//! Events a second that each projection applies from full topics, alone.
+//! Baselines: COPY of the resulting rows, counted in the same events; and one transaction for each event.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,58 +17,59 @@ use query_side::projections;
 use runtime::postgres::{self, owner_url};
 use tokio_util::sync::CancellationToken;
 
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::floor::Floor;
-use crate::parts::saga::{stock_up, two_lines};
-use crate::stage::{Database, Stage};
+use crate::platform::BenchPlatform;
+use crate::shop::two_lines;
 
 const APPLY_MAX: Duration = Duration::from_secs(300);
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const EVENTS_ONE_BY_ONE_MAX: usize = 20_000;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
-    let (orders, span) = (stage.sizes.projection_orders, stage.sizes.span);
-    let floor = stage.floor().await?;
-    stock_up(floor).await?;
-    let placed = floor.place(orders, two_lines).await?;
-    floor.all_settled(&placed).await?;
-    floor.rest().await?;
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
+    let (orders, span) = (environment.sizes.projection_orders, environment.sizes.span);
+    let platform = environment.platform().await?;
+    platform.shop.receive_all_stock().await?;
+    let placed = platform.place(orders, two_lines).await?;
+    platform.wait_until_settled(&placed).await?;
+    platform.stop_roles().await?;
     let mut rows = Vec::new();
     for projector in projections::all() {
         let database = Database::fresh(projector.table()).await?;
-        let (events, per_second) = from_topics(floor, &database, Arc::clone(&projector)).await?;
+        let (events, per_second) = from_topics(platform, &database, Arc::clone(&projector)).await?;
         let copied = copy(&database, &*projector, events).await?;
-        let alone = one_by_one(floor, &database, &*projector, span).await?;
+        let alone = one_by_one(platform, &database, &*projector, span).await?;
         let row = Row::new(projector.name(), "events/s", Spread::one(per_second));
-        rows.push(row.clone().beside("events/s, COPY of the same rows", copied));
-        rows.push(row.beside("events/s, a transaction for each", alone).goal(Goal::AtLeast(20.0)));
+        rows.push(row.clone().baseline("events/s, COPY of the same rows", copied));
+        rows.push(row.baseline("events/s, one transaction for each", alone).goal(Goal::AtLeast(20.0)));
         database.drop().await?;
     }
     Ok(rows)
 }
 
-/// A consumer of its own, from the beginning of the topics to where their logs end now.
+/// Applies the topics from their beginning to the present end of their logs, by a separate consumer.
 async fn from_topics(
-    floor: &Floor,
+    platform: &BenchPlatform,
     database: &Database,
     projector: Arc<dyn Projector>,
 ) -> anyhow::Result<(f64, f64)> {
     let mut head = 0;
     for context in projector.contexts() {
-        let store = floor.database.store(*context).await?;
+        let store = platform.database.store(*context).await?;
         head += store.head().await?;
         store.shutdown().await;
     }
     let pool = postgres::pool(&owner_url(&database.url, READ_MODEL), 2)?;
-    // Another name than the live consumer's, or they would share the partitions.
+    // Its own name: consumers of one name share the partitions.
     let mut options = ConsumerOptions::new(testkit::unique("bench"), projector.contexts());
     options.batch_max = batch_max()?;
     let handler = ProjectionHandler::new(vec![projector], pool, Arrivals::new(1));
-    let bus = BusConfig::plain(testkit::kafka_brokers(), floor.prefix.clone());
+    let bus = BusConfig::plain(testkit::kafka_brokers(), platform.topic_prefix.clone());
     let shutdown = CancellationToken::new();
     let consuming = run_consumer(&bus, options, Arc::new(handler), Arc::new(|_| ()), shutdown.clone());
     let watching = async {
-        let watched = until_applied(database, head).await;
+        let watched = wait_until_applied(database, head).await;
         shutdown.cancel();
         watched
     };
@@ -87,7 +86,7 @@ fn batch_max() -> anyhow::Result<usize> {
     Ok(config.projection_batch_max)
 }
 
-async fn until_applied(database: &Database, head: i64) -> anyhow::Result<(f64, f64)> {
+async fn wait_until_applied(database: &Database, head: i64) -> anyhow::Result<(f64, f64)> {
     let admin = database.admin().await?;
     let give_up = Instant::now() + APPLY_MAX;
     let applied = format!("SELECT coalesce(sum(next_offset), 0)::bigint FROM {READ_MODEL}.checkpoints");
@@ -100,15 +99,15 @@ async fn until_applied(database: &Database, head: i64) -> anyhow::Result<(f64, f
             first = None;
         }
         if done >= head {
-            let seconds = now.duration_since(since).as_secs_f64().max(LOOK.as_secs_f64());
+            let seconds = now.duration_since(since).as_secs_f64().max(POLL_INTERVAL.as_secs_f64());
             return Ok((head as f64, (done - from).max(1) as f64 / seconds));
         }
         ensure!(now < give_up, "{done} of {head} events are applied after {APPLY_MAX:?}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// The rows into an empty table of the same form; in events a second, for events that came to these rows.
+/// Copies the rows into an empty table of the same form; in the events a second that led to these rows.
 async fn copy(database: &Database, projector: &dyn Projector, events: f64) -> anyhow::Result<f64> {
     let (admin, table) = (database.admin().await?, projector.table());
     let out = admin.copy_out(&format!("COPY {READ_MODEL}.{table} TO STDOUT (FORMAT binary)")).await?;
@@ -130,14 +129,14 @@ async fn copy(database: &Database, projector: &dyn Projector, events: f64) -> an
     Ok(events / seconds)
 }
 
-/// What a simple projector does: for each event a transaction with its effect and its checkpoint.
+/// A simple projection: one transaction for each event, with its effect and its checkpoint.
 async fn one_by_one(
-    floor: &Floor,
+    platform: &BenchPlatform,
     database: &Database,
     projector: &dyn Projector,
     span: Duration,
 ) -> anyhow::Result<f64> {
-    let events = envelopes(floor, projector.contexts()).await?;
+    let events = envelopes(platform, projector.contexts()).await?;
     let pool = postgres::pool(&owner_url(&database.url, READ_MODEL), 1)?;
     let admin = database.admin().await?;
     admin.batch_execute(&format!("TRUNCATE {READ_MODEL}.{}", projector.table())).await?;
@@ -163,11 +162,11 @@ async fn one_by_one(
     Ok(applied / begun.elapsed().as_secs_f64())
 }
 
-/// The first of all logs, in the order in which they happened: the same mix as in the topics.
-async fn envelopes(floor: &Floor, contexts: &[Context]) -> anyhow::Result<Vec<Envelope>> {
+/// The first events of all logs in the order of their times: the same mix as in the topics.
+async fn envelopes(platform: &BenchPlatform, contexts: &[Context]) -> anyhow::Result<Vec<Envelope>> {
     let mut events = Vec::new();
     for context in contexts {
-        let store = floor.database.store(*context).await?;
+        let store = platform.database.store(*context).await?;
         let raw = store.scan(0, EVENTS_ONE_BY_ONE_MAX).await?;
         store.shutdown().await;
         for event in raw {

@@ -1,7 +1,5 @@
-//! Events a second of `tradewind verify` on a resting platform: logs, topics, checkpoints, read models, stock and money.
-//!
-//! Beside it COPY TO STDOUT of the same events: what it must at least read once. And its peak memory there and on a log
-//! that is many times as long. Read next: `verify/src/lib.rs`, `history.rs`.
+//! Events a second of `tradewind verify` on an idle platform, and its peak memory there and on a log many times as long.
+//! Baseline: COPY TO STDOUT of the same events, which it has to read at least once.
 
 use std::time::Instant;
 
@@ -9,57 +7,58 @@ use anyhow::ensure;
 use events::Context;
 use futures::TryStreamExt as _;
 
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::floor::Floor;
 use crate::history::platform_of;
-use crate::parts::saga::{stock_up, two_lines};
-use crate::stage::{Database, Stage};
+use crate::platform::BenchPlatform;
+use crate::shop::two_lines;
 use crate::tool::{self, Ended};
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
-    let sizes = stage.sizes.clone();
-    let floor = stage.floor().await?;
-    stock_up(floor).await?;
-    let placed = floor.place(sizes.projection_orders, two_lines).await?;
-    floor.all_settled(&placed).await?;
-    floor.rest().await?;
-    let events = floor.events().await?;
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
+    let sizes = environment.sizes.clone();
+    let platform = environment.platform().await?;
+    platform.shop.receive_all_stock().await?;
+    let placed = platform.place(sizes.projection_orders, two_lines).await?;
+    platform.wait_until_settled(&placed).await?;
+    platform.stop_roles().await?;
+    let events = platform.events().await?;
     let (mut verified, mut copied, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..sizes.repetitions {
-        let run = verify(&floor.database, &floor.prefix).await?;
+        let run = verify(&platform.database, &platform.topic_prefix).await?;
         verified.push(events / run.seconds);
         peaks.push(run.peak_rss_mib);
-        copied.push(events / copy(floor).await?);
+        copied.push(events / copy(platform).await?);
     }
     let row = Row::new(format!("{events:.0} events of all contexts"), "events/s", Spread::of(verified))
-        .beside("events/s, COPY TO STDOUT", Spread::of(copied).median)
+        .baseline("events/s, COPY TO STDOUT", Spread::of(copied).median)
         .goal(Goal::AtLeast(0.25));
     let short = Spread::of(peaks);
     let history = platform_of(sizes.verify_events).await?;
-    let run = verify(&history.database, &history.prefix).await?;
+    let run = verify(&history.database, &history.topic_prefix).await?;
     history.database.drop().await?;
     let long = Row::new(
         format!("peak resident memory, {} events", history.events),
         "MiB",
         Spread::one(run.peak_rss_mib),
     );
-    let long = long.beside(format!("MiB, of {events:.0} events"), short.median);
+    let long = long.baseline(format!("MiB, of {events:.0} events"), short.median);
     Ok(vec![row, long])
 }
 
 /// Runs the tool as a user does.
 ///
 /// # Errors
-/// When it finds anything.
+/// When it reports a violation.
 pub async fn verify(database: &Database, topic_prefix: &str) -> anyhow::Result<Ended> {
     let ended = tool::run(&["verify"], database, topic_prefix).await?;
     ensure!(ended.status.success(), "tradewind verify ended with {}:\n{}", ended.status, ended.printed);
     Ok(ended)
 }
 
-/// Every log out of the server, one after the other; seconds.
-async fn copy(floor: &Floor) -> anyhow::Result<f64> {
-    let admin = floor.database.admin().await?;
+/// Reads every log from the server, one after the other; seconds.
+async fn copy(platform: &BenchPlatform) -> anyhow::Result<f64> {
+    let admin = platform.database.admin().await?;
     let begun = Instant::now();
     for context in Context::ALL {
         let statement = format!("COPY (SELECT * FROM {context}.events ORDER BY position) TO STDOUT");

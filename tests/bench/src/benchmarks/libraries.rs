@@ -1,6 +1,5 @@
-//! The workloads that the fastest Rust event-sourcing libraries were measured on, on a machine of this kind.
-//!
-//! Beside each the median of theirs, which is given (issue 4) and not measured here. Read next: `parts/append.rs`.
+//! The workloads of the fastest Rust event-sourcing libraries. Baseline: the median of their figures on a machine of this
+//! kind, which is a constant here and is not measured.
 
 use domain::{Order, OrderCommand, StockCommand, StockItem};
 use event_store::{AppendError, EventStore, retry_conflicts};
@@ -8,12 +7,13 @@ use events::orders::OrderPlaced;
 use events::{Context, OrderId, StreamId};
 use uuid::Uuid;
 
+use crate::benchmarks::replay::replay;
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::fill::log_of;
+use crate::load_generator::closed_loop;
 use crate::orders::{metadata, pieces, placed, sku};
-use crate::pace::closed_loop;
-use crate::parts::replay::replay;
-use crate::stage::{Database, Stage};
+use crate::seed_log::seeded_log;
 
 const FRESH_CALLERS: usize = 32;
 const ONE_STREAM_CALLERS: usize = 8;
@@ -22,11 +22,11 @@ const THEIR_COMMANDS: f64 = 7_200.0;
 const THEIR_SUCCESSES: f64 = 490.0;
 const THEIR_REBUILD: f64 = 5_500.0;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
     let database = Database::fresh("libraries").await?;
     let orders = database.store(Context::Orders).await?;
     let inventory = database.store(Context::Inventory).await?;
-    let sizes = stage.sizes.clone();
+    let sizes = environment.sizes.clone();
     let (mut fresh, mut one) = (Vec::new(), Vec::new());
     for _ in 0..sizes.repetitions {
         let (store, warm_up, span) = (orders.clone(), sizes.warm_up, sizes.span);
@@ -41,27 +41,27 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     inventory.shutdown().await;
     database.drop().await?;
 
-    let events = *stage.sizes.replay_events.first().expect("there is a smallest log");
-    let database = log_of(stage, events).await?;
+    let events = *environment.sizes.replay_events.first().expect("there is a smallest log");
+    let database = seeded_log(environment, events).await?;
     let rebuilt = replay(&database).await?;
     Ok(vec![
         Row::new("32 in-process callers, a fresh aggregate each", "commands/s", Spread::of(fresh))
-            .beside("commands/s, theirs", THEIR_COMMANDS)
+            .baseline("commands/s, theirs", THEIR_COMMANDS)
             .goal(Goal::AtLeast(4.0)),
         Row::new("8 callers on one aggregate, with retry", "successes/s", Spread::of(one))
-            .beside("successes/s, theirs", THEIR_SUCCESSES)
+            .baseline("successes/s, theirs", THEIR_SUCCESSES)
             .goal(Goal::AtLeast(10.0)),
         Row::new(
             format!("rebuild of the orders from {events} events"),
             "events/s",
             Spread::one(rebuilt.per_second),
         )
-        .beside("events/s, theirs", THEIR_REBUILD)
+        .baseline("events/s, theirs", THEIR_REBUILD)
         .goal(Goal::AtLeast(20.0)),
     ])
 }
 
-/// Decides and appends, as `POST /v1/orders` does: the stream is new, and the append checks that it is.
+/// Decides and appends as `POST /v1/orders` does: it assumes a new stream, and the append checks that.
 async fn place(store: EventStore) -> anyhow::Result<()> {
     let order_id = OrderId(Uuid::now_v7());
     let OrderPlaced { customer_id, currency, lines, shipping_address, placed_at, .. } = placed(order_id);
@@ -75,7 +75,7 @@ async fn place(store: EventStore) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everybody wants the same stream: a conflict is decided anew until it succeeds.
+/// All callers write to one stream; a conflict is retried until it succeeds.
 async fn receive(store: EventStore) -> anyhow::Result<()> {
     let popular = sku("POPULAR");
     let stream = StreamId::stock(&popular);

@@ -1,21 +1,21 @@
-//! Long logs, made by the server itself: orders with four events each, the events of an order far apart.
+//! Seeds a long log of orders: four events for each order, with the events of other orders between them.
+//! One INSERT writes the events, without the function `append` but with the positions and versions that it would have given.
 //!
-//! The rows go in by one INSERT, past `append`: as the owner of the tables, on a log that nobody else writes to, with the
-//! same positions and versions that `append` would have given. Never: on a log that has events of another origin.
-//! Read next: `parts/replay.rs`.
+//! Never: a log that holds other events, or that another process writes to.
 
 use events::Context;
 use query_side::engine::READER;
 
-use crate::stage::{Database, Stage};
+use crate::database::Database;
+use crate::environment::Environment;
 
-/// Orders whose events stand mixed; an order's next event comes this many positions later.
-const ORDERS_MIXED: u64 = 10_000;
+/// The events of so many orders are interleaved: an order's next event is this many positions later.
+const ORDERS_INTERLEAVED: u64 = 10_000;
 const EVENTS_PER_ORDER: u64 = 4;
-/// They order in turn, one order a second.
+/// Each places an order in turn, one order a second.
 const CUSTOMERS: u64 = 5_000;
 
-/// Position, order, version and id of each event from $1 to $2.
+/// The position, order, version and order id of each event from $1 to $2.
 const ROWS: &str = "
     SELECT p AS position, o.number, o.version,
            ('018f2f3a-7c1e-7000-8000-' || lpad(to_hex(o.number), 12, '0')) AS order_id
@@ -30,21 +30,21 @@ const PAYLOADS: [&str; 4] = [
     r#"{"order_id":"ORDER"}"#,
 ];
 
-/// The log of orders with so many events, and the read models' checkpoints at its head. Made once in a run.
+/// A log of orders with `events` events, and the read models' checkpoints at its head. Seeded once in a run.
 ///
 /// # Errors
 /// When the server refuses.
-pub async fn log_of(stage: &mut Stage, events: u64) -> anyhow::Result<Database> {
-    if let Some(there) = stage.logs.get(&events) {
-        return Ok(there.clone());
+pub async fn seeded_log(environment: &mut Environment, events: u64) -> anyhow::Result<Database> {
+    if let Some(seeded) = environment.logs.get(&events) {
+        return Ok(seeded.clone());
     }
     let database = Database::fresh(&format!("log_{events}")).await?;
-    fill(&database, events).await?;
-    stage.logs.insert(events, database.clone());
+    seed(&database, events).await?;
+    environment.logs.insert(events, database.clone());
     Ok(database)
 }
 
-async fn fill(database: &Database, events: u64) -> anyhow::Result<()> {
+async fn seed(database: &Database, events: u64) -> anyhow::Result<()> {
     let admin = database.admin().await?;
     let insert = format!(
         "INSERT INTO orders.events (position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at)
@@ -58,7 +58,7 @@ async fn fill(database: &Database, events: u64) -> anyhow::Result<()> {
            FROM ({ROWS}) r ORDER BY r.position"
     );
     let payloads: Vec<&str> = PAYLOADS.to_vec();
-    let mixed = ORDERS_MIXED.min(events.div_ceil(EVENTS_PER_ORDER)).max(1);
+    let mixed = ORDERS_INTERLEAVED.min(events.div_ceil(EVENTS_PER_ORDER)).max(1);
     let mut done = 0;
     while done < events {
         let next = (done + mixed * EVENTS_PER_ORDER).min(events);
@@ -66,17 +66,17 @@ async fn fill(database: &Database, events: u64) -> anyhow::Result<()> {
         admin.execute(&insert, &[&first, &last, &i64::try_from(mixed)?, &payloads]).await?;
         done = next;
     }
-    // What was filled in is on the disk before anything is measured on it.
+    // The disk writes of the seeding end before anything is measured.
     admin.batch_execute("VACUUM (ANALYZE) orders.events").await?;
     admin.batch_execute("CHECKPOINT").await?;
-    reach_the_head(database).await
+    set_checkpoints_to_head(database).await
 }
 
-/// The checkpoints as a query side leaves them that has applied everything: that far a rebuild goes.
+/// Sets the read models' checkpoints to the head: a replay rebuilds up to there.
 ///
 /// # Errors
 /// When the server refuses.
-pub async fn reach_the_head(database: &Database) -> anyhow::Result<()> {
+pub async fn set_checkpoints_to_head(database: &Database) -> anyhow::Result<()> {
     let admin = database.admin().await?;
     admin
         .execute(

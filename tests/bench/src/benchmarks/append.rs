@@ -1,34 +1,31 @@
-//! Events a second through the appender: one event of about 500 bytes in each command, every one on a new stream.
-//!
-//! Beside it the same SQL function, driven in batches over one connection (the ceiling), and one INSERT in each
-//! transaction over 32 connections (what one has without group commit). Read next: `platform/event-store/src/appender.rs`.
+//! Events a second through the appender: each command has one event of about 500 bytes on a new stream.
+//! Baselines: the same SQL function called in batches over one connection (the ceiling), and one INSERT for each transaction
+//! over 32 connections (without group commit).
 
-use std::time::Duration;
-
-use event_store::EventStore;
 use events::Context;
-use futures::future::{BoxFuture, FutureExt as _};
 use tokio_postgres::types::Json;
 
+use crate::appends::append_load;
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::orders::{append_one, metadata, placed};
-use crate::pace::{Outcome, closed_loop, ms};
+use crate::load_generator::ms;
+use crate::orders::{metadata, placed};
 use crate::pgbench::{BATCH_EVENTS, append_statement, drive, driver, insert_statement};
-use crate::stage::{Database, Stage};
 
 const INSERT_CONNECTIONS: usize = 32;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
     let database = Database::fresh("append").await?;
     prepare(&database).await?;
     let store = database.store(Context::Orders).await?;
-    let sizes = &stage.sizes;
+    let sizes = &environment.sizes;
     let mut by_callers: Vec<Vec<f64>> = vec![Vec::new(); sizes.callers.len()];
     let mut one_caller_ms = Vec::new();
     let (mut batched, mut single) = (Vec::new(), Vec::new());
     for _ in 0..sizes.repetitions {
         for (callers, rates) in sizes.callers.iter().zip(&mut by_callers) {
-            let outcome = appending(&store, *callers, sizes.warm_up, sizes.span).await?;
+            let outcome = append_load(&store, *callers, sizes.warm_up, sizes.span).await?;
             if *callers == 1 {
                 one_caller_ms.push(ms(&outcome.latencies, 0.5));
             }
@@ -45,10 +42,12 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     let most = sizes.callers.iter().copied().max().unwrap_or_default();
     for (callers, rates) in sizes.callers.iter().zip(by_callers) {
         let name = format!("{callers} callers");
-        let row = Row::new(name.as_str(), "events/s", Spread::of(rates))
-            .beside(format!("events/s, the same function in batches of {BATCH_EVENTS} ({driver})"), ceiling);
+        let row = Row::new(name.as_str(), "events/s", Spread::of(rates)).baseline(
+            format!("events/s, the same function in batches of {BATCH_EVENTS} ({driver})"),
+            ceiling,
+        );
         if *callers == most {
-            let alone = Row::new(name, "events/s", row.measured.clone()).beside(
+            let alone = Row::new(name, "events/s", row.measured.clone()).baseline(
                 format!("events/s, one INSERT per transaction, {INSERT_CONNECTIONS} connections"),
                 single,
             );
@@ -62,31 +61,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// One-event commands from so many callers at once.
-///
-/// # Errors
-/// When an append fails.
-pub async fn appending(
-    store: &EventStore,
-    callers: usize,
-    warm_up: Duration,
-    span: Duration,
-) -> anyhow::Result<Outcome> {
-    closed_loop(callers, warm_up, span, append_to(store)).await
-}
-
-/// Appends one event.
-pub fn append_to(
-    store: &EventStore,
-) -> impl Fn(usize) -> BoxFuture<'static, anyhow::Result<()>> + Clone + use<> {
-    let store = store.clone();
-    move |_| {
-        let store = store.clone();
-        async move { Ok(store.append(append_one()).await.map(drop)?) }.boxed()
-    }
-}
-
-/// What the statements of `pgbench` need: the event's payload, and a table like the log for single inserts.
+/// Creates what the statements of `pgbench` need: the payload of the event, and a table like the log for the single inserts.
 async fn prepare(database: &Database) -> anyhow::Result<()> {
     let admin = database.admin().await?;
     admin

@@ -1,9 +1,9 @@
-//! Loads. A closed loop finds out how much goes through: each caller begins anew as soon as it is answered. An open loop
-//! finds out how long it takes: every request has its time, and its latency counts from that time, also when it could
-//! not be sent because the ones before were slow.
+//! Load generators. A closed loop measures throughput: each caller sends its next request as soon as it has a response. An
+//! open loop measures latency: every request has an intended time, and its latency counts from that time, also when slow
+//! requests before it delayed the sending.
 //!
 //! Never: a latency from a closed loop shown as what users would see (coordinated omission; G. Tene, "How NOT to
-//! Measure Latency"). Read next: `parts/command.rs`.
+//! Measure Latency").
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
-/// Latencies in microseconds, to three digits.
+/// Latencies in microseconds, with three significant digits.
 pub type Latencies = Histogram<u64>;
 
-/// The longest latency that is told from a longer one.
+/// Longer latencies are recorded as this one.
 const LATENCY_MICROS_MAX: u64 = 600_000_000;
 
 pub fn latencies() -> Latencies {
     Histogram::new_with_max(LATENCY_MICROS_MAX, 3).expect("the bounds are in order")
 }
 
-pub fn note(latencies: &mut Latencies, latency: Duration) {
+pub fn record(latencies: &mut Latencies, latency: Duration) {
     latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MICROS_MAX));
 }
 
@@ -31,29 +31,29 @@ pub fn ms(latencies: &Latencies, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1_000.0
 }
 
-/// What came of a load.
-pub struct Outcome {
+/// What a load measured.
+pub struct LoadResult {
     pub per_second: f64,
     pub latencies: Latencies,
 }
 
-impl Outcome {
+impl LoadResult {
     fn of(latencies: Latencies, span: Duration) -> Self {
         Self { per_second: latencies.len() as f64 / span.as_secs_f64(), latencies }
     }
 }
 
-/// `callers` at once, each with one request under way, for `span` after `warm_up`, and on until there was an answer.
-/// `call` is given the caller's number and returns an error to stop the whole load.
+/// Runs `callers` concurrent callers, each with one request in flight, for `span` after `warm_up`, and until at least one
+/// response came. `call` gets the caller's number; an error stops the whole load.
 ///
 /// # Errors
-/// The first one of any call.
+/// The first error of any call.
 pub async fn closed_loop<C, F>(
     callers: usize,
     warm_up: Duration,
     span: Duration,
     call: C,
-) -> anyhow::Result<Outcome>
+) -> anyhow::Result<LoadResult>
 where
     C: Fn(usize) -> F + Clone + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -72,31 +72,31 @@ where
                 }
                 call(number).await?;
                 let ended = Instant::now();
-                // On a machine that is overloaded the first answer may come after the end: it is the measurement then.
+                // On an overloaded machine the first response may come after the end; then it is the measurement.
                 if ended >= begin && (ended < end || !answered.load(Ordering::Relaxed)) {
                     answered.store(true, Ordering::Relaxed);
-                    note(&mut seen, ended - started);
+                    record(&mut seen, ended - started);
                 }
             }
         }
     };
-    let latencies = side_by_side((0..callers).map(caller)).await?;
-    // The last calls of all ended a little after the span, uncounted; a lone late answer took as long as it took.
+    let latencies = run_callers((0..callers).map(caller)).await?;
+    // The last calls end a little after the span and are not counted; one late response took as long as it took.
     let late = begin.elapsed() > span * 2;
-    Ok(Outcome::of(latencies, if late { begin.elapsed() } else { span }))
+    Ok(LoadResult::of(latencies, if late { begin.elapsed() } else { span }))
 }
 
-/// `rate` requests a second for `warm_up` and `span`, shared out among `callers` in turn; those of the span are measured.
+/// Sends `rate` requests a second for `warm_up` and `span`, by the `callers` in turn; measures those of the span.
 ///
 /// # Errors
-/// The first one of any call.
+/// The first error of any call.
 pub async fn open_loop<C, F>(
     callers: usize,
     rate: f64,
     warm_up: Duration,
     span: Duration,
     call: C,
-) -> anyhow::Result<Outcome>
+) -> anyhow::Result<LoadResult>
 where
     C: Fn(usize) -> F + Clone + Send + 'static,
     F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -113,17 +113,17 @@ where
                 tokio::time::sleep_until(intended).await;
                 call(number).await?;
                 if request >= uncounted {
-                    note(&mut seen, intended.elapsed());
+                    record(&mut seen, intended.elapsed());
                 }
             }
             anyhow::Ok(seen)
         }
     };
-    Ok(Outcome::of(side_by_side((0..callers).map(caller)).await?, span))
+    Ok(LoadResult::of(run_callers((0..callers).map(caller)).await?, span))
 }
 
-/// Each caller is a task of its own, as each connection of a server is: its turn comes as that of any other task does.
-async fn side_by_side<F>(callers: impl Iterator<Item = F>) -> anyhow::Result<Latencies>
+/// Runs each caller as a task, as a server runs each connection.
+async fn run_callers<F>(callers: impl Iterator<Item = F>) -> anyhow::Result<Latencies>
 where
     F: Future<Output = anyhow::Result<Latencies>> + Send + 'static,
 {
@@ -135,14 +135,14 @@ where
     Ok(all)
 }
 
-/// A load that is one thread's own work, sockets and all, as `wrk` does it: with several, each answer would be noticed by one
-/// and handled by another, and waking that one costs more than handling it.
+/// Runs a load on one thread with its sockets, as `wrk` does. With several threads one would be notified of a response and
+/// another would handle it, and waking that thread costs more than handling the response.
 ///
 /// # Errors
 /// The load's own.
-pub async fn by_one_thread<F>(load: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<Outcome>
+pub async fn on_one_thread<F>(load: impl FnOnce() -> F + Send + 'static) -> anyhow::Result<LoadResult>
 where
-    F: Future<Output = anyhow::Result<Outcome>>,
+    F: Future<Output = anyhow::Result<LoadResult>>,
 {
     tokio::task::spawn_blocking(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(load())
@@ -154,7 +154,7 @@ where
 mod tests {
     use super::*;
 
-    /// However slow the machine: what had to wait for the slow one waited at least that long.
+    /// Holds on a slow machine too: the requests behind the slow one waited at least that long.
     #[tokio::test]
     async fn a_slow_answer_counts_against_the_requests_that_had_to_wait_for_it() {
         let slow = Arc::new(AtomicBool::new(true));
@@ -176,11 +176,11 @@ mod tests {
             .filter(|value| value.value_iterated_to() > 40_000)
             .map(|value| value.count_at_value())
             .sum();
-        assert!(late >= 5, "the slow one, and the four whose time came meanwhile; late were {late}");
+        assert!(late >= 5, "the slow one and the four with an intended time during it are late; {late} are");
     }
 
     #[tokio::test]
-    async fn what_was_asked_in_the_warm_up_is_not_counted() {
+    async fn requests_of_the_warm_up_are_not_counted() {
         let (warm_up, span) = (Duration::from_millis(200), Duration::from_millis(300));
         let outcome = open_loop(2, 100.0, warm_up, span, async |_| Ok(())).await.expect("no call fails");
         assert_eq!(outcome.latencies.len(), 30);
@@ -189,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn the_first_error_of_any_caller_ends_the_load() {
         let call = |number| async move {
-            // As a call does that waits for an answer: one that never waits leaves no turn to the others.
+            // A call that never waits would not let the other tasks run.
             tokio::task::yield_now().await;
             anyhow::ensure!(number != 1, "the second caller is refused");
             Ok(())

@@ -1,7 +1,6 @@
-//! Events a second from a full log to acknowledged by Kafka: 12 partitions, acks=all, idempotent.
-//!
-//! Beside it Kafka's own producer-perf-test with records of the same size and the same settings. The relay runs in a
-//! process of its own; counted is from the first to the last move of its cursor. Read next: `platform/relay/src/pump.rs`.
+//! Events a second from a full log until Kafka has acknowledged them: 12 partitions, acks=all, idempotent.
+//! Baseline: Kafka's producer-perf-test with records of the same size and the same settings. The relay runs in its own process;
+//! the time is measured from the first to the last move of its cursor.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -11,33 +10,36 @@ use anyhow::{Context as _, bail, ensure};
 use events::{Context, RawEvent, cloud_event};
 use tokio::process::Command;
 
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::fill::log_of;
-use crate::role::Role;
-use crate::stage::{Database, Stage, binary, topic_prefix};
+use crate::role::{Role, binary};
+
+use crate::seed_log::seeded_log;
+use crate::tail::topic_prefix;
 
 const CURSOR_POLL: Duration = Duration::from_millis(10);
 const RELAY_MAX: Duration = Duration::from_secs(300);
-/// Of the records whose mean size producer-perf-test is given.
+/// The mean size of so many records is the record size of producer-perf-test.
 const SIZE_SAMPLE: usize = 4_000;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
-    let events = stage.sizes.relay_events;
-    let database = log_of(stage, events).await?;
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
+    let events = environment.sizes.relay_events;
+    let database = seeded_log(environment, events).await?;
     let record_bytes = record_bytes(&database).await?;
     let (mut relayed, mut ceiling) = (Vec::new(), Vec::new());
-    for _ in 0..stage.sizes.repetitions {
+    for _ in 0..environment.sizes.repetitions {
         relayed.push(relay_all(&database, events).await?);
         ceiling.push(producer_perf_test(&database, events, record_bytes).await?);
     }
-    let beside = format!("records/s, producer-perf-test, {record_bytes} B each");
+    let baseline = format!("records/s, producer-perf-test, {record_bytes} B each");
     let row = Row::new(format!("{events} events, log to acknowledged"), "events/s", Spread::of(relayed))
-        .beside(beside, Spread::of(ceiling).median)
+        .baseline(baseline, Spread::of(ceiling).median)
         .goal(Goal::AtLeast(0.6));
     Ok(vec![row])
 }
 
-/// The mean size of the records that the relay makes of this log.
+/// The mean size of the records that the relay publishes from this log.
 async fn record_bytes(database: &Database) -> anyhow::Result<usize> {
     let store = database.store(Context::Orders).await?;
     let events: Vec<RawEvent> = store.scan(0, SIZE_SAMPLE).await?;
@@ -68,24 +70,25 @@ async fn relay_all(database: &Database, events: u64) -> anyhow::Result<f64> {
             None if cursor > 0 => first = Some((Instant::now(), cursor)),
             Some((since, from)) if cursor == head => {
                 role.stop().await?;
-                // All of it in the first look: then the time from the start is the only one there is.
+                // Everything was published before the first poll: then the time counts from the start.
                 let (since, published) = if cursor > from { (since, cursor - from) } else { (begun, cursor) };
                 return Ok(published as f64 / since.elapsed().as_secs_f64());
             }
-            None | Some(_) if begun.elapsed() > RELAY_MAX => bail!("the cursor stands at {cursor} of {head}"),
+            None | Some(_) if begun.elapsed() > RELAY_MAX => bail!("the cursor is at {cursor} of {head}"),
             None | Some(_) => {}
         }
         tokio::time::sleep(CURSOR_POLL).await;
     }
 }
 
-/// Kafka's own tool, as its scripts start it; records a second.
+/// Runs Kafka's tool as its scripts do; records a second.
 async fn producer_perf_test(database: &Database, records: u64, record_bytes: usize) -> anyhow::Result<f64> {
     let prefix = topic_prefix("perf");
     database.tradewind(&["topics"], &[("TOPIC_PREFIX", &prefix)]).await?;
     let home = std::env::var_os("TRADEWIND_KAFKA_HOME").map(PathBuf::from);
-    let home =
-        home.context("TRADEWIND_KAFKA_HOME, where Kafka's jars are, is not set: run by `make bench`")?;
+    let home = home.context(
+        "TRADEWIND_KAFKA_HOME, where Kafka's jars are, is not set: start the benchmarks with `make bench`",
+    )?;
     let output = Command::new("java")
         .args(["-Xmx256m", "-cp"])
         .arg(format!("{}/libs/*", home.display()))

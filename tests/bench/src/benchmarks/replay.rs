@@ -1,26 +1,26 @@
-//! Events a second of `tradewind replay orders` into real tables, compared with live and swapped, live reads going on.
-//!
-//! Beside it COPY TO STDOUT of the same events: nothing that reads them can be faster. Read next: `platform/replay/src/rebuild.rs`.
+//! Events a second of `tradewind replay orders`, with the comparison with the live table and the swap.
+//! Baseline: COPY TO STDOUT of the same events; nothing that reads them can be faster.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use futures::TryStreamExt as _;
 
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
-use crate::fill::log_of;
-use crate::stage::{Database, Stage};
+use crate::seed_log::seeded_log;
 use crate::tool::{self, Ended};
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     let mut peaks = Vec::new();
-    for events in stage.sizes.replay_events.clone() {
-        let database = log_of(stage, events).await?;
+    for events in environment.sizes.replay_events.clone() {
+        let database = seeded_log(environment, events).await?;
         let (mut replayed, mut copied) = (Vec::new(), Vec::new());
-        // The first makes the live table that the next are compared with.
+        // The first replay builds the live table; later replays are compared with it.
         replay(&database).await?;
-        for _ in 0..repetitions(stage, events) {
+        for _ in 0..repetitions(environment, events) {
             let replay = replay(&database).await?;
             ensure!(replay.events == events && replay.is_equal, "a replay of {events} events: {replay:?}");
             replayed.push(replay.per_second);
@@ -29,7 +29,7 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         }
         rows.push(
             Row::new(format!("orders, {events} events"), "events/s", Spread::of(replayed))
-                .beside("events/s, COPY TO STDOUT", Spread::of(copied).median)
+                .baseline("events/s, COPY TO STDOUT", Spread::of(copied).median)
                 .goal(Goal::AtLeast(0.4)),
         );
     }
@@ -37,9 +37,9 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The long ones take long enough by themselves.
-fn repetitions(stage: &Stage, events: u64) -> usize {
-    if events > 1_000_000 { 1 } else { stage.sizes.repetitions }
+/// One repetition of a long log is enough.
+fn repetitions(environment: &Environment, events: u64) -> usize {
+    if events > 1_000_000 { 1 } else { environment.sizes.repetitions }
 }
 
 #[derive(Debug)]
@@ -47,14 +47,14 @@ pub struct Replay {
     pub events: u64,
     pub per_second: f64,
     pub peak_rss_mib: f64,
-    /// Live and rebuilt were the same.
+    /// The rebuilt table equals the live one.
     pub is_equal: bool,
 }
 
 /// Runs the tool as a user does.
 ///
 /// # Errors
-/// When it does not say what it did.
+/// When its output cannot be parsed.
 pub async fn replay(database: &Database) -> anyhow::Result<Replay> {
     let Ended { status, printed, peak_rss_mib, .. } = tool::run(&["replay", "orders"], database, "").await?;
     // orders: 1000000 events in 9000 ms (111111 events/s): 250000 rows, equal to live; swapped ...
@@ -66,7 +66,7 @@ pub async fn replay(database: &Database) -> anyhow::Result<Replay> {
     Ok(Replay { events, per_second, peak_rss_mib, is_equal: status.success() })
 }
 
-/// The same events out of the server, dropped as they come; events a second.
+/// Reads the same events from the server and drops them; events a second.
 ///
 /// # Errors
 /// When the server does not answer.

@@ -1,7 +1,5 @@
-//! One more command on an aggregate with a short, a long, a very long history: cold (nothing in memory) and warm.
-//!
-//! Beside it the same on the shortest. The lengths take turns, so that what the machine does meanwhile falls on all.
-//! Read next: `platform/event-store/src/load.rs`.
+//! One more command on an aggregate with a short, a long and a very long history: cold (nothing cached) and warm.
+//! Baseline: the same on the shortest history. The lengths are measured in turn, so that other load on the machine affects all.
 
 use std::time::{Duration, Instant};
 
@@ -10,21 +8,22 @@ use event_store::{Append, EventStore, NewEvent, StreamWrite};
 use events::inventory::{SkuRegistered, StockReceived};
 use events::{Context, Sku, StockEvent, StreamId};
 
+use crate::database::Database;
+use crate::environment::Environment;
 use crate::figures::{Goal, Row, Spread};
+use crate::load_generator::{Latencies, latencies, ms, record};
 use crate::orders::{metadata, pieces, sku};
-use crate::pace::{Latencies, latencies, ms, note};
-use crate::stage::{Database, Stage};
 
 const CHUNK_EVENTS: usize = 1_000;
 
-pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
+pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
     let database = Database::fresh("long_stream").await?;
-    let lengths = stage.sizes.stream_lengths.clone();
+    let lengths = environment.sizes.stream_lengths.clone();
     let named = |length: usize| sku(&format!("SOLD-{length}-TIMES"));
     let filler = database.store(Context::Inventory).await?;
     for length in &lengths {
-        fill(&filler, &named(*length), *length).await?;
-        // Whatever a store writes down of a long stream, it writes when the stream is used.
+        append_history(&filler, &named(*length), *length).await?;
+        // The store writes a snapshot of a long stream when the stream is used.
         command(&filler, &named(*length)).await?;
     }
     filler.shutdown().await;
@@ -33,13 +32,13 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
 
     let mut cold: Vec<Latencies> = lengths.iter().map(|_| latencies()).collect();
     let mut warm = cold.clone();
-    for _ in 0..stage.sizes.stream_samples {
+    for _ in 0..environment.sizes.stream_samples {
         for (index, length) in lengths.iter().enumerate() {
             let store = database.store(Context::Inventory).await?;
-            // Its connections are open and its statements prepared; of this stream it knows nothing.
+            // This opens the connections and prepares the statements; the measured stream is not loaded.
             command(&store, &sku("ANOTHER")).await?;
-            note(&mut cold[index], command(&store, &named(*length)).await?);
-            note(&mut warm[index], command(&store, &named(*length)).await?);
+            record(&mut cold[index], command(&store, &named(*length)).await?);
+            record(&mut warm[index], command(&store, &named(*length)).await?);
             store.shutdown().await;
         }
     }
@@ -50,14 +49,14 @@ pub async fn rows(stage: &mut Stage) -> anyhow::Result<Vec<Row>> {
         for (length, seen) in lengths.iter().zip(seen) {
             let spread = Spread { median: ms(seen, 0.5), min: ms(seen, 0.0), max: ms(seen, 1.0) };
             let row = Row::new(format!("{temperature}, {length} events"), "ms", spread);
-            let beside = format!("ms, {} events", lengths[0]);
-            rows.push(row.beside(beside, shortest).goal(Goal::AtMost(1.5)));
+            let baseline = format!("ms, {} events", lengths[0]);
+            rows.push(row.baseline(baseline, shortest).goal(Goal::AtMost(1.5)));
         }
     }
     Ok(rows)
 }
 
-async fn fill(store: &EventStore, sku: &Sku, length: usize) -> anyhow::Result<()> {
+async fn append_history(store: &EventStore, sku: &Sku, length: usize) -> anyhow::Result<()> {
     let mut version = 0;
     while version < length {
         let count = CHUNK_EVENTS.min(length - version);
