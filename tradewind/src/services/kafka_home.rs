@@ -1,32 +1,29 @@
-//! Apache Kafka's jars: fetched from Maven Central once, then used offline.
-//!
-//! Never: fetched twice for the same `pom.xml`, or half there.
-//! Read next: `kafka.rs`.
+//! Apache Kafka's jars: fetched from Maven Central once, then used offline. A new `pom.xml` fetches them again.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 
-use super::EngineError;
+use super::ServiceError;
 use super::process::{argv, find_program, run_to_end};
 
-/// Names the versions; a copy of it marks the folder as complete.
+/// The versions of the jars; a copy of this file marks the folder as complete.
 const POM: &str = include_str!("../../../engines/kafka/pom.xml");
 const SERVER_LOGGING: &str = include_str!("../../../engines/kafka/log4j2-server.properties");
 const TOOLS_LOGGING: &str = include_str!("../../../engines/kafka/log4j2-tools.properties");
 const MARKER: &str = "fetched-pom.xml";
 const OLDEST_JAVA: u32 = 17;
 
-/// Whether the jars of exactly this `pom.xml` are there.
+/// Whether the folder holds the jars of exactly this `pom.xml`.
 pub fn is_fetched(home: &Path) -> bool {
     fs::read_to_string(home.join(MARKER)).is_ok_and(|fetched| fetched == POM)
 }
 
-/// Makes sure that the jars are there, and Java to run them.
+/// Fetches the jars if they are missing, and checks for Java.
 ///
 /// # Errors
-/// In the inner result why this way to have Kafka does not serve here, in words for the reader; the outer
-/// one when a file cannot be written.
-pub async fn ensure(home: &Path) -> Result<Result<(), String>, EngineError> {
+/// The inner error says why Kafka cannot run from jars here, in words for the reader; the outer error is a file that cannot be
+/// written.
+pub async fn ensure(home: &Path) -> Result<Result<(), String>, ServiceError> {
     if let Err(reason) = check_java().await {
         return Ok(Err(reason));
     }
@@ -61,11 +58,11 @@ async fn check_java() -> Result<(), String> {
     }
 }
 
-async fn fetch(home: &Path) -> Result<Result<(), String>, EngineError> {
-    fs::create_dir_all(home).map_err(|source| EngineError::io("create", home, source))?;
-    // Two processes may share the folder (`up` and `make test`): the second waits, and finds them there.
+async fn fetch(home: &Path) -> Result<Result<(), String>, ServiceError> {
+    fs::create_dir_all(home).map_err(|source| ServiceError::io("create", home, source))?;
+    // Two processes may share the folder (`up` and `make test`): the second waits for the first to fetch the jars.
     let lock_path = home.with_extension("lock");
-    let lock_error = |source| EngineError::io("lock", &lock_path, source);
+    let lock_error = |source| ServiceError::io("lock", &lock_path, source);
     let lock =
         OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(lock_error)?;
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock))
@@ -77,10 +74,10 @@ async fn fetch(home: &Path) -> Result<Result<(), String>, EngineError> {
     }
     eprintln!("fetching Apache Kafka's jars from Maven Central (once) ...");
     let pom = home.join("pom.xml");
-    fs::write(&pom, POM).map_err(|source| EngineError::io("write", &pom, source))?;
+    fs::write(&pom, POM).map_err(|source| ServiceError::io("write", &pom, source))?;
     let libs = home.join("libs");
     if libs.exists() {
-        fs::remove_dir_all(&libs).map_err(|source| EngineError::io("remove", &libs, source))?;
+        fs::remove_dir_all(&libs).map_err(|source| ServiceError::io("remove", &libs, source))?;
     }
     let mut words = argv([&"mvn", &"-q", &"-B", &"-f", &pom, &"dependency:copy-dependencies"]);
     words.push(format!("-DoutputDirectory={}", libs.display()).into());
@@ -88,14 +85,14 @@ async fn fetch(home: &Path) -> Result<Result<(), String>, EngineError> {
         return Ok(Err(cause.to_string()));
     }
     let marker = home.join(MARKER);
-    fs::write(&marker, POM).map_err(|source| EngineError::io("write", &marker, source))?;
+    fs::write(&marker, POM).map_err(|source| ServiceError::io("write", &marker, source))?;
     drop(lock);
     Ok(Ok(()))
 }
 
-fn write_if_changed(path: &Path, text: &str) -> Result<(), EngineError> {
+fn write_if_changed(path: &Path, text: &str) -> Result<(), ServiceError> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    fs::write(path, text).map_err(|source| EngineError::io("write", path, source))
+    fs::write(path, text).map_err(|source| ServiceError::io("write", path, source))
 }

@@ -1,13 +1,13 @@
-//! The engines: a real PostgreSQL and a real Apache Kafka, always. Private ones in a state folder, from
-//! what the machine has, unless `DATABASE_URL` or `KAFKA_BROKERS` names one that runs already.
+//! The services that every role needs: a real PostgreSQL and a real Apache Kafka. Private ones in a state folder, from what the
+//! machine has installed, unless `DATABASE_URL` or `KAFKA_BROKERS` names a running one.
 //!
-//! Never: a process left running when ours has ended, or a file outside the state folder.
-//! Read next: `postgres.rs` and `kafka.rs` (one engine each), `run.rs` and
-//! `serve.rs` (`tradewind engines`).
+//! Never: a process that outlives this one, or a file outside the state folder.
+//! Read next: `postgres.rs` and `kafka.rs` (one service each), `run.rs` and `serve.rs` (`tradewind engines`).
 
 pub mod error;
 pub mod kafka;
 pub mod kafka_home;
+pub mod left_over;
 pub mod postgres;
 pub mod process;
 pub mod run;
@@ -16,50 +16,50 @@ pub mod state_dir;
 
 use std::path::{Path, PathBuf};
 
-pub use error::EngineError;
+pub use error::ServiceError;
 pub use kafka::Kafka;
 pub use postgres::Postgres;
 pub use state_dir::{StateDir, StateLock};
 
 use runtime::Secret;
 
-/// What the data is worth.
+/// Whether the data outlives the run, and whether writes wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// It survives a crash of the machine.
-    Kept,
-    /// It is thrown away when the run ends, and written until then as if it were kept: for measurements.
-    KeptForTheRun,
-    /// It is thrown away when the run ends, so nobody waits for the disk.
-    ThrownAway,
+    /// Kept, and safe when the machine crashes.
+    Durable,
+    /// Removed when the run ends, but written like durable data: for measurements.
+    DurableForTheRun,
+    /// Removed when the run ends; no write waits for the disk.
+    Ephemeral,
 }
 
-/// Both engines, answering.
+/// PostgreSQL and Kafka, both ready.
 #[derive(Debug)]
-pub struct Engines {
+pub struct Services {
     pub database_url: Secret,
     pub kafka_brokers: String,
-    /// The folder with Kafka's jars, where there is one.
+    /// The folder with Kafka's jars, if they were fetched.
     pub kafka_home: Option<PathBuf>,
     postgres: Option<Postgres>,
     kafka: Option<Kafka>,
 }
 
-impl Engines {
-    /// Starts what is not there yet, and returns when both really answer.
+impl Services {
+    /// Starts each service that the environment does not name, and returns when both answer requests.
     ///
-    /// `jars` is the folder that holds Kafka's jars or will.
+    /// `jars` is the folder of Kafka's jars; they are fetched there when they are missing.
     ///
     /// # Errors
-    /// When an engine cannot be had; the message names each way to have it.
-    pub async fn start(state: &StateDir, jars: &Path, durability: Durability) -> Result<Self, EngineError> {
-        for (name, pid) in process::stop_left_over(state).await? {
-            eprintln!("stopped {name} (pid {pid}), which an earlier run had left behind");
+    /// When a service is not available; the message names every way to get it.
+    pub async fn start(state: &StateDir, jars: &Path, durability: Durability) -> Result<Self, ServiceError> {
+        for (name, pid) in left_over::stop_left_over(state).await? {
+            eprintln!("stopped {name} (pid {pid}), left running by an earlier run");
         }
         let postgres = match std::env::var("DATABASE_URL") {
             Ok(_) => None,
             Err(_) => {
-                // Another port when the one of last time was taken by somebody else since.
+                // Chooses another port when the last one is in use by another process.
                 state.port("postgres")?;
                 Some(Postgres::start(state, durability).await?)
             }
@@ -79,7 +79,7 @@ impl Engines {
     }
 
     fn running(postgres: Option<Postgres>, kafka: Option<Kafka>, jars: &Path) -> Self {
-        let variable = |name| std::env::var(name).expect("an engine is private unless its variable is set");
+        let variable = |name| std::env::var(name).expect("a service is private unless its variable is set");
         Self {
             database_url: postgres
                 .as_ref()
@@ -91,14 +91,14 @@ impl Engines {
         }
     }
 
-    /// The private engines' processes, by name.
+    /// The pids of the private services, by name.
     pub fn pids(&self) -> Vec<(&'static str, i32)> {
         let postgres = self.postgres.as_ref().map(|postgres| ("postgres", postgres.pid()));
         let kafka = self.kafka.as_ref().map(|kafka| ("kafka", kafka.pid()));
         postgres.into_iter().chain(kafka).collect()
     }
 
-    /// Stops what was started here, cleanly: Kafka, then PostgreSQL.
+    /// Stops the private services cleanly: Kafka, then PostgreSQL.
     pub async fn stop(self) {
         if let Some(kafka) = self.kafka {
             kafka.stop().await;
@@ -108,7 +108,7 @@ impl Engines {
         }
     }
 
-    /// Ends what was started here at once, for data that is thrown away.
+    /// Kills the private services: for data that is removed.
     pub async fn kill(self) {
         if let Some(kafka) = self.kafka {
             kafka.kill().await;

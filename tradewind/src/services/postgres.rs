@@ -1,7 +1,4 @@
-//! A private PostgreSQL, from the binaries of the machine.
-//!
-//! Never: reachable from another machine, or its owner's role without the password.
-//! Read next: `kafka.rs`, of the same form.
+//! A private PostgreSQL, from the installed binaries. It listens on loopback only, and its owner's role needs the password.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use runtime::Secret;
 
 use super::process::{Output, Process, Program, argv, run_to_end};
-use super::{Durability, EngineError, StateDir};
+use super::{Durability, ServiceError, StateDir};
 
 const OLDEST_VERSION: u32 = 15;
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -24,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const USER: &str = "tradewind";
 const DATABASE: &str = "tradewind";
 
-/// For a small machine that runs everything at once.
+/// For a small machine that also runs Kafka and all roles.
 const SETTINGS: [&str; 9] = [
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=", // TCP alone: a socket's path may be longer than the kernel allows
@@ -36,10 +33,10 @@ const SETTINGS: [&str; 9] = [
     "log_min_messages=warning",
     "log_line_prefix=%m [%p] %q%u@%d ",
 ];
-/// Tests run several platforms at once.
-const THROWN_AWAY_SETTINGS: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_connections=600"];
-/// Tests make roles of their own, for each database, and give them no passwords.
-const THROWN_AWAY_ACCESS: &str =
+/// More connections: tests run several platforms at once.
+const EPHEMERAL_SETTINGS: [&str; 3] = ["fsync=off", "full_page_writes=off", "max_connections=600"];
+/// Tests create roles for each database and give them no passwords.
+const EPHEMERAL_ACCESS: &str =
     "host all tradewind 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\n";
 
 #[derive(Debug)]
@@ -49,24 +46,23 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the cluster of this state folder, making it first where there is none, and returns when
-    /// it answers a query.
+    /// Starts the database cluster of this state folder, which it creates if there is none, and returns when it answers a query.
     ///
     /// # Errors
-    /// When no suitable server is installed, or it does not come up: the log's end is in the message.
-    pub async fn start(state: &StateDir, durability: Durability) -> Result<Self, EngineError> {
+    /// When no suitable server is installed, or it does not start; the message has the end of its log.
+    pub async fn start(state: &StateDir, durability: Durability) -> Result<Self, ServiceError> {
         let folder = state.path("postgres");
-        fs::create_dir_all(&folder).map_err(|source| EngineError::io("create", &folder, source))?;
+        fs::create_dir_all(&folder).map_err(|source| ServiceError::io("create", &folder, source))?;
         let data = folder.join("data");
         let binaries = choose_binaries(&data).await?;
         let password = state.secret("postgres/password")?;
-        let port = state.own_port("postgres")?;
-        let wrapper = other_user(&folder).await?;
+        let port = state.fixed_port("postgres")?;
+        let wrapper = unprivileged_prefix(&folder).await?;
         if !data.join("PG_VERSION").exists() {
             initialise(&binaries, &wrapper, &folder, &password, durability).await?;
         }
         let mut words = argv([&binaries.join("postgres"), &"-D", &data, &"-p", &port.to_string()]);
-        let extra: &[&str] = if durability == Durability::ThrownAway { &THROWN_AWAY_SETTINGS } else { &[] };
+        let extra: &[&str] = if durability == Durability::Ephemeral { &EPHEMERAL_SETTINGS } else { &[] };
         for setting in SETTINGS.iter().chain(extra) {
             words.extend(argv([&"-c", setting]));
         }
@@ -84,7 +80,7 @@ impl Postgres {
         Ok(Self { process, url: Secret::from(url(DATABASE)) })
     }
 
-    /// As the owner of the database, who may do everything.
+    /// The URL of the database, as its owner.
     pub fn url(&self) -> &Secret {
         &self.url
     }
@@ -93,7 +89,7 @@ impl Postgres {
         self.process.pid()
     }
 
-    /// Returns when it has ended by itself; says how.
+    /// Waits until it ends by itself; returns its exit status as text.
     pub async fn ended(&mut self) -> String {
         self.process.ended().await
     }
@@ -107,8 +103,8 @@ impl Postgres {
     }
 }
 
-/// The folder of the newest server, or of the one that made the data.
-async fn choose_binaries(data: &Path) -> Result<PathBuf, EngineError> {
+/// The folder of the newest server, or of the version that created the data.
+async fn choose_binaries(data: &Path) -> Result<PathBuf, ServiceError> {
     let installed = installed().await;
     let found = || {
         let versions: Vec<String> = installed.keys().map(u32::to_string).collect();
@@ -116,7 +112,7 @@ async fn choose_binaries(data: &Path) -> Result<PathBuf, EngineError> {
     };
     if let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) {
         let wanted = version.trim().parse().unwrap_or_default();
-        return installed.get(&wanted).cloned().ok_or_else(|| EngineError::PostgresVersion {
+        return installed.get(&wanted).cloned().ok_or_else(|| ServiceError::PostgresVersion {
             data: data.to_owned(),
             wanted,
             found: found(),
@@ -126,7 +122,7 @@ async fn choose_binaries(data: &Path) -> Result<PathBuf, EngineError> {
         .last_key_value()
         .filter(|(version, _)| **version >= OLDEST_VERSION)
         .map(|(_, folder)| folder.clone())
-        .ok_or_else(|| EngineError::PostgresMissing { oldest: OLDEST_VERSION, found: found() })
+        .ok_or_else(|| ServiceError::PostgresMissing { oldest: OLDEST_VERSION, found: found() })
 }
 
 /// Every server found, by major version.
@@ -138,7 +134,7 @@ async fn installed() -> BTreeMap<u32, PathBuf> {
     }
     let mut installed = BTreeMap::new();
     for folder in folders {
-        // The real folder: `/usr/local/bin/postgres` may be a link, and initdb must stand beside it.
+        // Resolves links: `/usr/local/bin/postgres` may be one, and `initdb` must be in the same folder.
         let Ok(server) = folder.join("postgres").canonicalize() else { continue };
         let Some(folder) = server.parent().filter(|folder| folder.join("initdb").is_file()) else { continue };
         let Ok(version) = run_to_end("postgres --version", &argv([&server, &"--version"]), &[]).await else {
@@ -153,18 +149,18 @@ async fn installed() -> BTreeMap<u32, PathBuf> {
     installed
 }
 
-/// What must stand before a PostgreSQL command so that it does not run as root; empty for a normal user.
+/// The command prefix that runs PostgreSQL as another user than root; empty for a normal user.
 ///
-/// First choice is a user namespace: the process believes that it is uid 1000, while the kernel still
-/// sees the owner of the files, so it works below a folder that no other user may enter.
-async fn other_user(folder: &Path) -> Result<Vec<OsString>, EngineError> {
+/// The first choice is a user namespace: inside it the process has uid 1000, outside it is still the owner of the files, so it
+/// works in a folder that no other user may enter.
+async fn unprivileged_prefix(folder: &Path) -> Result<Vec<OsString>, ServiceError> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(Vec::new());
     }
     let namespace = argv([&"unshare", &"--user", &"--map-user=1000", &"--map-group=1000", &"--"]);
     let unshare = match try_out(&namespace, folder).await {
         Ok(()) => {
-            own(folder, 0, 0)?;
+            change_owner(folder, 0, 0)?;
             return Ok(namespace);
         }
         Err(refusal) => refusal,
@@ -173,11 +169,11 @@ async fn other_user(folder: &Path) -> Result<Vec<OsString>, EngineError> {
         argv([&"setpriv", &"--reuid", &"postgres", &"--regid", &"postgres", &"--init-groups", &"--"]);
     let ids = run_to_end("id postgres", &argv([&"id", &"-u", &"postgres"]), &[]).await;
     if let Some(uid) = ids.ok().and_then(|uid| uid.parse::<u32>().ok()) {
-        own(folder, uid, uid)?;
+        change_owner(folder, uid, uid)?;
     }
     match try_out(&postgres, folder).await {
         Ok(()) => Ok(postgres),
-        Err(setpriv) => Err(EngineError::NoOtherUser { data: folder.to_owned(), unshare, setpriv }),
+        Err(setpriv) => Err(ServiceError::NoOtherUser { data: folder.to_owned(), unshare, setpriv }),
     }
 }
 
@@ -186,22 +182,22 @@ async fn try_out(wrapper: &[OsString], folder: &Path) -> Result<(), String> {
     words.extend(argv([&"test", &"-w", &folder]));
     match run_to_end("trying another user", &words, &[]).await {
         Ok(_) => Ok(()),
-        Err(EngineError::Command { output, status, .. }) if output.is_empty() => Err(status),
-        Err(EngineError::Command { output, .. }) => Err(output),
+        Err(ServiceError::Command { output, status, .. }) if output.is_empty() => Err(status),
+        Err(ServiceError::Command { output, .. }) => Err(output),
         Err(other) => Err(other.to_string()),
     }
 }
 
-/// Gives the folder and all below it to a user, unless it is theirs already.
-fn own(folder: &Path, uid: u32, gid: u32) -> Result<(), EngineError> {
-    let io = |source| EngineError::io("change the owner of", folder, source);
+/// Changes the owner of the folder and everything in it, unless the folder has that owner.
+fn change_owner(folder: &Path, uid: u32, gid: u32) -> Result<(), ServiceError> {
+    let io = |source| ServiceError::io("change the owner of", folder, source);
     if fs::metadata(folder).map_err(io)?.uid() == uid {
         return Ok(());
     }
     for entry in fs::read_dir(folder).map_err(io)? {
         let entry = entry.map_err(io)?;
         if entry.file_type().map_err(io)?.is_dir() {
-            own(&entry.path(), uid, gid)?;
+            change_owner(&entry.path(), uid, gid)?;
         } else {
             chown(entry.path(), Some(uid), Some(gid)).map_err(io)?;
         }
@@ -209,17 +205,17 @@ fn own(folder: &Path, uid: u32, gid: u32) -> Result<(), EngineError> {
     chown(folder, Some(uid), Some(gid)).map_err(io)
 }
 
-/// `initdb` into a draft that gets its name when it is whole: an interrupted one is simply made again.
+/// Runs `initdb` in a temporary folder and renames it when it is complete, so that an interrupted run can be repeated.
 async fn initialise(
     binaries: &Path,
     wrapper: &[OsString],
     folder: &Path,
     password: &str,
     durability: Durability,
-) -> Result<(), EngineError> {
+) -> Result<(), ServiceError> {
     let draft = folder.join("data.draft");
     if draft.exists() {
-        fs::remove_dir_all(&draft).map_err(|source| EngineError::io("remove", &draft, source))?;
+        fs::remove_dir_all(&draft).map_err(|source| ServiceError::io("remove", &draft, source))?;
     }
     debug_assert!(!password.is_empty(), "scram needs a password");
     let mut words = wrapper.to_vec();
@@ -227,21 +223,21 @@ async fn initialise(
     words.extend(argv([&"--pwfile", &folder.join("password"), &"--auth=scram-sha-256"]));
     words.extend(argv([&"--encoding=UTF8", &"--locale=C.UTF-8", &"--no-instructions"]));
     run_to_end("initdb", &words, &[("LC_ALL", "C.UTF-8")]).await?;
-    if durability != Durability::Kept {
+    if durability != Durability::Durable {
         let access = draft.join("pg_hba.conf");
-        fs::write(&access, THROWN_AWAY_ACCESS).map_err(|source| EngineError::io("write", &access, source))?;
+        fs::write(&access, EPHEMERAL_ACCESS).map_err(|source| ServiceError::io("write", &access, source))?;
     }
     let data = folder.join("data");
-    fs::rename(&draft, &data).map_err(|source| EngineError::io("name", &data, source))
+    fs::rename(&draft, &data).map_err(|source| ServiceError::io("name", &data, source))
 }
 
-async fn wait_until_ready(process: &mut Process, url: &str) -> Result<(), EngineError> {
-    let give_up = Instant::now() + READY_LIMIT;
+async fn wait_until_ready(process: &mut Process, url: &str) -> Result<(), ServiceError> {
+    let deadline = Instant::now() + READY_LIMIT;
     loop {
-        process.still_runs()?;
+        process.ensure_running()?;
         match ensure_database(url).await {
             Ok(()) => return Ok(()),
-            Err(refusal) if Instant::now() > give_up => {
+            Err(refusal) if Instant::now() > deadline => {
                 return Err(process.not_ready(READY_LIMIT, refusal.to_string()));
             }
             Err(_) => sleep(POLL_INTERVAL).await,

@@ -1,15 +1,9 @@
-//! Child processes that do not outlive us.
-//!
-//! Each child asks the kernel for a signal when its parent dies (`setpriv --pdeathsig`), so that even a
-//! killed `up` leaves nothing behind. Where `setpriv` is absent, the pid files let the next start find
-//! and stop what was left.
-//! Never: a signal to a process that is not provably ours.
-//! Read next: `postgres.rs`, `kafka.rs`.
+//! Child processes that do not outlive this process: each asks the kernel for a signal when its parent dies
+//! (`setpriv --pdeathsig`). Where `setpriv` is missing, the next start finds the children by their pid files (`left_over.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::LazyLock;
@@ -21,50 +15,49 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::{EngineError, StateDir};
+use super::{ServiceError, StateDir};
 
-const STOP_LIMIT: Duration = Duration::from_secs(30);
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 const LOG_TAIL_LINES: usize = 12;
 const LOG_TAIL_BYTES: u64 = 8 * 1024;
-/// The variable that marks a child as belonging to a state folder.
+/// Every child has this variable; it tells which state folder the child belongs to.
 pub const STATE_DIR_VARIABLE: &str = "TRADEWIND_STATE_DIR";
 
-/// The parent-death signal is sent when the *thread* that forked ends, so all forking is done by one
-/// thread that lives as long as the process (runtime threads come and go).
-static NURSERY: LazyLock<SyncSender<Birth>> = LazyLock::new(|| {
-    let (sender, births) = sync_channel::<Birth>(16);
+/// The kernel sends the parent-death signal when the *thread* that forked ends, so one thread that lives as long as the
+/// process spawns all children (threads of the runtime may end earlier).
+static SPAWNER: LazyLock<SyncSender<SpawnRequest>> = LazyLock::new(|| {
+    let (sender, requests) = sync_channel::<SpawnRequest>(16);
     std::thread::Builder::new()
-        .name("nursery".to_owned())
+        .name("spawner".to_owned())
         .spawn(move || {
-            for mut birth in births {
-                let _context = birth.runtime.enter();
-                // A receiver that has gone (its task was cancelled) takes the child with it: kill_on_drop.
-                let _ = birth.born.send(birth.command.spawn());
+            for mut request in requests {
+                let _context = request.runtime.enter();
+                // When the receiver was dropped (its task was cancelled), kill_on_drop kills the child.
+                let _ = request.reply.send(request.command.spawn());
             }
         })
         .expect("a thread can be started");
     sender
 });
 
-struct Birth {
+struct SpawnRequest {
     command: Command,
     runtime: Handle,
-    born: oneshot::Sender<std::io::Result<Child>>,
+    reply: oneshot::Sender<std::io::Result<Child>>,
 }
 
 /// What to run: the program with its arguments, and its environment.
 #[derive(Debug)]
 pub struct Program {
-    /// Names the log and the pid file.
+    /// The name of the log and the pid file.
     pub name: String,
-    /// What changes the user before the program starts; mostly empty.
+    /// The command that changes the user before the program starts; mostly empty.
     pub wrapper: Vec<OsString>,
     pub argv: Vec<OsString>,
     pub env: Vec<(String, String)>,
-    /// Asks it to stop; also what the kernel sends it when we are killed.
+    /// The signal that asks it to stop; the kernel sends it too when this process is killed.
     pub stop_signal: Signal,
     pub output: Output,
 }
@@ -72,10 +65,10 @@ pub struct Program {
 /// Where a child's output goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// To the log of its name.
+    /// To the log with its name.
     Log,
-    /// Where ours goes.
-    Ours,
+    /// To the output of this process.
+    Inherited,
 }
 
 /// A running child.
@@ -90,16 +83,16 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program in a process group of its own (Ctrl-C in the terminal reaches only us, so that
-    /// we can stop things in order), its output appended to its log.
+    /// Starts a program in a new process group, so that Ctrl-C in the terminal reaches only this process, which then stops its
+    /// children in order.
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub async fn start(state: &StateDir, program: Program) -> Result<Self, EngineError> {
+    pub async fn start(state: &StateDir, program: Program) -> Result<Self, ServiceError> {
         let log = state.log(&program.name);
         let (output, errors) = match program.output {
-            Output::Ours => (Stdio::inherit(), Stdio::inherit()),
-            Output::Log => open_twice(&log).map_err(|source| EngineError::io("open", &log, source))?,
+            Output::Inherited => (Stdio::inherit(), Stdio::inherit()),
+            Output::Log => open_twice(&log).map_err(|source| ServiceError::io("open", &log, source))?,
         };
         let argv = with_death_signal(&program);
         let mut command = Command::new(&argv[0]);
@@ -112,19 +105,19 @@ impl Process {
             .stderr(errors)
             .process_group(0)
             .kill_on_drop(true);
-        let (born, child) = oneshot::channel();
-        NURSERY
-            .send(Birth { command, runtime: Handle::current(), born })
-            .expect("the nursery lives as long as the process");
+        let (reply, child) = oneshot::channel();
+        SPAWNER
+            .send(SpawnRequest { command, runtime: Handle::current(), reply })
+            .expect("the spawner lives as long as the process");
         let child = child
             .await
-            .expect("the nursery answers every birth")
-            .map_err(|source| EngineError::io("start", &argv[0], source))?;
+            .expect("the spawner answers every request")
+            .map_err(|source| ServiceError::io("start", &argv[0], source))?;
         let pid =
             child.id().and_then(|pid| i32::try_from(pid).ok()).expect("a child not yet awaited has a pid");
         let pid_file = state.pid_file(&program.name);
         fs::write(&pid_file, pid.to_string())
-            .map_err(|source| EngineError::io("write", &pid_file, source))?;
+            .map_err(|source| ServiceError::io("write", &pid_file, source))?;
         Ok(Self { name: program.name, pid, child, stop_signal: program.stop_signal, log, pid_file })
     }
 
@@ -132,11 +125,11 @@ impl Process {
         self.pid
     }
 
-    /// An error with the end of the log when the child has ended already.
+    /// Fails with the end of the log when the child has ended.
     ///
     /// # Errors
-    /// [`EngineError::Exited`].
-    pub fn still_runs(&mut self) -> Result<(), EngineError> {
+    /// [`ServiceError::Exited`].
+    pub fn ensure_running(&mut self) -> Result<(), ServiceError> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => Err(self.exited(&status.to_string())),
@@ -148,31 +141,31 @@ impl Process {
         self.child.wait().await
     }
 
-    /// Returns when the child has ended by itself; says how.
+    /// Waits until the child ends by itself; returns its exit status as text.
     pub async fn ended(&mut self) -> String {
         self.child.wait().await.map_or_else(|lost| lost.to_string(), |status| status.to_string())
     }
 
-    /// Asks the child to stop and waits; kills it when it does not within the limit.
+    /// Asks the child to stop and waits; kills it when it does not stop within the limit.
     pub async fn stop(mut self) {
-        // ESRCH: it has ended by itself, which is what we want.
+        // ESRCH: the child has ended already.
         let _ = kill(Pid::from_raw(self.pid), self.stop_signal);
         if timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
-            tracing::warn!(process = %self.name, pid = self.pid, limit = ?STOP_LIMIT, "did not stop in time, killing it");
+            tracing::warn!(process = %self.name, pid = self.pid, limit = ?STOP_LIMIT, "process did not stop in time, killing it");
         }
         self.kill().await;
     }
 
-    /// Ends the child at once: for data that is thrown away anyway.
+    /// Kills the child: for data that is removed anyway.
     pub async fn kill(mut self) {
         let _ = self.child.kill().await;
         let _ = fs::remove_file(&self.pid_file);
     }
 
     /// The error that this child was not ready within its limit.
-    pub fn not_ready(&self, limit: Duration, reason: String) -> EngineError {
-        EngineError::NotReady {
-            engine: self.name.clone(),
+    pub fn not_ready(&self, limit: Duration, reason: String) -> ServiceError {
+        ServiceError::NotReady {
+            service: self.name.clone(),
             seconds: limit.as_secs(),
             reason,
             log: self.log.clone(),
@@ -180,9 +173,9 @@ impl Process {
         }
     }
 
-    fn exited(&self, status: &str) -> EngineError {
-        EngineError::Exited {
-            engine: self.name.clone(),
+    fn exited(&self, status: &str) -> ServiceError {
+        ServiceError::Exited {
+            service: self.name.clone(),
             status: status.to_owned(),
             log: self.log.clone(),
             tail: tail(&self.log),
@@ -195,57 +188,7 @@ fn open_twice(log: &Path) -> std::io::Result<(Stdio, Stdio)> {
     Ok((file.try_clone()?.into(), file.into()))
 }
 
-/// Stops what an earlier run left behind on this folder and says what it stopped, as (name, pid).
-///
-/// # Errors
-/// When the pid files cannot be read.
-pub async fn stop_left_over(state: &StateDir) -> Result<Vec<(String, i32)>, EngineError> {
-    let folder = state.path("pids");
-    let io = |source| EngineError::io("read", &folder, source);
-    let mut left_over = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(io)? {
-        let file = entry.map_err(io)?.path();
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let pid = fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i32>().ok());
-        if let Some(pid) = pid
-            && belongs_to(pid, state)
-        {
-            left_over.push((name, pid));
-        }
-        fs::remove_file(&file).map_err(io)?;
-    }
-    // The engines last: a role without its database only makes noise.
-    left_over.sort_by_key(|(name, _)| match name.as_str() {
-        "postgres" => 2,
-        "kafka" => 1,
-        _ => 0,
-    });
-    for (name, pid) in &left_over {
-        let signal = if name == "postgres" { Signal::SIGINT } else { Signal::SIGTERM };
-        let _ = kill(Pid::from_raw(*pid), signal);
-        let give_up = Instant::now() + STOP_LIMIT;
-        while belongs_to(*pid, state) {
-            if Instant::now() > give_up {
-                let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
-            }
-            sleep(POLL_INTERVAL).await;
-        }
-    }
-    Ok(left_over)
-}
-
-/// A pid may have been given to a stranger since: ours names the state folder in its command line (the
-/// engines) or in its environment (the roles). A zombie has neither.
-fn belongs_to(pid: i32, state: &StateDir) -> bool {
-    let root = state.root().as_os_str().as_bytes();
-    let marks = [[root, b"/"].concat(), [root, b"\0"].concat()];
-    ["cmdline", "environ"].iter().any(|file| {
-        fs::read(format!("/proc/{pid}/{file}"))
-            .is_ok_and(|text| marks.iter().any(|mark| text.windows(mark.len()).any(|window| window == mark)))
-    })
-}
-
-/// The wish stands innermost, after any change of user: the kernel forgets it when credentials change.
+/// `setpriv --pdeathsig` comes after any change of user, because the kernel clears the setting when credentials change.
 fn with_death_signal(program: &Program) -> Vec<OsString> {
     let mut argv = program.wrapper.clone();
     if find_program("setpriv").is_some() {
@@ -256,19 +199,19 @@ fn with_death_signal(program: &Program) -> Vec<OsString> {
     argv
 }
 
-/// The first of this name in `PATH`.
+/// The first program with this name in `PATH`.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; returns its output.
 ///
 /// # Errors
-/// [`EngineError::Command`] with what it printed, when it fails or cannot be started.
-pub async fn run_to_end(what: &str, argv: &[OsString], env: &[(&str, &str)]) -> Result<String, EngineError> {
+/// [`ServiceError::Command`] with its output, when it fails or cannot be started.
+pub async fn run_to_end(what: &str, argv: &[OsString], env: &[(&str, &str)]) -> Result<String, ServiceError> {
     let failed =
-        |status: String, output: String| EngineError::Command { what: what.to_owned(), status, output };
+        |status: String, output: String| ServiceError::Command { what: what.to_owned(), status, output };
     let output = Command::new(&argv[0])
         .args(&argv[1..])
         .envs(env.iter().copied())
@@ -286,7 +229,7 @@ pub async fn run_to_end(what: &str, argv: &[OsString], env: &[(&str, &str)]) -> 
     }
 }
 
-/// Words to a command line.
+/// A command line of words of several types.
 pub fn argv<const N: usize>(words: [&dyn AsRef<OsStr>; N]) -> Vec<OsString> {
     words.iter().map(|word| word.as_ref().to_owned()).collect()
 }

@@ -1,8 +1,5 @@
-//! `tradewind engines serve postgres | kafka`: one engine by itself, so that it can be killed and started again while
-//! others go on. Its address stays the same. Kafka may be a cluster of several nodes.
-//!
-//! Never: an engine that is started again by itself; whoever killed it says when.
-//! Read next: `mod.rs`.
+//! `tradewind engines serve postgres | kafka`: runs one service alone, at an address that stays the same, so that a test can kill
+//! and restart it. Kafka may be a cluster of several nodes. Nothing restarts it by itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,38 +13,39 @@ use super::{Durability, Postgres, StateDir, kafka_home};
 
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    engine: Engine,
-    /// Where its data, its log and its pid file are kept, and Kafka's jars
+    /// The service to run
+    service: Service,
+    /// The folder for its data, its log, its pid file and Kafka's jars
     #[arg(long, env = "TRADEWIND_STATE_DIR", default_value = ".tradewind")]
     state_dir: PathBuf,
-    /// How many nodes the Kafka cluster has
+    /// The number of nodes in the Kafka cluster, 1 to 9
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Of the cluster, only this node: 1, 2, …
+    /// Run only this node of the cluster: 1, 2, … [default: all of them]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=9))]
     node: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Engine {
+enum Service {
     Postgres,
     Kafka,
 }
 
-/// Runs until it is told to stop, or every engine of its own has ended by itself.
+/// Runs until SIGTERM or SIGINT, or until every process has ended by itself.
 ///
 /// # Errors
-/// When an engine does not come up, or ended by itself.
+/// When the service does not start, or ended by itself.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let state = StateDir::open(&options.state_dir)?;
-    match options.engine {
-        Engine::Postgres => serve_postgres(&state).await,
-        Engine::Kafka => serve_kafka(&state, &options).await,
+    match options.service {
+        Service::Postgres => serve_postgres(&state).await,
+        Service::Kafka => serve_kafka(&state, &options).await,
     }
 }
 
 async fn serve_postgres(state: &StateDir) -> anyhow::Result<ExitCode> {
-    let mut postgres = Postgres::start(state, Durability::Kept).await?;
+    let mut postgres = Postgres::start(state, Durability::Durable).await?;
     println!("DATABASE_URL={}", postgres.url().expose());
     tokio::select! {
         how = postgres.ended() => bail!("postgres ended by itself: {how}"),
@@ -59,7 +57,7 @@ async fn serve_postgres(state: &StateDir) -> anyhow::Result<ExitCode> {
 async fn serve_kafka(state: &StateDir, options: &Options) -> anyhow::Result<ExitCode> {
     let jars = state.kafka_home();
     if let Err(refusal) = kafka_home::ensure(&jars).await? {
-        bail!("no Kafka: {refusal}");
+        bail!("Kafka is not available: {refusal}");
     }
     let wanted = |node: &Node| options.node.is_none_or(|number| number == node.number);
     let nodes: Vec<Node> = Node::all(options.nodes).filter(wanted).collect();
@@ -67,13 +65,13 @@ async fn serve_kafka(state: &StateDir, options: &Options) -> anyhow::Result<Exit
     let brokers = first.brokers(state)?;
     let mut running = try_join_all(nodes.iter().map(|node| Kafka::start_node(state, &jars, *node))).await?;
     println!("KAFKA_BROKERS={brokers}");
-    let told = std::pin::pin!(runtime::shutdown_signal());
-    let mut told = told.fuse();
+    let stop = std::pin::pin!(runtime::shutdown_signal());
+    let mut stop = stop.fuse();
     while !running.is_empty() {
         let ended = select_all(running.iter_mut().map(|node| Box::pin(node.ended())));
         let ended = tokio::select! {
             (how, index, _) = ended => Some((how, index)),
-            () = &mut told => None,
+            () = &mut stop => None,
         };
         let Some((how, index)) = ended else {
             join_all(running.into_iter().map(Kafka::stop)).await;

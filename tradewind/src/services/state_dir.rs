@@ -1,7 +1,6 @@
-//! The folder that holds everything a private Tradewind owns: data, logs, passwords, jars, ports.
+//! The state folder: everything that a private Tradewind owns (data, logs, passwords, jars, ports).
 //!
-//! Never: a path outside this folder, or a secret that others on the machine can read.
-//! Read next: `mod.rs`, which fills it.
+//! Never: a path outside this folder, or a secret that other users can read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -10,13 +9,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::EngineError;
+use super::ServiceError;
 
-/// Private ports lie below the range that Linux hands out to outgoing connections (from 32768), so
-/// that a kept port is rarely taken when it is wanted again.
+/// Private ports are below the range of ephemeral ports (from 32768), so that a remembered port is rarely in use at the next
+/// start.
 const PRIVATE_PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORT_ATTEMPTS_MAX: u32 = 500;
-/// What `--fresh` leaves: fetching Kafka's jars again would prove nothing and cost a minute.
+/// What `--fresh` keeps: fetching Kafka's jars again would take a minute.
 const KEPT_BY_FRESH: [&str; 3] = ["kafka-home", "lock", "kafka-home.lock"];
 
 /// A state folder, by its absolute path.
@@ -25,19 +24,19 @@ pub struct StateDir {
     root: PathBuf,
 }
 
-/// Held while a Tradewind runs on a state folder; the kernel releases it however the process ends.
+/// The lock of a state folder in use; the kernel releases it however the process ends.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
 }
 
 impl StateDir {
-    /// Opens a folder, creating it where it is absent.
+    /// Opens a folder; creates it if it does not exist.
     ///
     /// # Errors
-    /// When it can be neither found nor created.
-    pub fn open(path: &Path) -> Result<Self, EngineError> {
-        let io = |source| EngineError::io("create the state folder", path, source);
+    /// When it cannot be created.
+    pub fn open(path: &Path) -> Result<Self, ServiceError> {
+        let io = |source| ServiceError::io("create the state folder", path, source);
         fs::DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(io)?;
         let root = path.canonicalize().map_err(io)?;
         fs::create_dir_all(root.join("logs")).map_err(io)?;
@@ -65,13 +64,13 @@ impl StateDir {
         self.path("pids").join(format!("{name}.pid"))
     }
 
-    /// Makes this process the only one that runs on the folder.
+    /// Makes this process the only user of the folder.
     ///
     /// # Errors
-    /// [`EngineError::StateInUse`] while another one does: stop it, or name another folder.
-    pub fn lock(&self) -> Result<StateLock, EngineError> {
+    /// [`ServiceError::StateInUse`] while another process uses it: stop that process, or choose another folder.
+    pub fn lock(&self) -> Result<StateLock, ServiceError> {
         let path = self.path("lock");
-        let io = |source| EngineError::io("lock", &path, source);
+        let io = |source| ServiceError::io("lock", &path, source);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         match file.try_lock() {
@@ -79,7 +78,7 @@ impl StateDir {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 file.read_to_string(&mut holder).map_err(io)?;
-                return Err(EngineError::StateInUse {
+                return Err(ServiceError::StateInUse {
                     state_dir: self.root.clone(),
                     pid: holder.trim().to_owned(),
                 });
@@ -91,12 +90,12 @@ impl StateDir {
         Ok(StateLock { _file: file })
     }
 
-    /// Removes all data, and keeps the jars. Only the holder of the lock may ask for it.
+    /// Removes all data, and keeps the jars. The caller must hold the lock.
     ///
     /// # Errors
     /// When a file cannot be removed.
-    pub fn clear(&self, _held: &StateLock) -> Result<(), EngineError> {
-        let io = |source| EngineError::io("clear", &self.root, source);
+    pub fn clear(&self, _held: &StateLock) -> Result<(), ServiceError> {
+        let io = |source| ServiceError::io("clear", &self.root, source);
         for entry in fs::read_dir(&self.root).map_err(io)? {
             let entry = entry.map_err(io)?;
             if KEPT_BY_FRESH.iter().any(|kept| entry.file_name() == *kept) {
@@ -111,13 +110,13 @@ impl StateDir {
         Self::open(&self.root).map(drop)
     }
 
-    /// Sets the logs of the last run aside as `*.log.old`, so that they neither grow for ever nor vanish.
+    /// Renames the logs of the last run to `*.log.old`, so that logs neither grow for ever nor vanish at once.
     ///
     /// # Errors
     /// When a log cannot be renamed.
-    pub fn rotate_logs(&self) -> Result<(), EngineError> {
+    pub fn rotate_logs(&self) -> Result<(), ServiceError> {
         let folder = self.path("logs");
-        let io = |source| EngineError::io("set the logs aside in", &folder, source);
+        let io = |source| ServiceError::io("rename the logs in", &folder, source);
         for entry in fs::read_dir(&folder).map_err(io)? {
             let log = entry.map_err(io)?.path();
             if log.extension().is_some_and(|extension| extension == "log") {
@@ -127,11 +126,11 @@ impl StateDir {
         Ok(())
     }
 
-    /// A loopback port for `purpose`: the same one as last time where it is still free.
+    /// A loopback port for `purpose`: the one of last time if it is free, otherwise a new one.
     ///
     /// # Errors
-    /// When no free one is found, or the choice cannot be written down.
-    pub fn port(&self, purpose: &str) -> Result<u16, EngineError> {
+    /// When no free port is found, or the choice cannot be saved.
+    pub fn port(&self, purpose: &str) -> Result<u16, ServiceError> {
         let path = self.path("ports.json");
         let mut kept: BTreeMap<String, u16> =
             fs::read(&path).ok().and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
@@ -141,18 +140,18 @@ impl StateDir {
             return Ok(port);
         }
         let taken: Vec<u16> = kept.values().copied().collect();
-        let port = free_port(&taken).ok_or(EngineError::NoFreePort { range: PRIVATE_PORTS })?;
+        let port = free_port(&taken).ok_or(ServiceError::NoFreePort { range: PRIVATE_PORTS })?;
         kept.insert(purpose.to_owned(), port);
         let json = serde_json::to_vec_pretty(&kept).expect("a map of numbers is JSON");
         write_private(&path, &json)?;
         Ok(port)
     }
 
-    /// A loopback port for `purpose`: the same one as ever, also while whoever has it runs.
+    /// A loopback port for `purpose`: the one of last time, even while it is in use.
     ///
     /// # Errors
     /// As [`Self::port`].
-    pub fn own_port(&self, purpose: &str) -> Result<u16, EngineError> {
+    pub fn fixed_port(&self, purpose: &str) -> Result<u16, ServiceError> {
         let kept: BTreeMap<String, u16> = fs::read(self.path("ports.json"))
             .ok()
             .and_then(|json| serde_json::from_slice(&json).ok())
@@ -160,40 +159,40 @@ impl StateDir {
         kept.get(purpose).map_or_else(|| self.port(purpose), |port| Ok(*port))
     }
 
-    /// A random secret that is made once and then kept, readable by its owner alone.
+    /// A random secret, created once and then kept; only its owner can read it.
     ///
     /// # Errors
     /// When it can be neither read nor written.
-    pub fn secret(&self, name: &str) -> Result<String, EngineError> {
+    pub fn secret(&self, name: &str) -> Result<String, ServiceError> {
         let path = self.path(name);
         match fs::read_to_string(&path) {
             Ok(secret) => Ok(secret.trim().to_owned()),
             Err(absent) if absent.kind() == io::ErrorKind::NotFound => {
                 let secret =
-                    random_hex().map_err(|source| EngineError::io("read", "/dev/urandom", source))?;
+                    random_hex().map_err(|source| ServiceError::io("read", "/dev/urandom", source))?;
                 write_private(&path, secret.as_bytes())?;
                 Ok(secret)
             }
-            Err(source) => Err(EngineError::io("read", &path, source)),
+            Err(source) => Err(ServiceError::io("read", &path, source)),
         }
     }
 }
 
-/// Writes a whole file at once (a reader sees the old or the new one), readable by its owner alone.
+/// Replaces a file atomically (a reader sees the old or the new one); only its owner can read it.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ServiceError> {
     let draft = path.with_extension("draft");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(bytes)?;
         fs::rename(&draft, path)
     };
-    write().map_err(|source| EngineError::io("write", path, source))
+    write().map_err(|source| ServiceError::io("write", path, source))
 }
 
-/// Whether a listener could take this loopback port now.
+/// Whether a listener can bind this loopback port now.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

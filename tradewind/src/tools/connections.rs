@@ -1,6 +1,4 @@
-//! Where the platform is: as an option or a variable says, or as `tradewind up` wrote it down.
-//!
-//! Never: a database that nobody named and `up` did not start. Read next: `../up/endpoints.rs`, which writes it.
+//! The connections of a tool: from its options and variables, or from the `endpoints.json` that `tradewind up` writes.
 
 use std::path::PathBuf;
 
@@ -13,13 +11,13 @@ use runtime::Secret;
 use runtime::postgres::{owner_url, pool};
 use serde_json::Value;
 
-use crate::engines::process::STATE_DIR_VARIABLE;
+use crate::services::process::STATE_DIR_VARIABLE;
 
 /// A tool reads one page at a time.
 const CONNECTIONS_MAX: usize = 1;
 const ENDPOINTS: &str = "endpoints.json";
 
-/// The options that `endpoints.json` can fill in.
+/// The options with a default from `endpoints.json`.
 const FROM_ENDPOINTS: [FromEndpoints; 2] = [
     FromEndpoints {
         id: "database_url",
@@ -46,18 +44,18 @@ fn state_dir() -> PathBuf {
     std::env::var_os(STATE_DIR_VARIABLE).map_or_else(|| ".tradewind".into(), PathBuf::from)
 }
 
-/// What `endpoints.json` says about `name`; none when no Tradewind is up here.
+/// A value of `endpoints.json`; none when no platform runs here.
 pub fn endpoint(name: &str) -> Option<String> {
     let text = std::fs::read_to_string(state_dir().join(ENDPOINTS)).ok()?;
     let endpoints: Value = serde_json::from_str(&text).ok()?;
     endpoints[name].as_str().map(str::to_owned)
 }
 
-/// The options of `T`; the database is that of the Tradewind that is up here, where none is named.
+/// The options of `T`, with the addresses of the platform that runs here as defaults.
 #[derive(Debug)]
-pub struct BesideUp<T>(pub T);
+pub struct WithLocalDefaults<T>(pub T);
 
-impl<T: clap::Args> clap::Args for BesideUp<T> {
+impl<T: clap::Args> clap::Args for WithLocalDefaults<T> {
     fn augment_args(command: Command) -> Command {
         FROM_ENDPOINTS.iter().fold(T::augment_args(command), |command, option| {
             with_default(command, option.id, endpoint(option.endpoint))
@@ -69,7 +67,7 @@ impl<T: clap::Args> clap::Args for BesideUp<T> {
     }
 }
 
-impl<T: FromArgMatches> FromArgMatches for BesideUp<T> {
+impl<T: FromArgMatches> FromArgMatches for WithLocalDefaults<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         T::from_arg_matches(matches).map(Self).map_err(|error| {
             let is_absent = |option: &&FromEndpoints| matches!(matches.try_contains_id(option.id), Ok(false));
@@ -87,29 +85,29 @@ impl<T: FromArgMatches> FromArgMatches for BesideUp<T> {
     }
 }
 
-/// The option `id` is not required, and gets a default where the tool has that option and the Tradewind that is up here
-/// says it. When it has no value, [`BesideUp`] says why.
-fn with_default(command: Command, id: &'static str, said: Option<String>) -> Command {
+/// Makes the option `id` of a tool optional, with the value of `endpoints.json` as its default. When it has no value,
+/// [`WithLocalDefaults`] reports the error.
+fn with_default(command: Command, id: &'static str, endpoint: Option<String>) -> Command {
     if !command.get_arguments().any(|arg| arg.get_id() == id) {
         return command;
     }
-    command.mut_arg(id, |arg| match said {
+    command.mut_arg(id, |arg| match endpoint {
         // Hidden: a URL has a password.
-        Some(said) => arg.required(false).default_value(said).hide_default_value(true),
+        Some(endpoint) => arg.required(false).default_value(endpoint).hide_default_value(true),
         None => arg.required(false),
     })
 }
 
-/// The usage error of a tool that was told no place and finds no platform.
+/// The usage error of a tool that has no address and finds no running platform.
 fn no_platform(absent: &[&FromEndpoints]) -> clap::Error {
-    let looked_in = std::path::absolute(state_dir()).unwrap_or_else(|_| state_dir());
+    let folder = std::path::absolute(state_dir()).unwrap_or_else(|_| state_dir());
     let options: Vec<_> =
         absent.iter().map(|option| format!("{} (or {})", option.flag, option.variable)).collect();
     let message = format!(
-        "no platform runs here: `tradewind up` has written no {ENDPOINTS} in {}\n\n\
+        "no platform runs here: there is no {ENDPOINTS} in {}\n\n\
          Start a platform with `bin/tradewind up`, or give {}.\n\
-         If one runs with another state folder, name that folder in {STATE_DIR_VARIABLE}.",
-        looked_in.display(),
+         If a platform runs with another state folder, set {STATE_DIR_VARIABLE} to that folder.",
+        folder.display(),
         options.join(" and "),
     );
     clap::Error::raw(ErrorKind::MissingRequiredArgument, message)
@@ -136,12 +134,12 @@ pub struct Databases {
 }
 
 impl Databases {
-    /// The database that serves whoever has none of his own.
+    /// The database of every owner that has no separate one.
     pub fn base(&self) -> &Secret {
         &self.database_url
     }
 
-    /// One context's database, as its role.
+    /// The database of one context, as its role.
     pub fn url(&self, context: Context) -> Secret {
         let own = match context {
             Context::Orders => &self.orders_database_url,
@@ -152,7 +150,7 @@ impl Databases {
         own.clone().unwrap_or_else(|| owner_url(&self.database_url, context.name()))
     }
 
-    /// The store of one context's log.
+    /// The event store of one context.
     ///
     /// # Errors
     /// When its database does not answer.
@@ -171,22 +169,22 @@ mod tests {
 
     fn database_url(up: Option<&str>, words: &[&str]) -> Result<String, String> {
         let command = Databases::augment_args(Command::new("events").no_binary_name(true))
-            // The machine that runs the test may have a DATABASE_URL.
+            // The environment of the test may have a DATABASE_URL.
             .mut_arg("database_url", |arg| arg.env(None::<&str>));
         let command = with_default(command, "database_url", up.map(str::to_owned));
         let matches = command.try_get_matches_from(words).expect("the words are good");
-        let parsed = BesideUp::<Databases>::from_arg_matches(&matches);
+        let parsed = WithLocalDefaults::<Databases>::from_arg_matches(&matches);
         parsed
-            .map(|BesideUp(databases)| databases.database_url.expose().to_owned())
+            .map(|WithLocalDefaults(databases)| databases.database_url.expose().to_owned())
             .map_err(|e| e.to_string())
     }
 
     #[test]
-    fn the_database_is_the_one_named_else_that_of_up_else_it_must_be_named() {
+    fn the_database_is_the_one_given_else_that_of_up_else_it_is_required() {
         let (named, up) = ("postgres://u@named/db", "postgres://u@up/db");
         assert_eq!(database_url(Some(up), &["--database-url", named]).as_deref(), Ok(named));
         assert_eq!(database_url(Some(up), &[]).as_deref(), Ok(up));
-        let refused = database_url(None, &[]).expect_err("nobody names a database");
+        let refused = database_url(None, &[]).expect_err("no database is given");
         assert!(refused.contains("no platform runs here"), "{refused}");
     }
 }

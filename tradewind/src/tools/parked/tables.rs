@@ -1,6 +1,5 @@
-//! Where parked records lie: in each context's schema for its reactors, and in the read models' for the projections.
-//!
-//! Never: a table of one owner read with another's role. Read next: `platform/event-bus/src/parked.rs`.
+//! The tables of parked events: in the schema of each context for its reactors, in the schema of the read models for the projections.
+//! Each is read as the role of its own schema.
 
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
@@ -11,26 +10,26 @@ use query_side::{READ_MODEL, projections};
 use runtime::Secret;
 use runtime::postgres::{owner_url, pool};
 
-use crate::tools::place::Databases;
+use crate::tools::connections::Databases;
 
 const CONNECTIONS_MAX: usize = 2;
 const PAGE: i64 = 100;
 
 #[derive(clap::Args, Clone, Debug)]
-pub struct Places {
+pub struct TableOptions {
     #[command(flatten)]
     pub databases: Databases,
     /// The database of the read models, where it is another one
     #[arg(long, env = "READMODEL_DATABASE_URL", hide_env_values = true)]
     readmodel_database_url: Option<Secret>,
-    /// As of `tradewind sagas`: a retried reservation starts a payment with this deadline
+    /// Seconds until an unfinished payment is cancelled, as for `tradewind sagas`: a retried reservation starts a payment
     #[arg(long, env = "PAYMENT_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     payment_deadline_seconds: u32,
 }
 
-/// All the tables.
-pub struct Desk {
-    places: Places,
+/// The tables of all owners.
+pub struct ParkedTables {
+    options: TableOptions,
     schemas: Vec<(Owner, Pool)>,
 }
 
@@ -40,23 +39,23 @@ enum Owner {
     ReadModel,
 }
 
-impl Desk {
+impl ParkedTables {
     /// # Errors
-    /// When a URL is wrong. The servers are asked when something is wanted from them.
-    pub fn open(places: Places) -> anyhow::Result<Self> {
+    /// When a URL is invalid. Connections are opened when they are needed.
+    pub fn open(options: TableOptions) -> anyhow::Result<Self> {
         let mut schemas = Vec::new();
         for context in Context::ALL {
-            schemas.push((Owner::Context(context), pool(&places.databases.url(context), CONNECTIONS_MAX)?));
+            schemas.push((Owner::Context(context), pool(&options.databases.url(context), CONNECTIONS_MAX)?));
         }
-        let read_models = places
+        let read_models = options
             .readmodel_database_url
             .clone()
-            .unwrap_or_else(|| owner_url(places.databases.base(), READ_MODEL));
+            .unwrap_or_else(|| owner_url(options.databases.base(), READ_MODEL));
         schemas.push((Owner::ReadModel, pool(&read_models, CONNECTIONS_MAX)?));
-        Ok(Self { places, schemas })
+        Ok(Self { options, schemas })
     }
 
-    /// What is parked: in all, by one consumer, or of one stream.
+    /// The parked streams: all, or those of one consumer, or one stream.
     ///
     /// # Errors
     /// When there is no such consumer, or a table cannot be read.
@@ -93,6 +92,8 @@ impl Desk {
         Ok(parked::records(&client, &stream.consumer, &stream.stream, after, PAGE).await?)
     }
 
+    /// Lets the consumer handle the stream's records again.
+    ///
     /// # Errors
     /// When it cannot be finished.
     pub async fn retry(&self, stream: &ParkedStream, dry_run: bool) -> anyhow::Result<Retried> {
@@ -105,8 +106,8 @@ impl Desk {
                 Ok(query_side::parked::retry(pool, &*projector, &stream.stream, dry_run).await?)
             }
             Owner::Context(context) => {
-                let store = self.places.databases.store(*context).await?;
-                let deadline = TimeDelta::seconds(self.places.payment_deadline_seconds.into());
+                let store = self.options.databases.store(*context).await?;
+                let deadline = TimeDelta::seconds(self.options.payment_deadline_seconds.into());
                 let retried =
                     sagas::retry_parked(&store, &stream.consumer, &stream.stream, deadline, dry_run).await;
                 store.shutdown().await;
@@ -115,10 +116,10 @@ impl Desk {
         }
     }
 
-    /// The first `count` records of the stream; those that are parked meanwhile stay.
+    /// Discards the first `count` records of the stream; records that are parked during the call stay.
     ///
     /// # Errors
-    /// When the database refuses; those before are discarded.
+    /// When the database refuses one; the records before it are discarded.
     pub async fn discard(
         &self,
         stream: &ParkedStream,

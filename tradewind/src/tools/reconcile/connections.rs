@@ -1,6 +1,4 @@
-//! The schemas that a reconciliation reads and writes, as an owner of the databases.
-//!
-//! Never: a processes' role: none of them may do what is done here. Read next: `finding.rs`.
+//! The connections of a reconciliation: as the owner of each schema, because the roles of the processes lack these rights.
 
 use anyhow::Context as _;
 use events::Context;
@@ -10,7 +8,7 @@ use runtime::postgres::connect;
 use tokio_postgres::Client;
 
 #[derive(clap::Args, Clone, Debug)]
-pub struct Places {
+pub struct OwnerUrls {
     /// The database, as a role that owns the schemas [default: that of `tradewind up`]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Secret,
@@ -31,7 +29,7 @@ pub struct Places {
     readmodel_owner_url: Option<Secret>,
 }
 
-impl Places {
+impl OwnerUrls {
     pub fn of(&self, context: Context) -> &Secret {
         let own = match context {
             Context::Orders => &self.orders_owner_url,
@@ -49,7 +47,7 @@ impl Places {
 
 /// A connection to each schema.
 pub struct Schemas {
-    pub places: Places,
+    pub urls: OwnerUrls,
     pub contexts: Vec<(Context, Client)>,
     pub read_models: Client,
 }
@@ -57,13 +55,13 @@ pub struct Schemas {
 impl Schemas {
     /// # Errors
     /// When a database does not answer.
-    pub async fn open(places: &Places) -> anyhow::Result<Self> {
+    pub async fn open(urls: &OwnerUrls) -> anyhow::Result<Self> {
         let mut contexts = Vec::new();
         for context in Context::ALL {
-            contexts.push((context, open(places.of(context), context.name()).await?));
+            contexts.push((context, open(urls.of(context), context.name()).await?));
         }
-        let read_models = open(places.read_models(), READ_MODEL).await?;
-        Ok(Self { places: places.clone(), contexts, read_models })
+        let read_models = open(urls.read_models(), READ_MODEL).await?;
+        Ok(Self { urls: urls.clone(), contexts, read_models })
     }
 }
 

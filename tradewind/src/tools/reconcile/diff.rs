@@ -1,6 +1,4 @@
-//! What the logs say, what Kafka and the read models hold, and where they differ.
-//!
-//! Never: a write. Read next: `text.rs` (how it is told), `mending.rs` (what is done about it).
+//! Compares the logs with Kafka and with the read models. It only reads.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,27 +8,27 @@ use events::{Context, Position, RawEvent, StreamId};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::places::Schemas;
+use super::connections::Schemas;
 
 /// Events of a log read at a time.
 const PAGE: i64 = 20_000;
 
-/// One context: its log, and its topic beside it.
+/// One context: its log compared with its topic.
 pub struct Compared {
     pub context: Context,
     pub epoch: i64,
-    /// A reconciliation began and did not end.
+    /// An earlier reconciliation did not finish.
     pub unfinished: bool,
     pub head: Position,
     pub cursor: Position,
     pub topic: TopicSum,
-    /// On Kafka, and not in the log (any more): by position, then id.
+    /// In the topic and not (or no longer) in the log: by position, then id.
     pub lost: BTreeMap<(Position, Uuid), LostEvent>,
-    /// In the log up to the cursor, and not on Kafka.
+    /// The number of events in the log up to the cursor that are not in the topic.
     pub missing: u64,
 }
 
-/// An event that the log does not have.
+/// An event that is not in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostEvent {
     pub stream: StreamId,
@@ -38,7 +36,7 @@ pub struct LostEvent {
     pub event_type: String,
 }
 
-/// A consumer that has come further than the log of what it reads.
+/// A checkpoint beyond the end of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ahead {
     pub consumer: String,
@@ -48,7 +46,7 @@ pub struct Ahead {
     pub head: Position,
 }
 
-/// An event that is there because of one that is not.
+/// An event whose cause is not in any log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
     pub context: Context,
@@ -58,23 +56,23 @@ pub struct Orphan {
     pub causation_id: Uuid,
 }
 
-pub struct Finding {
+pub struct Diff {
     pub contexts: Vec<Compared>,
-    /// Reactors: their own context's log was not restored as far back as that of the events they acted on.
+    /// Of reactors: the log of their own context was restored to a later point than the log they read.
     pub reactors_ahead: Vec<Ahead>,
     pub orphans: Vec<Orphan>,
-    /// Projections: they are rebuilt.
+    /// Of projections, which are rebuilt.
     pub projections_ahead: Vec<Ahead>,
-    /// Checkpoints that went back, or are of another epoch than the log: why, in words.
-    pub apart: Vec<String>,
-    /// Lost events that the timelines of orders still show.
+    /// Checkpoints that went back, or have another epoch than the log, each with the reason.
+    pub mismatched: Vec<String>,
+    /// The number of lost events that the timelines of orders still show.
     pub shown: i64,
 }
 
-impl Finding {
+impl Diff {
     /// # Errors
     /// When a log, a topic or a table cannot be read.
-    pub async fn make(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<Self> {
+    pub async fn compute(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<Self> {
         let mut contexts = Vec::new();
         for (context, client) in &schemas.contexts {
             contexts.push(compare(*context, client, bus).await?);
@@ -83,35 +81,35 @@ impl Finding {
             contexts.iter().map(|compared| (bus.topic(compared.context), compared.head)).collect();
         let lost: Vec<Uuid> =
             contexts.iter().flat_map(|compared| compared.lost.keys().map(|(_, id)| *id)).collect();
-        let mut finding = Self {
+        let mut diff = Self {
             contexts,
             reactors_ahead: Vec::new(),
             orphans: Vec::new(),
             projections_ahead: ahead(&schemas.read_models, &heads).await?,
-            apart: Vec::new(),
+            mismatched: Vec::new(),
             shown: 0,
         };
         for (context, client) in &schemas.contexts {
-            finding.reactors_ahead.extend(ahead(client, &heads).await?);
-            finding.orphans.extend(orphans(*context, client, &lost).await?);
+            diff.reactors_ahead.extend(ahead(client, &heads).await?);
+            diff.orphans.extend(orphans(*context, client, &lost).await?);
         }
         let epochs: BTreeMap<String, i64> =
-            finding.contexts.iter().map(|compared| (bus.topic(compared.context), compared.epoch)).collect();
-        finding.apart.extend(of_another_epoch(&schemas.read_models, &epochs).await?);
+            diff.contexts.iter().map(|compared| (bus.topic(compared.context), compared.epoch)).collect();
+        diff.mismatched.extend(of_another_epoch(&schemas.read_models, &epochs).await?);
         for (context, client) in &schemas.contexts {
-            finding.apart.extend(of_another_epoch(client, &epochs).await?);
+            diff.mismatched.extend(of_another_epoch(client, &epochs).await?);
             for consumer in sagas::consumers_of(*context) {
-                finding.apart.extend(gone_back(client, bus, &consumer).await?);
+                diff.mismatched.extend(went_back(client, bus, &consumer).await?);
             }
         }
         let ids: Vec<String> = lost.iter().map(Uuid::to_string).collect();
         let shown = "SELECT count(*) FROM order_events WHERE event_id = ANY($1)";
-        finding.shown = schemas.read_models.query_one(shown, &[&ids]).await?.try_get(0)?;
-        Ok(finding)
+        diff.shown = schemas.read_models.query_one(shown, &[&ids]).await?.try_get(0)?;
+        Ok(diff)
     }
 
     /// Whether topics or read models differ from the logs.
-    pub fn anything(&self) -> bool {
+    pub fn is_any(&self) -> bool {
         let differs = |compared: &Compared| {
             compared.unfinished
                 || !compared.lost.is_empty()
@@ -122,10 +120,10 @@ impl Finding {
         self.contexts.iter().any(differs)
             || !self.projections_ahead.is_empty()
             || !self.reactors_ahead.is_empty()
-            || !self.apart.is_empty()
+            || !self.mismatched.is_empty()
     }
 
-    /// Why no reconciliation can bring this right: a context acted on events that no longer exist.
+    /// Why this cannot be reconciled: contexts that acted on events that no longer exist.
     pub fn contradictions(&self) -> Vec<String> {
         let ahead = self.reactors_ahead.iter().map(|ahead| {
             format!(
@@ -142,7 +140,7 @@ impl Finding {
         ahead.chain(orphans).collect()
     }
 
-    /// Higher than any that a log or a topic has seen.
+    /// Higher than every epoch of a log or a topic.
     pub fn next_epoch(&self) -> i64 {
         let seen = self.contexts.iter().map(|compared| compared.epoch.max(compared.topic.epoch));
         seen.max().unwrap_or(0) + 1
@@ -156,35 +154,35 @@ async fn compare(context: Context, client: &Client, bus: &BusConfig) -> anyhow::
         .with_context(|| format!("the epoch of {context}"))?;
     let (epoch, unfinished, cursor): (i64, bool, Position) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    // The topic first: what is appended and relayed meanwhile is then in the log.
-    let mut on_topic: Vec<RawPlace> = Vec::new();
-    let topic = read_whole(bus, context, |_, event| on_topic.push(RawPlace::of(&event))).await?;
+    // The topic first: the log then has everything that is appended and published during the comparison.
+    let mut in_topic: Vec<TopicEvent> = Vec::new();
+    let topic = read_whole(bus, context, |_, event| in_topic.push(TopicEvent::of(&event))).await?;
     let ids = read_ids(client).await.with_context(|| format!("the log of {context}"))?;
     let head = Position::try_from(ids.len())?;
     let mut found = HashSet::new();
     let mut lost = BTreeMap::new();
-    for place in on_topic {
-        let in_log = usize::try_from(place.position - 1).ok().and_then(|index| ids.get(index));
-        if in_log == Some(&place.event_id) {
-            found.insert(place.position);
+    for event in in_topic {
+        let in_log = usize::try_from(event.position - 1).ok().and_then(|index| ids.get(index));
+        if in_log == Some(&event.event_id) {
+            found.insert(event.position);
         } else {
-            let event = LostEvent { stream: place.stream, event_type: place.event_type };
-            lost.insert((place.position, place.event_id), event);
+            let key = (event.position, event.event_id);
+            lost.insert(key, LostEvent { stream: event.stream, event_type: event.event_type });
         }
     }
     let missing = (1..=cursor.min(head)).filter(|position| !found.contains(position)).count() as u64;
     Ok(Compared { context, epoch, unfinished, head, cursor, topic, lost, missing })
 }
 
-/// As much of an event as the comparison needs.
-struct RawPlace {
+/// The fields of an event that the comparison needs.
+struct TopicEvent {
     position: Position,
     event_id: Uuid,
     stream: StreamId,
     event_type: String,
 }
 
-impl RawPlace {
+impl TopicEvent {
     fn of(event: &RawEvent) -> Self {
         Self {
             position: event.position,
@@ -195,7 +193,7 @@ impl RawPlace {
     }
 }
 
-/// The ids of all events, in the order of the log.
+/// The ids of all events in the order of the log.
 async fn read_ids(client: &Client) -> anyhow::Result<Vec<Uuid>> {
     let query = "SELECT position, event_id FROM events WHERE position > $1 ORDER BY position LIMIT $2";
     let mut ids: Vec<Uuid> = Vec::new();
@@ -233,37 +231,38 @@ async fn ahead(client: &Client, heads: &BTreeMap<String, Position>) -> anyhow::R
 
 async fn of_another_epoch(client: &Client, epochs: &BTreeMap<String, i64>) -> anyhow::Result<Vec<String>> {
     let query = "SELECT consumer, topic, epoch, count(*) FROM checkpoints GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
-    let mut apart = Vec::new();
+    let mut mismatched = Vec::new();
     for row in client.query(query, &[]).await? {
         let (consumer, topic, epoch): (String, String, i64) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if let Some(of_log) = epochs.get(&topic).filter(|of_log| **of_log != epoch) {
-            apart.push(format!(
-                "{consumer}: its checkpoints in {topic} are of epoch {epoch}, the log is of {of_log}"
+            mismatched.push(format!(
+                "{consumer}: its checkpoints in {topic} have epoch {epoch}, the log has epoch {of_log}"
             ));
         }
     }
-    Ok(apart)
+    Ok(mismatched)
 }
 
-/// As the consumer itself sees it when it starts.
-async fn gone_back(client: &Client, bus: &BusConfig, consumer: &str) -> anyhow::Result<Vec<String>> {
+/// Checkpoints behind the offsets committed to Kafka, which the consumer compares when it starts.
+async fn went_back(client: &Client, bus: &BusConfig, consumer: &str) -> anyhow::Result<Vec<String>> {
     let query = "SELECT topic, partition, next_offset FROM checkpoints WHERE consumer = $1";
     let mut checkpoints = BTreeMap::new();
     for row in client.query(query, &[&consumer]).await? {
-        let place: (String, i32) = (row.try_get(0)?, row.try_get(1)?);
-        checkpoints.insert(place, row.try_get::<_, i64>(2)?);
+        let partition: (String, i32) = (row.try_get(0)?, row.try_get(1)?);
+        checkpoints.insert(partition, row.try_get::<_, i64>(2)?);
     }
-    let told = told_offsets(bus, consumer).await.with_context(|| format!("the offsets of {consumer}"))?;
-    let behind = |(topic, partition, told): (String, i32, i64)| {
+    let committed =
+        told_offsets(bus, consumer).await.with_context(|| format!("the offsets of {consumer}"))?;
+    let behind = |(topic, partition, committed): (String, i32, i64)| {
         let place = (topic, partition);
         let next_offset = checkpoints.get(&place).copied().unwrap_or(0);
         let (topic, partition) = place;
-        (next_offset < told).then(|| {
-            format!("{consumer}: its checkpoint in {topic}/{partition} is at offset {next_offset} and was at {told} before")
+        (next_offset < committed).then(|| {
+            format!("{consumer}: its checkpoint in {topic}/{partition} is at offset {next_offset} and was at {committed} before")
         })
     };
-    Ok(told.into_iter().filter_map(behind).collect())
+    Ok(committed.into_iter().filter_map(behind).collect())
 }
 
 async fn orphans(context: Context, client: &Client, lost: &[Uuid]) -> anyhow::Result<Vec<Orphan>> {
