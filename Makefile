@@ -66,4 +66,5 @@ lint: setup ## what CI asks for besides the tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	scripts/check-arrows
+	scripts/check-dependencies
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi
