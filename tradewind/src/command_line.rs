@@ -1,4 +1,5 @@
-//! `tradewind completions` and `tradewind man`: completion scripts and manual pages, generated from the options themselves.
+//! `tradewind completions` and `tradewind man`: completion scripts and manual pages, generated from the options
+//! themselves.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;

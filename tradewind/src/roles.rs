@@ -1,5 +1,5 @@
-//! The roles: their names, and the crate that runs each. Each option of a role is in the `--help` of its subcommand; none is
-//! known to `up` alone.
+//! The roles: their names, and the crate that runs each. Each option of a role is in the `--help` of its subcommand;
+//! none is known to `up` alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,6 +1,4 @@
 //! A row of the table: a figure, the baseline that was measured in the same run, and the goal for their ratio.
-//!
-//! Never: a ratio of figures of two runs.
 
 use serde::Serialize;
 

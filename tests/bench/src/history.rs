@@ -1,7 +1,7 @@
 //! An idle platform with a long history: the four logs, the topics, the idempotency keys, the provider's ledger, the
-//! checkpoints and the read models of orders that were placed, paid for, shipped and delivered.
-//! One INSERT for each log writes the events, without the function `append` but with the positions and versions that it would
-//! have given; the relay publishes them, and a replay builds the read models.
+//! checkpoints and the read models of orders that were placed, paid for, shipped and delivered. One INSERT for each log
+//! writes the events, without the function `append` but with the positions and versions that it would have given; the
+//! relay publishes them, and a replay builds the read models.
 //!
 //! Never: a database that another process writes to.
 

@@ -1,5 +1,6 @@
-//! A minimal HTTP client, so that the benchmarks measure the server: one kept-alive connection, one request at a time, of the
-//! response only the status and the length. Kept by hand: reqwest costs as much CPU as the server that is measured.
+//! A minimal HTTP client, so that the benchmarks measure the server: one kept-alive connection, one request at a time,
+//! of the response only the status and the length. Kept by hand: reqwest costs as much CPU as the server that is
+//! measured.
 //!
 //! Never: chunked responses, TLS, redirects; our servers send none of them.
 

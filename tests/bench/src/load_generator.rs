@@ -1,6 +1,7 @@
-//! Load generators. A closed loop measures throughput: each caller sends its next request as soon as it has a response. An
-//! open loop measures latency: every request has an intended time, and its latency counts from that time, also when slow
-//! requests before it delayed the sending.
+//! Load generators. A closed loop measures throughput: each caller sends its next request as soon as it has a response.
+//! An open loop measures latency: every request has an intended time, and its latency counts from that time, also when
+//! slow requests before it delayed the sending. Kept by hand: the loads are calls of our own crates as well as HTTP
+//! requests, and load tools (wrk, oha) send only the latter.
 //!
 //! Never: a latency from a closed loop shown as what users would see (coordinated omission; G. Tene, "How NOT to
 //! Measure Latency").

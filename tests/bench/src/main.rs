@@ -1,6 +1,6 @@
-//! The benchmarks: they measure every figure of `docs/performance.md`, each with its baseline in the same run (what PostgreSQL,
-//! Kafka or HTTP can do alone). They use the PostgreSQL and Kafka of the environment (`make bench` starts private ones with
-//! durable settings), with their own databases and topics. This file is the table of contents.
+//! The benchmarks: they measure every figure of `docs/performance.md`, each with its baseline in the same run (what
+//! PostgreSQL, Kafka or HTTP can do alone). They use the PostgreSQL and Kafka of the environment (`make bench` starts
+//! private ones with durable settings), with their own databases and topics. This file is the table of contents.
 //!
 //! Never: a figure that was not measured in this run.
 //! Read next: `benchmarks/mod.rs` (the list), `load_generator.rs` (open and closed loops), `figures.rs` (a row).

@@ -1,5 +1,5 @@
-//! The platform under test: every role in its own process, the shop that places orders there, and which orders are settled.
-//! An order is settled when a Kafka consumer has read its `OrderConfirmed` or `OrderRejected`.
+//! The platform under test: every role in its own process, the shop that places orders there, and which orders are
+//! settled. An order is settled when a Kafka consumer has read its `OrderConfirmed` or `OrderRejected`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
-//! The CPU time and memory of a process, from proc(5); 0 where the kernel says nothing.
+//! The CPU time and memory of a process, from proc(5); 0 where the kernel says nothing. Kept by hand: four fields of
+//! two files.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! Seeds a long log of orders: four events for each order, with the events of other orders between them.
-//! One INSERT writes the events, without the function `append` but with the positions and versions that it would have given.
+//! Seeds a long log of orders: four events for each order, with the events of other orders between them. One INSERT
+//! writes the events, without the function `append` but with the positions and versions that it would have given.
 //!
 //! Never: a log that holds other events, or that another process writes to.
 

@@ -1,5 +1,5 @@
-//! Runs every benchmark with small sizes, so that all of them work when they are wanted. The tests judge no figure: a busy
-//! machine is slow.
+//! Runs every benchmark with small sizes, so that all of them work when they are wanted. The tests judge no figure: a
+//! busy machine is slow.
 
 use std::io::Write as _;
 use std::process::Stdio;

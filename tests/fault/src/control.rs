@@ -5,10 +5,10 @@
 //! mutant relay::cursor_before_acknowledgement
 //! ```
 //!
-//! A crash names a point, a role (the subcommand of the process) and a passage, counted from 1 in each process that runs while the
-//! line is there. It happens once: a process that is about to die first creates a file of that name with its pid in the folder, and
-//! a process that finds the file goes on. So a restarted role keeps running although the crash is still armed. The file is replaced
-//! atomically, so a process never reads half of it.
+//! A crash names a point, a role (the subcommand of the process) and a passage, counted from 1 in each process that
+//! runs while the line is there. It happens once: a process that is about to die first creates a file of that name with
+//! its pid in the folder, and a process that finds the file goes on. So a restarted role keeps running although the
+//! crash is still armed. The file is replaced atomically, so a process never reads half of it.
 
 use std::fs;
 use std::io;

@@ -1,16 +1,18 @@
-//! Deliberate faults: crash points, where a test can kill a process, and mutants, which leave out a guard. Tests show that the first
-//! do no harm and that the second are noticed.
+//! Deliberate faults: crash points, where a test can kill a process, and mutants, which leave out a guard. Tests show
+//! that the first do no harm and that the second are noticed.
 //!
-//! Only debug builds have them. In a release build [`crash_point!`] is nothing and [`mutant!`] is the constant `false`: no variable
-//! is read and no file is opened. In a debug build both do nothing until `TRADEWIND_FAULTS` names a control file ([`Control`]), or a
-//! test activates a mutant in its own process ([`trial`]).
+//! Only debug builds have them. In a release build [`crash_point!`] is nothing and [`mutant!`] is the constant `false`:
+//! no variable is read and no file is opened. In a debug build both do nothing until `TRADEWIND_FAULTS` names a control
+//! file ([`Control`]), or a test activates a mutant in its own process ([`trial`]).
 //!
-//! Which mutants are in the code: only those that change an order of effects across transactions or processes, or an option of
-//! PostgreSQL or Kafka, because only a run on real services shows what they do. A mutation of pure code (another comparison, a branch
-//! left out) needs no switch in the code: cargo-mutants makes it.
+//! Which mutants are in the code: only those that change an order of effects across transactions or processes, or an
+//! option of PostgreSQL or Kafka, because only a run on real services shows what they do. A mutation of pure code
+//! (another comparison, a branch left out) needs no switch in the code: cargo-mutants makes it.
 //!
-//! Every name is in [`CRASH_POINTS`] or [`MUTANTS`]: a name that is not there does not compile, and `tests/repository/names.rs` finds
-//! a name that the code does not use.
+//! Every name is in [`CRASH_POINTS`] or [`MUTANTS`]: a name that is not there does not compile, and
+//! `tests/repository/names.rs` finds a name that the code does not use.
+//!
+//! Kept by hand: the crate `fail` knows names only at run time, and cannot limit a fault to one role and one death.
 //!
 //! Never: a dependency, or a switch that a release build has.
 //! Read next: `points.rs`, `mutants.rs`, then `tests/e2e/tests/crash_points.rs`.

@@ -1,4 +1,5 @@
-//! Every mutant by name: a guard that can be left out. Each of these bugs is known from real systems, and a trial finds each.
+//! Every mutant by name: a guard that can be left out. Each of these bugs is known from real systems, and a trial finds
+//! each.
 
 /// A guard that is left out when the mutant is active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Every crash point by name: a place where one step is done and the next is not (sent and not answered, committed and not reported,
-//! charged and not recorded).
+//! Every crash point by name: a place where one step is done and the next is not (sent and not answered, committed and
+//! not reported, charged and not recorded).
 
 /// A place in the code, and the processes that pass it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

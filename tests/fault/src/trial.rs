@@ -1,6 +1,6 @@
-//! A trial: a scenario that must find nothing in the unchanged code, and must find the bug when the mutant is active. So each check is
-//! seen to fail every time that it runs. A mutant is active in the whole process, so the trials of a process run one at a time, and
-//! other tests belong to another test binary.
+//! A trial: a scenario that must find nothing in the unchanged code, and must find the bug when the mutant is active.
+//! So each check is seen to fail every time that it runs. A mutant is active in the whole process, so the trials of a
+//! process run one at a time, and other tests belong to another test binary.
 //!
 //! Never: a scenario whose result depends on which of two concurrent things is faster.
 

@@ -1,5 +1,5 @@
-//! A release build has no switch: with everything armed, a process passes a crash point. `make test` runs this in the release profile
-//! too; in a debug build it shows that the same control file works there.
+//! A release build has no switch: with everything armed, a process passes a crash point. `make test` runs this in the
+//! release profile too; in a debug build it shows that the same control file works there.
 
 use std::process::{Command, Stdio};
 

@@ -1,6 +1,6 @@
-//! A private Apache Kafka: one node that is broker and controller (KRaft), from its jars, or from its image where there is docker
-//! and no Java. `tradewind engines serve` runs several nodes as a cluster. It listens on loopback only, creates no topic by
-//! itself and never deletes a record for its age.
+//! A private Apache Kafka: one node that is broker and controller (KRaft), from its jars, or from its image where there
+//! is docker and no Java. `tradewind engines serve` runs several nodes as a cluster. It listens on loopback only,
+//! creates no topic by itself and never deletes a record for its age.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The services that every role needs: a real PostgreSQL and a real Apache Kafka. Private ones in a state folder, from what the
-//! machine has installed, unless `DATABASE_URL` or `KAFKA_BROKERS` names a running one.
+//! The services that every role needs: a real PostgreSQL and a real Apache Kafka. Private ones in a state folder, from
+//! what the machine has installed, unless `DATABASE_URL` or `KAFKA_BROKERS` names a running one.
 //!
 //! Never: a process that outlives this one, or a file outside the state folder.
 //! Read next: `postgres.rs` and `kafka.rs` (one service each), `run.rs` and `serve.rs` (`tradewind engines`).

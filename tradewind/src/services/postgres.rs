@@ -1,4 +1,5 @@
-//! A private PostgreSQL, from the installed binaries. It listens on loopback only, and its owner's role needs the password.
+//! A private PostgreSQL, from the installed binaries. It listens on loopback only, and its owner's role needs the
+//! password.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

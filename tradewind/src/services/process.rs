@@ -1,5 +1,6 @@
-//! Child processes that do not outlive this process: each asks the kernel for a signal when its parent dies
-//! (`setpriv --pdeathsig`). Where `setpriv` is missing, the next start finds the children by their pid files (`left_over.rs`).
+//! Child processes that do not outlive this process: each asks the kernel for a signal when its parent dies (`setpriv
+//! --pdeathsig`; a call of prctl would need `unsafe`). Where `setpriv` is missing, the next start finds the children by
+//! their pid files (`left_over.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};

@@ -1,5 +1,5 @@
-//! `tradewind engines run -- <command>`: runs a command with a fresh private PostgreSQL and Kafka, and removes their data when the
-//! command ends. Only Kafka's jars are kept.
+//! `tradewind engines run -- <command>`: runs a command with a fresh private PostgreSQL and Kafka, and removes their
+//! data when the command ends. Only Kafka's jars are kept.
 
 use std::ffi::OsString;
 use std::fs;

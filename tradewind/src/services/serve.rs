@@ -1,5 +1,5 @@
-//! `tradewind engines serve postgres | kafka`: runs one service alone, at an address that stays the same, so that a test can kill
-//! and restart it. Kafka may be a cluster of several nodes. Nothing restarts it by itself.
+//! `tradewind engines serve postgres | kafka`: runs one service alone, at an address that stays the same, so that a
+//! test can kill and restart it. Kafka may be a cluster of several nodes. Nothing restarts it by itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

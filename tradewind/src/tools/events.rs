@@ -1,5 +1,5 @@
-//! `tradewind events show | tail`: prints the events of the logs, one per line, with the payloads as stored. It also shows events
-//! of types that this build does not know.
+//! `tradewind events show | tail`: prints the events of the logs, one per line, with the payloads as stored. It also
+//! shows events of types that this build does not know.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};

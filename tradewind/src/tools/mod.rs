@@ -1,6 +1,7 @@
 //! The tools that an operator runs next to a running platform.
 //!
-//! Never: a write to a log other than over HTTP. Read next: `load/mod.rs` (sends orders over HTTP), `events.rs` (reads the logs).
+//! Never: a write to a log other than over HTTP. Read next: `load/mod.rs` (sends orders over HTTP), `events.rs` (reads
+//! the logs).
 
 mod connections;
 pub mod events;

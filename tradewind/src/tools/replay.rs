@@ -1,5 +1,5 @@
-//! `tradewind replay`: rebuilds projections from the logs, compares them with the live ones, and swaps them. The exit code is 0 only
-//! when the live projections were equal.
+//! `tradewind replay`: rebuilds projections from the logs, compares them with the live ones, and swaps them. The exit
+//! code is 0 only when the live projections were equal.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `tradewind verify`: checks that everything agrees, once or repeatedly. The exit code is 0 only when everything was checked.
-//! It reads as the role of each schema, in READ ONLY transactions.
+//! `tradewind verify`: checks that everything agrees, once or repeatedly. The exit code is 0 only when everything was
+//! checked. It reads as the role of each schema, in READ ONLY transactions.
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
-//! `tradewind up` starts PostgreSQL and Kafka, migrates the schemas, creates the topics and starts the roles, in this order;
-//! it stops them in the reverse order.
+//! `tradewind up` starts PostgreSQL and Kafka, migrates the schemas, creates the topics and starts the roles, in this
+//! order; it stops them in the reverse order.
 //!
 //! Never: a role started before its schemas and topics exist; PostgreSQL or Kafka stopped before the roles.
-//! Read next: `plan.rs` (addresses and settings), `supervisor.rs` (the running roles), `endpoints.rs` (what `up` writes and
-//! prints).
+//! Read next: `plan.rs` (addresses and settings), `supervisor.rs` (the running roles), `endpoints.rs` (what `up` writes
+//! and prints).
 
 mod endpoints;
 mod plan;

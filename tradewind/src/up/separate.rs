@@ -1,6 +1,4 @@
-//! A role in a process of its own, started again when it dies.
-//!
-//! Never: a restart without a pause (a role that cannot start must not eat the machine), or a silent one.
+//! One role in its own process, restarted with exponential backoff when it dies.
 
 use std::time::Duration;
 

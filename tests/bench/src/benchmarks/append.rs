@@ -1,6 +1,6 @@
-//! Events a second through the appender: each command has one event of about 500 bytes on a new stream.
-//! Baselines: the same SQL function called in batches over one connection (the ceiling), and one INSERT for each transaction
-//! over 32 connections (without group commit).
+//! Events a second through the appender: each command has one event of about 500 bytes on a new stream. Baselines: the
+//! same SQL function called in batches over one connection (the ceiling), and one INSERT for each transaction over 32
+//! connections (without group commit).
 
 use events::Context;
 use tokio_postgres::types::Json;

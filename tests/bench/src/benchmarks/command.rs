@@ -1,6 +1,6 @@
-//! Accepted `POST /v1/orders` a second, two lines an order, over kept-alive connections; and the latency at half that rate.
-//! Baselines: appends from as many callers, and an echo of the same body by the same HTTP server. The command side runs in
-//! its own process; this process is its client, on the same machine.
+//! Accepted `POST /v1/orders` a second, two lines an order, over kept-alive connections; and the latency at half that
+//! rate. Baselines: appends from as many callers, and an echo of the same body by the same HTTP server. The command
+//! side runs in its own process; this process is its client, on the same machine.
 
 use anyhow::Context as _;
 use events::Context;

@@ -1,6 +1,5 @@
-//! Orders that all contain the same SKU, with stock for a tenth of them.
-//! Baseline: the same orders over as many SKUs as there are pieces, with one piece of each: as many orders are confirmed, and
-//! few of them compete for a stream.
+//! Orders that all contain the same SKU, with stock for a tenth of them. Baseline: the same orders over as many SKUs as
+//! there are pieces, with one piece of each: as many orders are confirmed, and few of them compete for a stream.
 
 use std::time::Instant;
 

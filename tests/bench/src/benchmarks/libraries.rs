@@ -1,5 +1,5 @@
-//! The workloads of the fastest Rust event-sourcing libraries. Baseline: the median of their figures on a machine of this
-//! kind, which is a constant here and is not measured.
+//! The workloads of the fastest Rust event-sourcing libraries. Baseline: the median of their figures on a machine of
+//! this kind, which is a constant here and is not measured.
 
 use domain::{Order, OrderCommand, StockCommand, StockItem};
 use event_store::{AppendError, EventStore, retry_conflicts};

@@ -1,5 +1,6 @@
 //! One more command on an aggregate with a short, a long and a very long history: cold (nothing cached) and warm.
-//! Baseline: the same on the shortest history. The lengths are measured in turn, so that other load on the machine affects all.
+//! Baseline: the same on the shortest history. The lengths are measured in turn, so that other load on the machine
+//! affects all.
 
 use std::time::{Duration, Instant};
 

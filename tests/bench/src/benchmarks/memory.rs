@@ -1,4 +1,5 @@
-//! The resident memory of each role: before a load, its peak during the load, and at the end. An hour is `--minutes 60`.
+//! The resident memory of each role: before a load, its peak during the load, and at the end. An hour is `--minutes
+//! 60`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

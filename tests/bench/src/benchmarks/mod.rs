@@ -1,4 +1,5 @@
-//! The benchmarks, in the order of the table. Each is one file, which states what it measures, the baseline and the goal.
+//! The benchmarks, in the order of the table. Each is one file, which states what it measures, the baseline and the
+//! goal.
 //!
 //! Never: a benchmark that needs another to have run. Read next: `append.rs`, the simplest.
 

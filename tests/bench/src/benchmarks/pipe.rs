@@ -1,5 +1,5 @@
-//! Latency from the commit of an event until a Kafka consumer has it, at a steady 1,000 events a second.
-//! Baseline: a plain producer and a plain consumer on a topic with the same settings. The relay runs in its own process.
+//! Latency from the commit of an event until a Kafka consumer has it, at a steady 1,000 events a second. Baseline: a
+//! plain producer and a plain consumer on a topic with the same settings. The relay runs in its own process.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! Events a second from a full log until Kafka has acknowledged them: 12 partitions, acks=all, idempotent.
-//! Baseline: Kafka's producer-perf-test with records of the same size and the same settings. The relay runs in its own process;
+//! Events a second from a full log until Kafka has acknowledged them: 12 partitions, acks=all, idempotent. Baseline:
+//! Kafka's producer-perf-test with records of the same size and the same settings. The relay runs in its own process;
 //! the time is measured from the first to the last move of its cursor.
 
 use std::path::PathBuf;

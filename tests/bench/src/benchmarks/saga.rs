@@ -1,7 +1,6 @@
-//! Orders from POST to settled: the sustained throughput with bounded lag, the latency at half that rate, and the CPU time of
-//! each process per order.
-//! Baseline of the latency: the sum of the hops of the process, each measured here alone: five appends and five records through
-//! Kafka.
+//! Orders from POST to settled: the sustained throughput with bounded lag, the latency at half that rate, and the CPU
+//! time of each process per order. Baseline of the latency: the sum of the hops of the process, each measured here
+//! alone: five appends and five records through Kafka.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! Latency from POST until `?wait=settled` answers, and the part of it after the order is confirmed in the log; the CPU time of
-//! each process per order, and the fetch requests to Kafka.
-//! The platform is the binary in TRADEWIND_BIN, so that two builds can be measured one after the other.
+//! Latency from POST until `?wait=settled` answers, and the part of it after the order is confirmed in the log; the CPU
+//! time of each process per order, and the fetch requests to Kafka. The platform is the binary in TRADEWIND_BIN, so
+//! that two builds can be measured one after the other.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Events a second of `tradewind verify` on an idle platform, and its peak memory there and on a log many times as long.
-//! Baseline: COPY TO STDOUT of the same events, which it has to read at least once.
+//! Events a second of `tradewind verify` on an idle platform, and its peak memory there and on a log many times as
+//! long. Baseline: COPY TO STDOUT of the same events, which it has to read at least once.
 
 use std::time::Instant;
 

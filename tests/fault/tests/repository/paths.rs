@@ -1,8 +1,8 @@
 //! Every path that a comment or a page names exists.
 //!
-//! A path is a word that begins with one of the repository's folders, or ends in `.rs`, `.sql` or `.md`. It is relative to the root,
-//! to the file that names it, or to a folder above that file (with `src` or `tests` below it); a page may also name a file by the
-//! end of its path.
+//! A path is a word that begins with one of the repository's folders, or ends in `.rs`, `.sql` or `.md`. It is relative
+//! to the root, to the file that names it, or to a folder above that file (with `src` or `tests` below it); a page may
+//! also name a file by the end of its path.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The HTTP client of `tradewind load` for one side of the platform. A POST is retried with exponential backoff when the server
-//! refuses it for now or does not respond; its idempotency key makes the repetition safe.
+//! The HTTP client of `tradewind load` for one side of the platform. A POST is retried with exponential backoff when
+//! the server refuses it for now or does not respond; its idempotency key makes the repetition safe.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

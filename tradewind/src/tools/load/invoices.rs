@@ -1,6 +1,6 @@
-//! Reads the file: lines become invoices, and each invoice is one order. An invoice number that begins with C is a cancellation.
-//! Lines of an invoice with the same code and price are summed; the same code at two prices stays two lines. Values that make an
-//! invalid order are kept unchanged. Prices are decimals, never floats.
+//! Reads the file: lines become invoices, and each invoice is one order. An invoice number that begins with C is a
+//! cancellation. Lines of an invoice with the same code and price are summed; the same code at two prices stays two
+//! lines. Values that make an invalid order are kept unchanged. Prices are decimals, never floats.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -1,10 +1,10 @@
-//! `tradewind load <orders.csv.gz>` sends the orders of a real shop over HTTP, as the shop would, and reports the outcome of each.
-//! Invalid orders are sent too; the server refuses them, and the summary counts the reasons. Each order and each stock receipt has
-//! an id derived from the name of the run, so an interrupted load can be repeated without doing anything twice (within the 7 days
-//! for which the platform keeps idempotency keys).
+//! `tradewind load <orders.csv.gz>` sends the orders of a real shop over HTTP, as the shop would, and reports the
+//! outcome of each. Invalid orders are sent too; the server refuses them, and the summary counts the reasons. Each
+//! order and each stock receipt has an id derived from the name of the run, so an interrupted load can be repeated
+//! without doing anything twice (within the 7 days for which the platform keeps idempotency keys).
 //!
-//! Never: a business rule here, or a write other than over HTTP. Read next: `invoices.rs` (lines become orders), `orders.rs`
-//! (orders are sent), `client.rs` (retries).
+//! Never: a business rule here, or a write other than over HTTP. Read next: `invoices.rs` (lines become orders),
+//! `orders.rs` (orders are sent), `client.rs` (retries).
 
 mod client;
 mod invoices;

@@ -1,5 +1,5 @@
-//! Sends the orders: each invoice is POSTed once, with an id and an idempotency key derived from its number. Invalid orders are sent
-//! too, because the server decides what is valid.
+//! Sends the orders: each invoice is POSTed once, with an id and an idempotency key derived from its number. Invalid
+//! orders are sent too, because the server decides what is valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Progress on standard error: bars on a terminal, otherwise a line every few seconds. Standard output is for the summary.
+//! Progress on standard error: bars on a terminal, otherwise a line every few seconds. Standard output is for the
+//! summary.
 
 use std::io::IsTerminal;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! The outcomes of the accepted orders: asks the query side for each, which responds when the order has settled. Orders settle nearly
-//! in the order of their acceptance, so the oldest ones are watched, a limited number at a time, until the deadline.
+//! The outcomes of the accepted orders: asks the query side for each, which responds when the order has settled. Orders
+//! settle nearly in the order of their acceptance, so the oldest ones are watched, a limited number at a time, until
+//! the deadline.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

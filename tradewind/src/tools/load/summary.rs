@@ -1,4 +1,5 @@
-//! The summary of a load: for people on standard output, for scripts as JSON. Rates and percentiles are integers, never floats.
+//! The summary of a load: for people on standard output, for scripts as JSON. Rates and percentiles are integers, never
+//! floats.
 
 use std::collections::BTreeMap;
 use std::fmt;

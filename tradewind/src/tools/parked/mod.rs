@@ -1,7 +1,7 @@
 //! `tradewind parked list | show | retry | discard`: the events that consumers could not handle and have parked.
 //!
-//! Never: an event handled out of the order of its stream; a write in a dry run; exit code 0 while an event that was to be handled
-//! is still parked. Read next: docs/decisions/0009 (the locking), `tables.rs` (where the tables are).
+//! Never: an event handled out of the order of its stream; a write in a dry run; exit code 0 while an event that was to
+//! be handled is still parked. Read next: docs/decisions/0009 (the locking), `tables.rs` (where the tables are).
 
 mod tables;
 mod text;

@@ -1,5 +1,5 @@
-//! The tables of parked events: in the schema of each context for its reactors, in the schema of the read models for the projections.
-//! Each is read as the role of its own schema.
+//! The tables of parked events: in the schema of each context for its reactors, in the schema of the read models for
+//! the projections. Each is read as the role of its own schema.
 
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;

@@ -1,4 +1,5 @@
-//! The connections of a reconciliation: as the owner of each schema, because the roles of the processes lack these rights.
+//! The connections of a reconciliation: as the owner of each schema, because the roles of the processes lack these
+//! rights.
 
 use anyhow::Context as _;
 use events::Context;

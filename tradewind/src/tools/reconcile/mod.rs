@@ -1,12 +1,12 @@
 //! `tradewind reconcile`: after a restore, rebuilds topics, checkpoints and read models from the logs.
 //!
-//! The logs are the truth, even when they were restored to an older state; Kafka and the read models may be ahead of them. First
-//! everything is compared, and every event that no longer exists is listed; a dry run ends here. Then, with every role stopped: a new
-//! epoch, new topics filled from the logs, every checkpoint set to the same events as before, the read models rebuilt. A run that was
-//! killed can be repeated; until it ends, the relay publishes nothing.
+//! The logs are the truth, even when they were restored to an older state; Kafka and the read models may be ahead of
+//! them. First everything is compared, and every event that no longer exists is listed; a dry run ends here. Then, with
+//! every role stopped: a new epoch, new topics filled from the logs, every checkpoint set to the same events as before,
+//! the read models rebuilt. A run that was killed can be repeated; until it ends, the relay publishes nothing.
 //!
-//! Never: a change while a role runs; a change when one context was restored and another has acted on the events it lost; an effect
-//! repeated. Read next: docs/decisions/0012, `diff.rs` (the comparison), `repair.rs` (the steps).
+//! Never: a change while a role runs; a change when one context was restored and another has acted on the events it
+//! lost; an effect repeated. Read next: docs/decisions/0012, `diff.rs` (the comparison), `repair.rs` (the steps).
 
 mod connections;
 mod diff;

@@ -3,7 +3,8 @@
 //! 1. No role runs: the consumer groups are empty, and the reconciliation holds the leases.
 //! 2. Every log is marked as being reconciled, so the relay publishes nothing until the end.
 //! 3. The topics are deleted, created, and filled from the logs (`topics.rs`).
-//! 4. Every checkpoint is set to the offset after its last position, in the new epoch; parked events get their new offsets.
+//! 4. Every checkpoint is set to the offset after its last position, in the new epoch; parked events get their new
+//!    offsets.
 //! 5. The read models are rebuilt.
 //! 6. The new epoch starts.
 //!

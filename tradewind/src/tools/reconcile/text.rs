@@ -1,4 +1,5 @@
-//! The output of `tradewind reconcile`: one line for each event that no longer exists; the list is complete, however long.
+//! The output of `tradewind reconcile`: one line for each event that no longer exists; the list is complete, however
+//! long.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -1,5 +1,5 @@
-//! The new topics of a reconciliation: deleted, created, and filled from the logs. A partition then has one record for each of its
-//! events, in order, so the offset of an event is the number of events before it.
+//! The new topics of a reconciliation: deleted, created, and filled from the logs. A partition then has one record for
+//! each of its events, in order, so the offset of an event is the number of events before it.
 
 use std::collections::BTreeMap;
 
