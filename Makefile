@@ -71,4 +71,5 @@ lint: setup ## what CI asks for besides the tests
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
 	@$(DEPENDENCIES) save
 	scripts/check-arrows
+	scripts/check-dependencies
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi

@@ -1,6 +1,6 @@
 //! Holds a story to its own rules, before the first event is read.
 //!
-//! Never: a rule about one particular step. Read next: `sagas/tests/story_table.rs` (each rule seen to fail).
+//! Never: a rule about one particular step. Read next: `sagas/tests/story/table.rs` (each rule seen to fail).
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,7 +3,7 @@
 //!
 //! Never: a rule on an aggregate (those are in `domain`), I/O, a clock. The table is checked when the process starts
 //! and in a test ([`check`]); `react` below it is held to the table by a test, event by event.
-//! Read next: [`inventory`] (one context's reactions; the others have the same form), `sagas/tests/story.rs`.
+//! Read next: [`inventory`] (one context's reactions; the others have the same form), `sagas/tests/story/main.rs`.
 
 mod check;
 pub mod inventory;

@@ -1,6 +1,6 @@
 //! What the shipping context does about the facts of the others.
 //!
-//! Never: I/O, or a rule (`domain/src/shipping.rs` decides). Read next: `sagas/tests/story.rs`.
+//! Never: I/O, or a rule (`domain/src/shipping.rs` decides). Read next: `sagas/tests/story/main.rs`.
 
 use domain::ShipmentCommand;
 use events::{Envelope, Event, OrderEvent, StreamId, ValueError};
