@@ -1,6 +1,4 @@
-//! Everything that may happen next in a [`World`], and how it happens.
-//!
-//! Never: a choice. Read next: [`super::world`].
+//! Everything that may happen next in a [`World`], and how it happens. It chooses nothing.
 
 use domain::ProviderCall;
 use domain::Shipment;
@@ -10,7 +8,7 @@ use sagas::payments::{ProviderError, Reply};
 
 use crate::world::World;
 
-/// Who reads the logs.
+/// A consumer of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reader {
     Reactor(Context),
@@ -18,16 +16,12 @@ pub enum Reader {
 }
 
 impl Reader {
-    pub const ALL: [Self; 5] = [
-        Self::Reactor(Context::Orders),
-        Self::Reactor(Context::Inventory),
-        Self::Reactor(Context::Payments),
-        Self::Reactor(Context::Shipping),
-        Self::Gateway,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Context::ALL.into_iter().map(Self::Reactor).chain([Self::Gateway])
+    }
 }
 
-/// What somebody outside may do, once, as soon as it is allowed.
+/// What a person may do, once, as soon as it is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wish {
     Cancel(OrderId),
@@ -55,7 +49,7 @@ pub enum Caller {
     /// Reads no further in the payment's stream until the answer is recorded.
     Gateway,
     Deadline,
-    /// Nobody waits for the answer any more; the call may still arrive.
+    /// No caller waits for the answer any more; the call may still arrive.
     Nobody,
 }
 
@@ -70,7 +64,7 @@ pub struct Call {
 
 /// Something that may happen next. The numbers point into the calls under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Move {
+pub enum Transition {
     Deliver(Reader, StreamId),
     Rewind(Reader, StreamId),
     Arrive(usize),
@@ -88,54 +82,55 @@ pub enum Move {
 
 impl World {
     /// All that may happen now.
-    pub fn moves(&self) -> Vec<Move> {
-        let mut moves = Vec::new();
+    pub fn transitions(&self) -> Vec<Transition> {
+        let mut transitions = Vec::new();
         for (reader, stream) in self.readings() {
             if self.held(reader, &stream) {
                 continue;
             }
             if self.next(reader, &stream).is_some() {
-                moves.push(Move::Deliver(reader, stream.clone()));
+                transitions.push(Transition::Deliver(reader, stream.clone()));
             }
             if self.faults.rewinds > 0 && self.has_read(reader, &stream) {
-                moves.push(Move::Rewind(reader, stream));
+                transitions.push(Transition::Rewind(reader, stream));
             }
         }
         for (index, call) in self.calls.iter().enumerate() {
-            self.moves_of_call(index, call, &mut moves);
+            self.transitions_of_call(index, call, &mut transitions);
         }
         let asking = |id: &OrderId| {
             self.calls.iter().any(|call| call.caller == Caller::Deadline && call.order_id == *id)
         };
-        moves.extend(self.ask_again.iter().filter(|id| !asking(id)).map(|id| Move::AskAgain(*id)));
-        moves.extend(self.expire.iter().map(|id| Move::Expire(*id)));
+        transitions
+            .extend(self.ask_again.iter().filter(|id| !asking(id)).map(|id| Transition::AskAgain(*id)));
+        transitions.extend(self.expire.iter().map(|id| Transition::Expire(*id)));
         if self.faults.hints > 0 {
-            moves.extend(self.payments.keys().map(|id| Move::Hint(*id)));
+            transitions.extend(self.payments.keys().map(|id| Transition::Hint(*id)));
         }
-        let granted = |(index, wish): (usize, &Wish)| self.allows(*wish).then_some(Move::Grant(index));
-        moves.extend(self.wishes.iter().enumerate().filter_map(granted));
-        moves
+        let granted = |(index, wish): (usize, &Wish)| self.allows(*wish).then_some(Transition::Grant(index));
+        transitions.extend(self.wishes.iter().enumerate().filter_map(granted));
+        transitions
     }
 
-    fn moves_of_call(&self, index: usize, call: &Call, moves: &mut Vec<Move>) {
+    fn transitions_of_call(&self, index: usize, call: &Call, transitions: &mut Vec<Transition>) {
         if call.caller == Caller::Nobody {
-            moves.extend([Move::Arrive(index), Move::Vanish(index)]);
+            transitions.extend([Transition::Arrive(index), Transition::Vanish(index)]);
             return;
         }
         match &call.reply {
             None => {
-                moves.push(Move::Arrive(index));
+                transitions.push(Transition::Arrive(index));
                 if self.faults.unavailable > 0 {
-                    moves.push(Move::Refuse(index));
+                    transitions.push(Transition::Refuse(index));
                 }
             }
-            Some(_) => moves.push(Move::Record(index)),
+            Some(_) => transitions.push(Transition::Record(index)),
         }
         if self.faults.lost > 0 {
-            moves.push(Move::Lose(index));
+            transitions.push(Transition::Lose(index));
         }
         if self.faults.crashes > 0 {
-            moves.push(Move::Crash(index));
+            transitions.push(Transition::Crash(index));
         }
     }
 
@@ -147,51 +142,51 @@ impl World {
         }
     }
 
-    /// Makes one of [`World::moves`] happen.
-    pub fn make(&mut self, chosen: Move) {
+    /// Makes one of [`World::transitions`] happen.
+    pub fn make(&mut self, chosen: Transition) {
         self.remember(chosen.clone());
         match chosen {
-            Move::Deliver(reader, stream) => self.deliver(reader, &stream),
-            Move::Rewind(reader, stream) => {
+            Transition::Deliver(reader, stream) => self.deliver(reader, &stream),
+            Transition::Rewind(reader, stream) => {
                 self.faults.rewinds -= 1;
                 self.rewind(reader, &stream);
             }
-            Move::Arrive(index) => self.arrive(index),
-            Move::Record(index) => {
+            Transition::Arrive(index) => self.arrive(index),
+            Transition::Record(index) => {
                 let mut call = self.calls.remove(index);
                 let reply = call.reply.take().expect("only an answered call can be recorded");
                 self.record(&call, reply);
             }
-            Move::Lose(index) => {
+            Transition::Lose(index) => {
                 self.faults.lost -= 1;
                 let call = self.forget(index);
                 self.record(&call, Err(ProviderError::NoAnswer { cause: String::new() }));
             }
-            Move::Refuse(index) => {
+            Transition::Refuse(index) => {
                 self.faults.unavailable -= 1;
                 let call = self.calls.remove(index);
                 self.record(&call, Err(ProviderError::Unavailable { cause: String::new() }));
             }
-            Move::Crash(index) => {
+            Transition::Crash(index) => {
                 self.faults.crashes -= 1;
                 self.forget(index);
             }
-            Move::Vanish(index) => {
+            Transition::Vanish(index) => {
                 self.calls.remove(index);
             }
-            Move::AskAgain(order_id) => {
+            Transition::AskAgain(order_id) => {
                 if !self.call(order_id, Caller::Deadline) {
                     self.ask_again.remove(&order_id);
                 }
             }
-            Move::Expire(order_id) => self.expire(order_id),
-            Move::Hint(order_id) => {
+            Transition::Expire(order_id) => self.expire(order_id),
+            Transition::Hint(order_id) => {
                 self.faults.hints -= 1;
                 if self.payments[&order_id].next_provider_call().is_some() {
                     self.ask_again.insert(order_id);
                 }
             }
-            Move::Grant(index) => {
+            Transition::Grant(index) => {
                 let wish = self.wishes.remove(index);
                 self.grant(wish);
             }

@@ -1,19 +1,16 @@
-//! What must hold in every world: after every move ([`always`]), and when nothing can happen any more ([`at_rest`]).
-//!
-//! Never: a law about how something came about, only about what is. Read next: `main.rs` (the scenarios).
+//! What must hold in every world: after every transition ([`always`]), and when nothing can happen any more ([`at_rest`]).
 
 use domain::orders::OrderStatus;
 use domain::payments::PaymentState;
 use domain::{Reservation, Shipment};
 use events::orders::OrderPlaced;
-use events::{Event, OrderEvent, OrderId, PaymentEvent, StreamId};
-use sagas::order_fulfilment::payments::may_expire;
-use sagas::payments::ProviderState;
+use events::{Event, OrderEvent, OrderId, PaymentEvent};
+use sagas::payments::{ProviderState, may_expire};
 
-use crate::moves::Reader;
+use crate::transitions::Reader;
 use crate::world::World;
 
-macro_rules! law {
+macro_rules! invariant {
     ($world:expr, $holds:expr, $($said:tt)+) => {
         assert!($holds, "{}\n{}", format_args!($($said)+), $world.trail())
     };
@@ -29,12 +26,16 @@ pub fn always(world: &World) {
     }
 }
 
-/// The law of [`domain::inventory::stock_item`], and that what is reserved belongs to a reservation.
+/// The invariant of [`domain::inventory::stock_item`], and that what is reserved belongs to a reservation.
 fn stock_is_conserved(world: &World) {
     for (sku, item) in &world.stock {
         let (available, reserved, shipped) = (item.available(), item.reserved(), item.shipped());
-        law!(world, available >= 0 && reserved >= 0 && shipped >= 0, "{sku}: {item:?} below 0");
-        law!(world, item.received() == available + reserved + shipped, "{sku}: {item:?} does not sum up");
+        invariant!(world, available >= 0 && reserved >= 0 && shipped >= 0, "{sku}: {item:?} below 0");
+        invariant!(
+            world,
+            item.received() == available + reserved + shipped,
+            "{sku}: {item:?} does not sum up"
+        );
         let pieces = |counts: fn(&Reservation) -> bool| -> i64 {
             let orders = world.reservations.iter().filter(|(_, reservation)| counts(reservation));
             let lines = orders.flat_map(|(order_id, _)| placed(world, *order_id).lines.iter());
@@ -42,7 +43,7 @@ fn stock_is_conserved(world: &World) {
         };
         let made = pieces(|reservation| matches!(reservation, Reservation::Made { .. }));
         let committed = pieces(|reservation| matches!(reservation, Reservation::Committed));
-        law!(
+        invariant!(
             world,
             (reserved, shipped) == (made, committed),
             "{sku}: {item:?}, made {made}, left {committed}"
@@ -61,18 +62,18 @@ fn an_order_ends_once(world: &World, order_id: OrderId) {
     };
     let stream = events::orders::stream(order_id);
     let ends = world.history(&stream).filter(is_end).count();
-    law!(world, ends <= 1, "{order_id} ended {ends} times");
+    invariant!(world, ends <= 1, "{order_id} ended {ends} times");
     let after_the_end = world.history(&stream).skip_while(|event| !is_end(event)).count();
-    law!(world, after_the_end <= 1, "{order_id} went on after its end");
+    invariant!(world, after_the_end <= 1, "{order_id} went on after its end");
 }
 
-/// Except where a payment expired: then the stock is free at once, and the void goes on until the provider hears it.
+/// Except when the payment expired: then the stock is free at once, and the void is repeated until the provider answers.
 fn an_end_means_that_nothing_is_held(world: &World, order_id: OrderId) {
     if !matches!(world.status(order_id), OrderStatus::Rejected | OrderStatus::Cancelled) {
         return;
     }
     let reservation = world.reservations.get(&order_id);
-    law!(
+    invariant!(
         world,
         matches!(reservation, Some(Reservation::Refused | Reservation::Released)),
         "{order_id} has ended and its reservation is {reservation:?}"
@@ -80,7 +81,7 @@ fn an_end_means_that_nothing_is_held(world: &World, order_id: OrderId) {
     let expired = |event: &Event| matches!(event, Event::Payment(PaymentEvent::PaymentExpired(_)));
     if !world.history(&events::payments::stream(order_id)).any(expired) {
         let owned = world.provider.owns(order_id);
-        law!(world, owned == 0, "{order_id} has ended and {owned} of it are with the provider");
+        invariant!(world, owned == 0, "{order_id} has ended and {owned} of it are with the provider");
     }
 }
 
@@ -92,36 +93,36 @@ fn what_was_promised_is_held(world: &World, order_id: OrderId) {
         return;
     }
     let (owned, total) = (world.provider.owns(order_id), placed(world, order_id).total_minor);
-    law!(world, owned == total, "{order_id} is confirmed, {owned} of {total} are with the provider");
+    invariant!(world, owned == total, "{order_id} is confirmed, {owned} of {total} are with the provider");
     let reservation = world.reservations.get(&order_id);
-    law!(
+    invariant!(
         world,
         matches!(reservation, Some(Reservation::Made { .. } | Reservation::Committed)),
         "{order_id} is confirmed and its reservation is {reservation:?}"
     );
 }
 
-/// A question to the provider that is open has somebody who will ask it.
+/// A call to the provider that is due has a component that will make it.
 fn nothing_waits_for_ever(world: &World, order_id: OrderId) {
     let Some(payment) = world.payments.get(&order_id) else { return };
-    law!(
+    invariant!(
         world,
         may_expire(payment) == world.expire.contains(&order_id),
         "{order_id}: the deadline is not set"
     );
-    let somebody_will_ask = world.ask_again.contains(&order_id)
+    let will_be_made = world.ask_again.contains(&order_id)
         || world.calls.iter().any(|call| call.order_id == order_id)
         || world.next(Reader::Gateway, &events::payments::stream(order_id)).is_some();
-    law!(
+    invariant!(
         world,
-        payment.next_provider_call().is_none() || somebody_will_ask,
-        "{order_id}: nobody will ever ask {:?}",
+        payment.next_provider_call().is_none() || will_be_made,
+        "{order_id}: nothing will ever make the call {:?}",
         payment.next_provider_call()
     );
 }
 
 pub fn at_rest(world: &World) {
-    law!(
+    invariant!(
         world,
         world.calls.is_empty() && world.ask_again.is_empty() && world.expire.is_empty(),
         "not at rest"
@@ -139,20 +140,24 @@ pub fn at_rest(world: &World) {
             OrderStatus::Cancelled => (matches!(shipment, Shipment::Absent | Shipment::Cancelled), 0),
             OrderStatus::Absent | OrderStatus::Placed | OrderStatus::Cancelling { .. } => (false, 0),
         };
-        law!(
+        invariant!(
             world,
             agrees && owned == owed,
             "{order_id} rests {status:?}, {shipment:?}, {payment:?}, {owned}"
         );
         let taken = matches!(status, OrderStatus::Shipped | OrderStatus::Delivered);
         let reservation = world.reservations.get(&order_id);
-        law!(
+        invariant!(
             world,
             taken == matches!(reservation, Some(Reservation::Committed)),
             "{order_id} rests {status:?}, {reservation:?}"
         );
         if taken && total > 0 {
-            law!(world, payment == PaymentState::Captured, "{order_id} left and is not paid: {payment:?}");
+            invariant!(
+                world,
+                payment == PaymentState::Captured,
+                "{order_id} left and is not paid: {payment:?}"
+            );
         }
         books_agree(world, order_id, payment);
     }
@@ -176,7 +181,7 @@ fn books_agree(world: &World, order_id: OrderId, payment: PaymentState) {
         | PaymentState::Voiding
         | PaymentState::Refunding => false,
     };
-    law!(world, agree, "{order_id}: our payment is {payment:?}, the provider's {entry:?}");
+    invariant!(world, agree, "{order_id}: our payment is {payment:?}, the provider's {entry:?}");
 }
 
 fn placed(world: &World, order_id: OrderId) -> &OrderPlaced {
