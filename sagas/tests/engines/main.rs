@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use domain::orders::OrderStatus;
 use event_bus::parked::{discard, records};
-use events::{Context, StreamId};
+use events::Context;
 use serde_json::json;
 use stage::Stage;
 use testkit::eventually;
@@ -254,7 +254,8 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     let (consumer, shipping) = ("sagas.shipping", stage.store(Context::Shipping));
     let deadline = chrono::TimeDelta::seconds(900);
     let retry = async |dry_run| {
-        let retried = sagas::retry_parked(shipping, consumer, poisoned.as_str(), deadline, dry_run).await;
+        let parked = (consumer, poisoned.as_str());
+        let retried = sagas::retry_parked(shipping, &stage.bus, parked, deadline, dry_run).await;
         retried.expect("it can be finished")
     };
     let again = retry(false).await;

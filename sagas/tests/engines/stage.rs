@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 use domain::orders::OrderStatus;
-use domain::{Aggregate, Order, StockItem};
+use domain::{Order, State, StockItem};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, ensure_topics};
 use event_store::{EventStore, StoreOptions};
 use events::{Context, OrderId, StreamId, cloud_event};
@@ -162,9 +162,9 @@ impl Stage {
     }
 
     /// The state as the log has it now.
-    pub async fn fresh<A: Aggregate>(&self, context: Context, stream: &StreamId) -> A {
+    pub async fn fresh<A: State>(&self, context: Context, stream: &StreamId) -> A {
         let store = self.store(context);
-        store.evict(std::slice::from_ref(stream));
+        store.invalidate(std::slice::from_ref(stream));
         A::clone(&store.load::<A>(stream).await.expect("the log can be read").state)
     }
 

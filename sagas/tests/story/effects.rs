@@ -1,42 +1,47 @@
-//! What is done in a [`World`] when something happens: decided by `domain`, appended, folded.
+//! What a transition does in a [`World`]: `domain` decides, the events are appended and folded.
 //!
-//! Never: a rule; a refusal here means that the story has a hole. Read next: [`super::invariants`].
+//! Never: a rule. A refusal here means that the process has a hole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
 use domain::payments::ProviderAnswer;
-use domain::{Aggregate, OrderCommand, PaymentCommand, ProviderCall, ReservationCommand, ShipmentCommand};
+use domain::{
+    Aggregate, AnyCommand, Decide, OrderCommand, PaymentCommand, ProviderCall, ReservationCommand,
+    ShipmentCommand, State,
+};
+use event_log::CommandSet;
+use events::processes::Trigger;
+use events::processes::order_fulfilment::EXPIRE;
 use events::{Context, Envelope, Event, Metadata, OrderId, StreamId};
-use sagas::order_fulfilment::{EXPIRE, Reaction, Trigger, payments};
-use sagas::payments::{Reply, answer};
+use sagas::payments::{Reply, answer, may_expire};
 use uuid::Uuid;
 
 use crate::transitions::{Call, Caller, Reader, Wish};
 use crate::world::{World, hash_of};
 
 impl World {
-    /// Asks the provider what the payment says has to be asked; false when there is nothing to ask.
+    /// Begins the call to the provider that the payment demands; false when none is due.
     pub(crate) fn call(&mut self, order_id: OrderId, caller: Caller) -> bool {
         let call = self.payments.entry(order_id).or_default().next_provider_call();
-        let asked = call.is_some();
+        let is_due = call.is_some();
         self.calls.extend(call.map(|call| Call { caller, order_id, call, reply: None }));
-        asked
+        is_due
     }
 
     /// What the gateway and the deadline worker do with a reply, in one append.
     pub(crate) fn record(&mut self, call: &Call, reply: Reply) {
         let order_id = call.order_id;
-        self.telling = Some((Trigger::Event(asked_by(&call.call)), Context::Payments, "RecordAnswer"));
+        self.cause = Some((Trigger::Event(trigger_of(&call.call)), Context::Payments, "RecordAnswer"));
         let answer = answer(&call.call, reply);
-        let heard = matches!(&answer, Ok(answer) if *answer != ProviderAnswer::NoAnswer);
+        let is_answered = matches!(&answer, Ok(answer) if *answer != ProviderAnswer::NoAnswer);
         if let Ok(answer) = answer {
             self.pay(order_id, &PaymentCommand::RecordAnswer { order_id, answer });
         }
         if self.payments[&order_id].next_provider_call().is_none() {
             self.ask_again.remove(&order_id);
-        } else if !heard {
+        } else if !is_answered {
             self.ask_again.insert(order_id);
         }
         let stream = events::payments::stream(order_id);
@@ -49,38 +54,36 @@ impl World {
 
     /// The deadline that was set with the request.
     pub(crate) fn expire(&mut self, order_id: OrderId) {
-        self.telling = Some((Trigger::Deadline(EXPIRE), Context::Payments, "ExpirePayment"));
+        self.cause = Some((Trigger::Deadline(EXPIRE), Context::Payments, "ExpirePayment"));
         self.pay(order_id, &PaymentCommand::ExpirePayment { order_id });
     }
 
     pub(crate) fn grant(&mut self, wish: Wish) {
-        self.telling = None;
-        self.carry_out(&match wish {
+        self.cause = None;
+        self.execute(&match wish {
             Wish::Cancel(order_id) => {
-                Reaction::Order(OrderCommand::CancelOrder { order_id, reason: "changed my mind".into() })
+                OrderCommand::CancelOrder { order_id, reason: "changed my mind".into() }.into()
             }
-            Wish::Dispatch(shipment_id) => Reaction::Shipment(ShipmentCommand::DispatchShipment {
-                shipment_id,
-                carrier: "DHL".into(),
-                tracking: "1".into(),
-            }),
-            Wish::Deliver(shipment_id) => {
-                Reaction::Shipment(ShipmentCommand::DeliverShipment { shipment_id })
+            Wish::Dispatch(shipment_id) => {
+                ShipmentCommand::DispatchShipment { shipment_id, carrier: "DHL".into(), tracking: "1".into() }
+                    .into()
             }
+            Wish::Deliver(shipment_id) => ShipmentCommand::DeliverShipment { shipment_id }.into(),
         });
     }
 
-    pub fn carry_out(&mut self, reaction: &Reaction) {
-        let stream = reaction.stream();
-        let order_id = events::order_of(&stream).expect("a reaction is about an order");
-        match reaction {
-            Reaction::Order(command) => {
+    pub fn execute(&mut self, command: &AnyCommand) {
+        let stream = command.stream();
+        let order_id = events::order_of(&stream).expect("the command is about an order");
+        match command {
+            AnyCommand::Order(command) => {
                 let decided = self.orders.entry(order_id).or_default().decide(command);
                 self.append_decided(&stream, decided);
             }
-            Reaction::Reservation(command) => self.reserve(order_id, command),
-            Reaction::Payment(command) => self.pay(order_id, command),
-            Reaction::Shipment(command) => {
+            AnyCommand::Reservation(command) => self.reserve(order_id, command),
+            AnyCommand::Payment(command) => self.pay(order_id, command),
+            AnyCommand::StockItem(_) => panic!("no reaction is on a stock item"),
+            AnyCommand::Shipment(command) => {
                 let decided = self.shipments.entry(order_id).or_default().decide(command);
                 self.append_decided(&stream, decided);
             }
@@ -89,23 +92,33 @@ impl World {
 
     fn reserve(&mut self, order_id: OrderId, command: &ReservationCommand) {
         let reservation = self.reservations.entry(order_id).or_default().clone();
-        match reservation.decide_with_stock(command, &self.stock) {
-            Ok(writes) => writes.into_iter().for_each(|write| self.append(&write.stream, write.events)),
-            Err(refusal) => panic!("out of story: {refusal}\n{}", self.trail()),
+        let stock = reservation.reads(command).into_iter().filter_map(|stream| {
+            let sku = stream.key().parse().expect("a SKU");
+            Some((stream, self.stock.get(&sku)?))
+        });
+        match reservation.decide_with(command, &stock.collect()) {
+            Ok(decision) => {
+                let own = decision.own.into_iter().map(Event::from).collect();
+                self.append(&events::inventory::reservation_stream(order_id), own);
+                for (stream, events) in decision.others {
+                    self.append(&stream, events.into_iter().map(Event::from).collect());
+                }
+            }
+            Err(refusal) => panic!("invalid transition: {refusal}\n{}", self.trail()),
         }
     }
 
     fn pay(&mut self, order_id: OrderId, command: &PaymentCommand) {
         let decided = self.payments.entry(order_id).or_default().decide(command);
         self.append_decided(&events::payments::stream(order_id), decided);
-        if payments::may_expire(&self.payments[&order_id]) {
+        if may_expire(&self.payments[&order_id]) {
             self.expire.insert(order_id);
         } else {
             self.expire.remove(&order_id);
         }
     }
 
-    /// Whoever is refused here is a reader whose event would be parked: the story has a hole.
+    /// A reader that is refused would park its event: the process has a hole.
     pub(crate) fn append_decided<E, R>(&mut self, stream: &StreamId, decided: Result<Vec<E>, R>)
     where
         E: Into<Event>,
@@ -113,13 +126,13 @@ impl World {
     {
         match decided {
             Ok(events) => self.append(stream, events.into_iter().map(Into::into).collect()),
-            Err(refusal) => panic!("out of story: {refusal}\n{}", self.trail()),
+            Err(refusal) => panic!("invalid transition: {refusal}\n{}", self.trail()),
         }
     }
 
     fn append(&mut self, stream: &StreamId, events: Vec<Event>) {
         for event in events {
-            let id = || events::order_of(&stream).expect("a stream of an order");
+            let id = || events::order_of(stream).expect("a stream of an order");
             match &event {
                 Event::Order(event) => fold(&mut self.orders, id(), event),
                 Event::Reservation(event) => fold(&mut self.reservations, id(), event),
@@ -127,8 +140,8 @@ impl World {
                 Event::Shipment(event) => fold(&mut self.shipments, id(), event),
                 Event::StockItem(event) => fold(&mut self.stock, stream.key().parse().expect("a SKU"), event),
             }
-            if let Some((trigger, context, command)) = self.telling {
-                self.told.borrow_mut().insert((trigger, context, command, event.event_type()));
+            if let Some((trigger, context, command)) = self.cause {
+                self.seen.borrow_mut().insert((trigger, context, command, event.event_type()));
             }
             let log = self.logs.entry(stream.clone()).or_default();
             let version = i32::try_from(log.len() + 1).expect("a short stream");
@@ -138,8 +151,8 @@ impl World {
     }
 }
 
-/// The event that makes the gateway ask this.
-fn asked_by(call: &ProviderCall) -> &'static str {
+/// The event that makes the gateway make this call.
+fn trigger_of(call: &ProviderCall) -> &'static str {
     match call {
         ProviderCall::Authorise { .. } => "PaymentRequested",
         ProviderCall::Status { .. } => "PaymentUnknown",
@@ -149,7 +162,7 @@ fn asked_by(call: &ProviderCall) -> &'static str {
     }
 }
 
-fn fold<K: Ord, A: Aggregate>(states: &mut BTreeMap<K, A>, key: K, event: &A::Event) {
+fn fold<K: Ord, A: State>(states: &mut BTreeMap<K, A>, key: K, event: &A::Event) {
     let state = states.entry(key).or_default();
     *state = std::mem::take(state).evolve(event);
 }
@@ -164,7 +177,7 @@ fn envelope(stream: StreamId, version: i32, event: Event) -> Envelope {
         idempotency_key: None,
     };
     Envelope {
-        context: event.context(),
+        context: event.context().into(),
         position: 1,
         stream,
         version,

@@ -1,6 +1,5 @@
-//! Who chooses among the transitions: everybody ([`every_interleaving`]), or chance and then a calm day ([`wander`]).
-//!
-//! Never: an invariant; those are in [`super::invariants`].
+//! Which transitions are chosen: all of them ([`every_interleaving`]), or some by chance and then none but the necessary ones
+//! ([`wander`]).
 
 use std::collections::HashMap;
 
@@ -8,12 +7,12 @@ use crate::invariants;
 use crate::transitions::{Faults, Transition};
 use crate::world::World;
 
-/// More states than any scenario here has: a guard against a story that grows without end.
+/// More states than any scenario here has: a guard against a process that grows without end.
 const STATES_MAX: usize = 2_000_000;
-/// More transitions than a calm day needs.
+/// More transitions than it takes until nothing is left to do.
 const CALM_TRANSITIONS_MAX: usize = 10_000;
-/// How often a calm day asks the provider in vain before the payment's deadline passes.
-const ASKS_IN_VAIN_MAX: usize = 3;
+/// How many calls to the provider are repeated before the payment's deadline passes.
+const REPEATED_CALLS_MAX: usize = 3;
 
 /// What there is to see from a start.
 pub struct Explored {
@@ -22,8 +21,8 @@ pub struct Explored {
     pub ends: Vec<World>,
 }
 
-/// Goes every way from `start`, checks the invariants in every world on the way and at rest in every end, and that from
-/// every world an end can be reached.
+/// Takes every transition from `start` on, checks the invariants in every world and at rest in every end, and that from every world an
+/// end can be reached.
 pub fn every_interleaving(start: World) -> Explored {
     let mut known = HashMap::from([(start.fingerprint(), 0)]);
     let mut came_from: Vec<Vec<usize>> = vec![Vec::new()];
@@ -67,7 +66,7 @@ fn reaching(came_from: &[Vec<usize>], ends: Vec<usize>) -> usize {
     reaches.into_iter().filter(|reaches| *reaches).count()
 }
 
-/// Makes the transitions that `choices` point to, then lets the day end calmly.
+/// Takes the transitions that `choices` point to, then settles.
 pub fn wander(mut world: World, choices: &[u16]) -> World {
     for choice in choices {
         let mut transitions = world.transitions();
@@ -81,14 +80,14 @@ pub fn wander(mut world: World, choices: &[u16]) -> World {
     settle(world)
 }
 
-/// No more faults and no more wishes: everything that is under way comes to its end.
+/// No more faults and no more wishes: everything that was begun ends.
 pub fn settle(mut world: World) -> World {
     world.faults = Faults::default();
     world.wishes.clear();
-    let mut asked_in_vain = 0;
+    let mut repeated_calls = 0;
     for _ in 0..CALM_TRANSITIONS_MAX {
         let transitions = world.transitions();
-        let patient = asked_in_vain < ASKS_IN_VAIN_MAX;
+        let patient = repeated_calls < REPEATED_CALLS_MAX;
         let chosen = transitions.iter().min_by_key(|chosen| match chosen {
             Transition::AskAgain(_) => {
                 if patient {
@@ -104,7 +103,7 @@ pub fn settle(mut world: World) -> World {
             invariants::at_rest(&world);
             return world;
         };
-        asked_in_vain += usize::from(matches!(chosen, Transition::AskAgain(_)));
+        repeated_calls += usize::from(matches!(chosen, Transition::AskAgain(_)));
         world.make(chosen);
         invariants::always(&world);
     }

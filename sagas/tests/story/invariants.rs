@@ -1,14 +1,11 @@
 //! What must hold in every world: after every transition ([`always`]), and when nothing can happen any more ([`at_rest`]).
-//!
-//! Never: an invariant about how something came about, only about what is. Read next: `main.rs` (the scenarios).
 
 use domain::orders::OrderStatus;
 use domain::payments::PaymentState;
 use domain::{Reservation, Shipment};
 use events::orders::OrderPlaced;
-use events::{Event, OrderEvent, OrderId, PaymentEvent, StreamId};
-use sagas::order_fulfilment::payments::may_expire;
-use sagas::payments::ProviderState;
+use events::{Event, OrderEvent, OrderId, PaymentEvent};
+use sagas::payments::{ProviderState, may_expire};
 
 use crate::transitions::Reader;
 use crate::world::World;
@@ -70,7 +67,7 @@ fn an_order_ends_once(world: &World, order_id: OrderId) {
     invariant!(world, after_the_end <= 1, "{order_id} went on after its end");
 }
 
-/// Except where a payment expired: then the stock is free at once, and the void goes on until the provider hears it.
+/// Except when the payment expired: then the stock is free at once, and the void is repeated until the provider answers.
 fn an_end_means_that_nothing_is_held(world: &World, order_id: OrderId) {
     if !matches!(world.status(order_id), OrderStatus::Rejected | OrderStatus::Cancelled) {
         return;
@@ -105,7 +102,7 @@ fn what_was_promised_is_held(world: &World, order_id: OrderId) {
     );
 }
 
-/// A question to the provider that is open has somebody who will ask it.
+/// A call to the provider that is due has a component that will make it.
 fn nothing_waits_for_ever(world: &World, order_id: OrderId) {
     let Some(payment) = world.payments.get(&order_id) else { return };
     invariant!(
@@ -113,13 +110,13 @@ fn nothing_waits_for_ever(world: &World, order_id: OrderId) {
         may_expire(payment) == world.expire.contains(&order_id),
         "{order_id}: the deadline is not set"
     );
-    let somebody_will_ask = world.ask_again.contains(&order_id)
+    let will_be_made = world.ask_again.contains(&order_id)
         || world.calls.iter().any(|call| call.order_id == order_id)
         || world.next(Reader::Gateway, &events::payments::stream(order_id)).is_some();
     invariant!(
         world,
-        payment.next_provider_call().is_none() || somebody_will_ask,
-        "{order_id}: nobody will ever ask {:?}",
+        payment.next_provider_call().is_none() || will_be_made,
+        "{order_id}: nothing will ever make the call {:?}",
         payment.next_provider_call()
     );
 }

@@ -1,7 +1,7 @@
-//! The story of an order, told in memory: every reaction, every decision, every rule of `domain`, a provider as the
-//! contract has it, and nothing else. Small stories are gone through in every interleaving; large ones by chance.
+//! The fulfilment of an order in memory: every reaction, every decision, every rule of `domain`, and a provider as its
+//! contract says. Small scenarios are explored in every interleaving; large ones by chance.
 //!
-//! Never: a clock, a thread, a real engine (`sagas/tests/engines` has those).
+//! Never: a clock, a thread, a real engine (`sagas/tests/engines/` has those).
 //! Read next: [`world`], [`transitions`], [`effects`], [`invariants`], [`explore`].
 
 mod effects;
@@ -20,7 +20,6 @@ use events::{Address, Event, OrderEvent, OrderId, Sku, StreamId};
 use explore::{Explored, every_interleaving, settle, wander};
 use proptest::prelude::*;
 use provider::Behaviour;
-use sagas::order_fulfilment::Reaction;
 use transitions::{Faults, Wish};
 use uuid::Uuid;
 use world::World;
@@ -40,14 +39,15 @@ fn place(world: &mut World, order_id: OrderId, lines: &[(u32, i64)], unit_price_
         quantity: (*pieces).try_into().expect("1 or more pieces"),
         unit_price_minor,
     };
-    world.carry_out(&Reaction::Order(OrderCommand::PlaceOrder {
+    let command = OrderCommand::PlaceOrder {
         order_id,
         customer_id: "ada".parse().expect("a customer"),
         currency: "GBP".parse().expect("a currency"),
         lines: lines.iter().map(line).collect(),
         shipping_address: Address::Text("12 Dock Street".into()),
         placed_at: chrono::DateTime::UNIX_EPOCH,
-    }));
+    };
+    world.execute(&command.into());
 }
 
 /// One order of one piece at 5.00, of which there are two.

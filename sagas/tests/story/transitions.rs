@@ -1,6 +1,4 @@
-//! Everything that may happen next in a [`World`], and how it happens.
-//!
-//! Never: a choice. Read next: [`super::world`].
+//! Everything that may happen next in a [`World`], and how it happens. It chooses nothing.
 
 use domain::ProviderCall;
 use domain::Shipment;
@@ -10,7 +8,7 @@ use sagas::payments::{ProviderError, Reply};
 
 use crate::world::World;
 
-/// Who reads the logs.
+/// A consumer of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reader {
     Reactor(Context),
@@ -18,16 +16,12 @@ pub enum Reader {
 }
 
 impl Reader {
-    pub const ALL: [Self; 5] = [
-        Self::Reactor(Context::Orders),
-        Self::Reactor(Context::Inventory),
-        Self::Reactor(Context::Payments),
-        Self::Reactor(Context::Shipping),
-        Self::Gateway,
-    ];
+    pub fn all() -> impl Iterator<Item = Self> {
+        Context::ALL.into_iter().map(Self::Reactor).chain([Self::Gateway])
+    }
 }
 
-/// What somebody outside may do, once, as soon as it is allowed.
+/// What a person may do, once, as soon as it is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wish {
     Cancel(OrderId),
@@ -55,7 +49,7 @@ pub enum Caller {
     /// Reads no further in the payment's stream until the answer is recorded.
     Gateway,
     Deadline,
-    /// Nobody waits for the answer any more; the call may still arrive.
+    /// No caller waits for the answer any more; the call may still arrive.
     Nobody,
 }
 

@@ -252,8 +252,9 @@ async fn went_back(client: &Client, bus: &BusConfig, consumer: &str) -> anyhow::
         let partition: (String, i32) = (row.try_get(0)?, row.try_get(1)?);
         checkpoints.insert(partition, row.try_get::<_, i64>(2)?);
     }
-    let committed =
-        told_offsets(bus, &Context::NAMES, consumer).await.with_context(|| format!("the offsets of {consumer}"))?;
+    let committed = told_offsets(bus, &Context::NAMES, consumer)
+        .await
+        .with_context(|| format!("the offsets of {consumer}"))?;
     let behind = |(topic, partition, committed): (String, i32, i64)| {
         let place = (topic, partition);
         let next_offset = checkpoints.get(&place).copied().unwrap_or(0);

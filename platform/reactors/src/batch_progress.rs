@@ -1,28 +1,26 @@
 //! Which checkpoints a part of a batch moves: a batch that makes too many events is committed in several parts, each
 //! with the moves of its own records.
-//!
-//! Never: a move past a record that is not in the part. Read next: [`crate::reactor`].
 
 use std::collections::BTreeMap;
 
 use event_bus::Batch;
 use event_store::CheckpointMove;
 
-/// Where each partition of the batch stands after the parts committed so far.
+/// The offset of each partition of the batch after the parts committed so far.
 #[derive(Debug, Clone)]
-pub(crate) struct Progress {
+pub(crate) struct BatchProgress {
     offsets: BTreeMap<(String, i32), i64>,
 }
 
-impl Progress {
-    pub(crate) fn at_the_start_of(batch: &Batch) -> Self {
+impl BatchProgress {
+    pub(crate) fn start_of(batch: &Batch) -> Self {
         let start =
             |step: &event_bus::CheckpointMove| ((step.topic.clone(), step.partition), step.from_offset);
         Self { offsets: batch.moves.iter().map(start).collect() }
     }
 
-    /// The moves of the part that ends before record `end`; none when a part cannot end there, because a partition's
-    /// records in it are all unreadable and leave its last position unknown.
+    /// The moves of the part that ends before record `end`; none when a part cannot end there, because all records of a
+    /// partition in it are unreadable, so that its last position is unknown.
     pub(crate) fn moves_up_to(&self, batch: &Batch, start: usize, end: usize) -> Option<Vec<CheckpointMove>> {
         let is_last_part = end == batch.records.len();
         let mut moves = Vec::new();
@@ -65,21 +63,16 @@ mod tests {
     use std::sync::Arc;
 
     use event_bus::Record;
-    use events::{CodecError, Context};
+    use event_log::ContextName;
 
     use super::*;
 
     fn record(partition: i32, offset: i64, position: Option<i64>) -> Arc<Record> {
-        Arc::new(Record {
-            context: Context::Orders,
-            topic: Arc::from("orders.events"),
-            partition,
-            offset,
-            key: Vec::new(),
-            payload: Vec::new(),
-            position,
-            event: Err(CodecError::CloudEvent { cause: "not looked at here".into() }),
-        })
+        let topic = Arc::from("garden.events");
+        let mut record =
+            Record::read(ContextName::new("garden"), topic, (partition, offset), Vec::new(), Vec::new());
+        record.position = position;
+        Arc::new(record)
     }
 
     fn step(
@@ -89,8 +82,8 @@ mod tests {
         last_position: i64,
     ) -> event_bus::CheckpointMove {
         event_bus::CheckpointMove {
-            consumer: "sagas.inventory".into(),
-            topic: "orders.events".into(),
+            consumer: "sagas.kitchen".into(),
+            topic: "garden.events".into(),
             partition,
             from_offset,
             to_offset,
@@ -114,7 +107,7 @@ mod tests {
             record(0, 13, Some(5)),
         ];
         let batch = Batch { records, moves: vec![step(0, 10, 15, 6), step(1, 19, 21, 2), step(2, 4, 6, 4)] };
-        let mut progress = Progress::at_the_start_of(&batch);
+        let mut progress = BatchProgress::start_of(&batch);
         let first = progress.moves_up_to(&batch, 0, 3).expect("every position is known");
         assert_eq!(short(&first), [(0, 10, 12, 3), (1, 19, 21, 2)]);
         progress.advance(&first);
@@ -128,7 +121,7 @@ mod tests {
             records: vec![record(0, 10, None), record(0, 11, Some(7))],
             moves: vec![step(0, 10, 12, 7)],
         };
-        let progress = Progress::at_the_start_of(&batch);
+        let progress = BatchProgress::start_of(&batch);
         assert_eq!(progress.moves_up_to(&batch, 0, 1), None);
         let whole = progress.moves_up_to(&batch, 0, 2).expect("the whole batch");
         assert_eq!(short(&whole), [(0, 10, 12, 7)]);

@@ -1,8 +1,7 @@
-//! Keeps a provider that is down from being called by everybody who waits for it.
+//! A circuit breaker in front of the payment provider, so that one that is down is not called by every payment that waits.
 //!
-//! After a number of calls in a row that told nothing, calls are refused here, unsent, and one at a time is let
-//! through to see whether it is up again. Source of the pattern: M. Nygard, Release It!, "Circuit Breaker".
-//! Never: an answer made up; a call refused here counts as certainly not made. Read next: `asking.rs`.
+//! Kept by hand: it is small, tested with a given clock, and must let exactly one call try (source: M. Nygard, Release It!,
+//! "Circuit Breaker"). A call that it refuses was certainly not made.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,38 +11,49 @@ use runtime::Check;
 
 use super::provider::{PaymentProvider, ProviderError, Reply, ask};
 
-/// Calls in a row that told nothing before the circuit opens.
-const IN_VAIN_MAX: u32 = 10;
-/// How long an open circuit lets nobody through; then one call tries.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Failed calls in a row after which the circuit opens.
+const FAILURES_MAX: u32 = 10;
+/// How long an open circuit refuses every call; then one call tries.
+const OPEN_FOR: Duration = Duration::from_secs(1);
 
 /// A provider behind a circuit breaker. Clones share it.
 #[derive(Clone)]
-pub struct Circuit {
+pub(super) struct CircuitBreaker {
     provider: Arc<dyn PaymentProvider>,
-    state: Arc<Mutex<State>>,
+    circuit: Arc<Mutex<Circuit>>,
     check: Check,
 }
 
 #[derive(Default)]
-struct State {
-    in_vain: u32,
-    /// Set while the circuit is open: until then no call is made, and then one.
-    refusing_until: Option<Instant>,
+struct Circuit {
+    /// In a row.
+    failures: u32,
+    state: State,
 }
 
-impl Circuit {
-    pub fn new(provider: Arc<dyn PaymentProvider>, check: Check) -> Self {
+#[derive(Clone, Copy, Default)]
+enum State {
+    /// Every call is made.
+    #[default]
+    Closed,
+    /// No call is made until then.
+    Open { until: Instant },
+    /// One call tries; the others wait for its outcome, or until then.
+    HalfOpen { until: Instant },
+}
+
+impl CircuitBreaker {
+    pub(super) fn new(provider: Arc<dyn PaymentProvider>, check: Check) -> Self {
         check.ok();
-        Self { provider, state: Arc::default(), check }
+        Self { provider, circuit: Arc::default(), check }
     }
 
-    /// Makes the call, unless the provider is known to be down.
-    pub async fn ask(&self, call: &ProviderCall) -> Reply {
+    /// Makes the call, unless the circuit is open.
+    pub(super) async fn call(&self, call: &ProviderCall) -> Reply {
         if !self.may_pass(Instant::now()) {
             metrics::counter!("tradewind_provider_calls_total", "call" => name(call), "outcome" => "not_sent")
                 .increment(1);
-            return Err(ProviderError::Unavailable { cause: "it was down a moment ago".to_owned() });
+            return Err(ProviderError::Unavailable { cause: "the circuit breaker is open".to_owned() });
         }
         let started = Instant::now();
         let reply = ask(self.provider.as_ref(), call).await;
@@ -52,42 +62,41 @@ impl Circuit {
             .increment(1);
         metrics::histogram!("tradewind_provider_call_seconds", "call" => name(call))
             .record(started.elapsed());
-        self.learn(&reply, Instant::now());
+        self.record(&reply, Instant::now());
         reply
     }
 
     fn may_pass(&self, now: Instant) -> bool {
-        let mut state = self.lock();
-        match state.refusing_until {
-            None => true,
-            Some(until) if now < until => false,
-            // This one tries; the others wait for what it finds.
-            Some(_) => {
-                state.refusing_until = Some(now + PAUSE);
+        let mut circuit = self.lock();
+        match circuit.state {
+            State::Closed => true,
+            State::Open { until } | State::HalfOpen { until } if now < until => false,
+            State::Open { .. } | State::HalfOpen { .. } => {
+                circuit.state = State::HalfOpen { until: now + OPEN_FOR };
                 true
             }
         }
     }
 
-    fn learn(&self, reply: &Reply, now: Instant) {
-        let mut state = self.lock();
+    fn record(&self, reply: &Reply, now: Instant) {
+        let mut circuit = self.lock();
         match reply {
             Err(error @ (ProviderError::Unavailable { .. } | ProviderError::NoAnswer { .. })) => {
-                state.in_vain = state.in_vain.saturating_add(1);
-                if state.in_vain >= IN_VAIN_MAX {
-                    state.refusing_until = Some(now + PAUSE);
-                    self.check.failing(format!("{} calls in a row told nothing: {error}", state.in_vain));
+                circuit.failures = circuit.failures.saturating_add(1);
+                if circuit.failures >= FAILURES_MAX {
+                    circuit.state = State::Open { until: now + OPEN_FOR };
+                    self.check.failing(format!("{} calls in a row failed: {error}", circuit.failures));
                 }
             }
             Ok(_) | Err(ProviderError::NotFound | ProviderError::Refused { .. }) => {
-                *state = State::default();
+                *circuit = Circuit::default();
                 self.check.ok();
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,10 +128,10 @@ mod tests {
 
     use super::*;
 
-    struct Nobody;
+    struct Down;
 
     #[async_trait::async_trait]
-    impl PaymentProvider for Nobody {
+    impl PaymentProvider for Down {
         async fn authorise(&self, _: OrderId, _: &events::CustomerId, _: events::Money) -> Reply {
             Err(down())
         }
@@ -144,37 +153,37 @@ mod tests {
         ProviderError::Unavailable { cause: "connection refused".to_owned() }
     }
 
-    fn circuit() -> (Circuit, Health) {
+    fn circuit_breaker() -> (CircuitBreaker, Health) {
         let health = Health::new();
-        (Circuit::new(Arc::new(Nobody), health.check("payment provider")), health)
+        (CircuitBreaker::new(Arc::new(Down), health.check("payment provider")), health)
     }
 
     #[test]
-    fn the_circuit_opens_after_calls_in_vain_and_then_lets_one_at_a_time_try() {
-        let (circuit, health) = circuit();
+    fn the_circuit_opens_after_failed_calls_and_then_lets_one_at_a_time_try() {
+        let (circuit, health) = circuit_breaker();
         let start = Instant::now();
-        for _ in 0..IN_VAIN_MAX {
+        for _ in 0..FAILURES_MAX {
             assert!(circuit.may_pass(start));
-            circuit.learn(&Err(down()), start);
+            circuit.record(&Err(down()), start);
         }
         assert!(!circuit.may_pass(start), "the circuit is open");
         assert!(health.readiness().is_err(), "and readiness says so");
-        assert!(circuit.may_pass(start + PAUSE), "one may try");
-        assert!(!circuit.may_pass(start + PAUSE), "and no other meanwhile");
-        circuit.learn(&Err(ProviderError::NotFound), start + PAUSE);
-        assert!(circuit.may_pass(start + PAUSE), "any answer closes it again");
+        assert!(circuit.may_pass(start + OPEN_FOR), "one may try");
+        assert!(!circuit.may_pass(start + OPEN_FOR), "and no other at the same time");
+        circuit.record(&Err(ProviderError::NotFound), start + OPEN_FOR);
+        assert!(circuit.may_pass(start + OPEN_FOR), "any answer closes it again");
         assert_eq!(health.readiness(), Ok(()));
     }
 
     #[tokio::test]
-    async fn what_the_circuit_refuses_is_certainly_not_sent() {
-        let (circuit, _) = circuit();
+    async fn a_call_that_the_circuit_breaker_refuses_is_not_sent() {
+        let (circuit, _) = circuit_breaker();
         let call = ProviderCall::Void { order_id: OrderId(Uuid::nil()) };
-        for _ in 0..IN_VAIN_MAX {
-            assert_eq!(circuit.ask(&call).await, Err(down()));
+        for _ in 0..FAILURES_MAX {
+            assert_eq!(circuit.call(&call).await, Err(down()));
         }
-        let refused = circuit.ask(&call).await;
-        assert_ne!(refused, Err(down()), "the provider was not asked");
+        let refused = circuit.call(&call).await;
+        assert_ne!(refused, Err(down()), "the provider was not called");
         assert!(matches!(refused, Err(ProviderError::Unavailable { .. })));
     }
 }

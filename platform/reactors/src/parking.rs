@@ -1,9 +1,8 @@
-//! The streams of which a consumer has put a record aside: what comes after it in the stream waits behind it, in
-//! order, and every other stream flows.
+//! The streams of which a consumer has parked a record: what follows in such a stream is parked behind it, in order, and
+//! every other stream flows.
 //!
-//! The table `parked_events` is the truth; this is what is known of it, read again on every assignment and, while
-//! anything is parked, before every batch. Readiness and metrics look at the table for themselves ([`watch`]).
-//! Never: a record dropped; what is known overwritten by who only watches. Read next: [`crate::reactor`], `retry.rs`.
+//! The table `parked_events` is the truth. This is a copy of it, read again on every assignment and, while anything is
+//! parked, before every batch. Readiness and metrics read the table for themselves ([`watch`]).
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -11,13 +10,13 @@ use std::time::Duration;
 
 use event_bus::parked::Notice;
 use event_bus::{HandlerError, Record};
+use event_log::StreamId;
 use event_store::{EventStore, ParkedEvent};
-use events::StreamId;
 use runtime::Check;
 
-use crate::fate;
+use crate::error_mapping;
 
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) struct Parking {
     store: EventStore,
@@ -30,11 +29,12 @@ impl Parking {
         Self { store, consumer: consumer.to_owned(), known: Mutex::default() }
     }
 
-    /// Reads the table. On an assignment: after the checkpoints. Whoever had the partition before may commit in between;
-    /// then the checkpoints are old, and the first batch finds out. The other way round its parking would be missed.
+    /// Reads the table. On an assignment the checkpoints must be read before: the consumer that had the partition may
+    /// commit in between. Then the checkpoints are old, and the first batch finds out; in the other order, what it parked
+    /// would be missed.
     pub(crate) async fn read(&self) -> Result<(), HandlerError> {
         let parked = self.store.parked_streams(&self.consumer).await;
-        self.know(parked.map_err(|error| fate::of_store_error(&error))?);
+        self.set(parked.map_err(|error| error_mapping::of_store_error(&error))?);
         Ok(())
     }
 
@@ -47,7 +47,7 @@ impl Parking {
     }
 
     /// After a commit that parked something.
-    pub(crate) fn know(&self, parked: HashSet<StreamId>) {
+    pub(crate) fn set(&self, parked: HashSet<StreamId>) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = parked;
     }
 
@@ -55,6 +55,7 @@ impl Parking {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// A sound record of a parked stream.
     pub(crate) fn behind(&self, record: &Record) -> ParkedEvent {
         self.park(record, ParkedEvent::BEHIND.to_owned())
     }
@@ -74,17 +75,17 @@ impl Parking {
     }
 }
 
-/// Tells readiness and metrics what is parked, as the table has it; never returns.
+/// Reports to readiness and metrics what is parked; never returns.
 pub(crate) async fn watch(store: EventStore, consumer: String, check: Check) {
     let mut notice = Notice::new(consumer);
     loop {
         match store.parked_streams(&notice.consumer).await {
             Ok(parked) => match notice.tell(parked.iter().map(StreamId::as_str).collect()) {
                 None => check.ok(),
-                Some(told) => check.degraded(told),
+                Some(reason) => check.degraded(reason),
             },
             Err(error) => check.failing(error.to_string()),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(WATCH_EVERY).await;
     }
 }
