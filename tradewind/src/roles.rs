@@ -9,7 +9,7 @@ use axum::Router;
 use clap::{Args, Command};
 use runtime::http::{Limits, bind, serve};
 use runtime::{Health, ops_router};
-use sagas::payments::WebhookDoor;
+use sagas::payments::WebhookEndpoint;
 use strum::{IntoStaticStr, VariantArray};
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +89,7 @@ pub async fn command_side(config: command_side::Config, shutdown: CancellationTo
 /// When the address is in use, or the role fails.
 pub async fn relay(options: RelayOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
-    let role = relay::run(options.role, health.clone(), shutdown);
+    let role = relay::run(options.role, &events::Context::NAMES, health.clone(), shutdown);
     with_ops(&options.listen, Router::new(), health, role).await
 }
 
@@ -97,7 +97,7 @@ pub async fn relay(options: RelayOptions, shutdown: CancellationToken) -> anyhow
 /// When the address is in use, or the role fails.
 pub async fn sagas(options: SagasOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
-    let webhooks = WebhookDoor::open(&options.role).await?.map(WebhookDoor::router).unwrap_or_default();
+    let webhooks = WebhookEndpoint::open(&options.role).await?.map(WebhookEndpoint::router).unwrap_or_default();
     let role = sagas::run(options.role, health.clone(), shutdown);
     with_ops(&options.listen, webhooks, health, role).await
 }

@@ -7,8 +7,8 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command, FromArgMatches};
 use event_store::{EventStore, StoreOptions};
 use events::Context;
-use runtime::Secret;
-use runtime::postgres::{owner_url, pool};
+use runtime::postgres::pool;
+use runtime::{ContextUrls, Secret};
 use serde_json::Value;
 
 use crate::services::process::STATE_DIR_VARIABLE;
@@ -116,45 +116,27 @@ fn no_platform(absent: &[&FromEndpoints]) -> clap::Error {
 /// The databases of the contexts.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Databases {
-    /// The database; each context is read as its own role in it, tradewind_<context> [default: that of `tradewind up`]
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: Secret,
-    /// The database of the orders, where it is another one
-    #[arg(long, env = "ORDERS_DATABASE_URL", hide_env_values = true)]
-    orders_database_url: Option<Secret>,
-    /// The database of the inventory, where it is another one
-    #[arg(long, env = "INVENTORY_DATABASE_URL", hide_env_values = true)]
-    inventory_database_url: Option<Secret>,
-    /// The database of the payments, where it is another one
-    #[arg(long, env = "PAYMENTS_DATABASE_URL", hide_env_values = true)]
-    payments_database_url: Option<Secret>,
-    /// The database of shipping, where it is another one
-    #[arg(long, env = "SHIPPING_DATABASE_URL", hide_env_values = true)]
-    shipping_database_url: Option<Secret>,
+    #[command(flatten)]
+    pub urls: ContextUrls,
 }
 
 impl Databases {
     /// The database of every owner that has no separate one.
     pub fn base(&self) -> &Secret {
-        &self.database_url
+        self.urls.base()
     }
 
     /// The database of one context, as its role.
     pub fn url(&self, context: Context) -> Secret {
-        let own = match context {
-            Context::Orders => &self.orders_database_url,
-            Context::Inventory => &self.inventory_database_url,
-            Context::Payments => &self.payments_database_url,
-            Context::Shipping => &self.shipping_database_url,
-        };
-        own.clone().unwrap_or_else(|| owner_url(&self.database_url, context.name()))
+        self.urls.of(context.name())
     }
 
     /// The event store of one context.
     ///
     /// # Errors
-    /// When its database does not answer.
+    /// When a database is named for a context that does not exist, or the context's database does not answer.
     pub async fn store(&self, context: Context) -> anyhow::Result<EventStore> {
+        self.urls.check(Context::ALL.map(Context::name))?;
         let url = self.url(context);
         let store = EventStore::new(context, pool(&url, CONNECTIONS_MAX)?, StoreOptions::default()).await;
         store.with_context(|| format!("opening the log of {context}"))
@@ -175,7 +157,7 @@ mod tests {
         let matches = command.try_get_matches_from(words).expect("the words are good");
         let parsed = WithLocalDefaults::<Databases>::from_arg_matches(&matches);
         parsed
-            .map(|WithLocalDefaults(databases)| databases.database_url.expose().to_owned())
+            .map(|WithLocalDefaults(databases)| databases.base().expose().to_owned())
             .map_err(|e| e.to_string())
     }
 
