@@ -1,13 +1,13 @@
-//! The engine on a real Postgres: what it writes is what the fold gives, whatever the batches.
+//! The projectors on a real Postgres: what it writes is what the fold gives, whatever the batches.
 
 use std::sync::Arc;
 
-use events::{Context, Envelope, StreamId};
+use events::{Context, Envelope, Event};
+use projections::{Projection, Projector, fold, key_of};
 use proptest::prelude::*;
-use query_side::engine::Projector;
-use query_side::projection::Projection;
-use query_side::projections::processes::{Processes, Row};
-use query_side::projections::{self, orders};
+use query_side::orders;
+use query_side::processes::{Processes, Row};
+use query_side::projections;
 use tokio_postgres::types::Json;
 
 use crate::given::Happening::*;
@@ -36,7 +36,7 @@ fn many_stories() -> Vec<Envelope> {
     events
 }
 
-async fn apply(read_model: &ReadModel, projector: &dyn Projector, events: &[Envelope]) {
+async fn apply(read_model: &ReadModel, projector: &dyn Projector<Event>, events: &[Envelope]) {
     let mut client = read_model.pool.get().await.expect("a connection");
     let transaction = client.transaction().await.expect("a transaction");
     let events: Vec<&Envelope> = events.iter().collect();
@@ -58,8 +58,8 @@ async fn stored_process(read_model: &ReadModel, number: u128) -> Row {
 
 fn folded_process(events: &[Envelope], number: u128) -> Row {
     let key = order_id(number).to_string();
-    let mine = events.iter().filter(|event| Processes::key(event).as_ref() == Some(&key));
-    mine.fold(None, Processes::apply).expect("a row")
+    let mine = events.iter().filter(|event| key_of::<Processes>(event).as_ref() == Some(&key));
+    mine.fold(None, fold::<Processes>).expect("a row")
 }
 
 /// A digest of everything in a table.
@@ -71,7 +71,7 @@ async fn contents(read_model: &ReadModel, table: &str, key: &str) -> String {
 async fn the_size_of_the_batches_makes_no_difference_to_any_projection() {
     let events = many_stories();
     let (in_one, in_many) = (read_model().await, read_model().await);
-    for projector in projections::all() {
+    for projector in projections().projectors {
         let heard: Vec<Envelope> =
             events.iter().filter(|event| projector.contexts().contains(&event.context)).cloned().collect();
         apply(&in_one, &*projector, &heard).await;
@@ -87,7 +87,7 @@ async fn the_size_of_the_batches_makes_no_difference_to_any_projection() {
 #[tokio::test]
 async fn what_is_stored_is_what_the_fold_gives() {
     let (read_model, events) = (read_model().await, many_stories());
-    let projector = projections::named(Processes::NAME).expect("a projection");
+    let projector = projections().named(Processes::NAME).expect("a projection");
     for batch in events.chunks(11) {
         apply(&read_model, &*projector, batch).await;
     }
@@ -103,7 +103,7 @@ async fn four_processes_that_feed_the_same_rows_at_once_lose_nothing() {
     let writers = Context::ALL.map(|context| {
         let (read_model, events) = (Arc::clone(&read_model), Arc::clone(&events));
         tokio::spawn(async move {
-            let projector = projections::named(Processes::NAME).expect("a projection");
+            let projector = projections().named(Processes::NAME).expect("a projection");
             let mine: Vec<Envelope> =
                 events.iter().filter(|event| event.context == context).cloned().collect();
             for batch in mine.chunks(13) {
@@ -122,7 +122,7 @@ async fn four_processes_that_feed_the_same_rows_at_once_lose_nothing() {
 #[tokio::test]
 async fn a_row_begun_in_the_database_is_the_row_that_the_fold_begins() {
     let read_model = read_model().await;
-    let projector = projections::named(Processes::NAME).expect("a projection");
+    let projector = projections().named(Processes::NAME).expect("a projection");
     let events = Logs::default().story(order_id(1), &[Prepared]);
     apply(&read_model, &*projector, &events).await;
     assert_eq!(stored_process(&read_model, 1).await, folded_process(&events, 1));
@@ -131,7 +131,7 @@ async fn a_row_begun_in_the_database_is_the_row_that_the_fold_begins() {
 #[tokio::test]
 async fn every_column_of_an_order_survives_the_way_to_the_table_and_back() {
     let read_model = read_model().await;
-    let projector = projections::named(orders::Orders::NAME).expect("a projection");
+    let projector = projections().named(orders::Orders::NAME).expect("a projection");
     for (number, (_, steps)) in STORIES.iter().enumerate() {
         let id = order_id(number as u128);
         let events: Vec<Envelope> = Logs::default()
@@ -140,7 +140,7 @@ async fn every_column_of_an_order_survives_the_way_to_the_table_and_back() {
             .filter(|event| event.context == Context::Orders)
             .collect();
         apply(&read_model, &*projector, &events).await;
-        let folded = events.iter().fold(None, orders::Orders::apply).expect("a row");
+        let folded = events.iter().fold(None, fold::<orders::Orders>).expect("a row");
         let client = read_model.pool.get().await.expect("a connection");
         let select = "SELECT row_to_json(o) FROM orders o WHERE order_id = $1";
         let row = client.query_one(select, &[&id.to_string()]).await.expect("the row is there");
@@ -153,8 +153,8 @@ proptest! {
     #[test]
     fn a_rows_json_names_every_field(story in 0..STORIES.len()) {
         let events = Logs::default().story(order_id(1), STORIES[story].1);
-        let first = serde_json::to_value(Processes::apply(None, &events[0])).expect("JSON");
-        let last = events.iter().fold(None, Processes::apply);
+        let first = serde_json::to_value(fold::<Processes>(None, &events[0])).expect("JSON");
+        let last = events.iter().fold(None, fold::<Processes>);
         let last = serde_json::to_value(last).expect("JSON");
         let keys = |value: &serde_json::Value| value.as_object().map(|row| row.keys().cloned().collect::<Vec<_>>());
         prop_assert_eq!(keys(&first), keys(&last));
