@@ -204,8 +204,9 @@ async fn set_progress(schemas: &Schemas, bus: &BusConfig, topics: &Topics) -> an
 }
 
 async fn rebuild_read_models(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<()> {
-    let databases =
-        Context::ALL.into_iter().fold(ContextUrls::one(schemas.urls.read_models().clone()), |urls, context| {
+    let databases = Context::ALL
+        .into_iter()
+        .fold(ContextUrls::one(schemas.urls.read_models().clone()), |urls, context| {
             urls.with(context.name(), owner_url(schemas.urls.of(context), context.name()))
         });
     let topic_prefix = bus.topic_prefix.clone();
