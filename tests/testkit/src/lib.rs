@@ -5,7 +5,7 @@
 
 mod topic;
 
-pub use topic::{TopicRecord, read_topic};
+pub use topic::{TopicRecord, read_topic, read_topic_at};
 
 use std::time::{Duration, Instant};
 
