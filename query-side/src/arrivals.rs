@@ -38,7 +38,8 @@ struct Waiting {
 
 #[derive(Default)]
 struct Order {
-    changed: Arc<Notify>,
+    /// By the projection whose row is waited for, as its consumer is called.
+    changed: HashMap<String, Arc<Notify>>,
     waiters: usize,
     /// It was found settled, and all who wait were woken: who waits on is not woken each time.
     was_found: bool,
@@ -69,35 +70,37 @@ impl Arrivals {
         }
     }
 
-    /// For positions to be applied, and, where one is named, for an order to change.
+    /// For positions to be applied, and, where one is named, for an order's row to change: the projection's consumer, and the
+    /// order's id.
     ///
     /// # Errors
     /// [`TooManyWaiters`]: turn the request away.
-    pub fn watch(&self, order_id: Option<&str>) -> Result<Watch, TooManyWaiters> {
+    pub fn watch(&self, order: Option<(&str, &str)>) -> Result<Watch, TooManyWaiters> {
         let mut waiting = self.lock();
         if waiting.waiters >= self.waiters_max {
             return Err(TooManyWaiters { max: self.waiters_max });
         }
         waiting.waiters += 1;
-        let order = order_id.map(|id| {
+        let order = order.map(|(consumer, id)| {
             let order = waiting.orders.entry(id.to_owned()).or_default();
             order.waiters += 1;
             order.was_found = false;
-            (id.to_owned(), Arc::clone(&order.changed))
+            let changed = order.changed.entry(consumer.to_owned()).or_default();
+            (id.to_owned(), Arc::clone(changed))
         });
         self.somebody_waits.notify_one();
         Ok(Watch { order, applied: self.applied.subscribe(), arrivals: self.clone() })
     }
 
-    /// Wakes everyone who waits for one of these orders. To be called after the commit.
-    pub fn changed(&self, order_ids: &[String]) {
+    /// Wakes everyone who waits for the projection's row of one of these orders. To be called after the commit.
+    pub fn changed(&self, consumer: &str, order_ids: &[String]) {
         let waiting = self.lock();
         if waiting.orders.is_empty() {
             return;
         }
         for id in order_ids {
-            if let Some(order) = waiting.orders.get(id) {
-                order.changed.notify_waiters();
+            if let Some(changed) = waiting.orders.get(id).and_then(|order| order.changed.get(consumer)) {
+                changed.notify_waiters();
             }
         }
     }
@@ -128,10 +131,10 @@ impl Arrivals {
 
     /// What another process has settled.
     fn found(&self, order_ids: &[String]) {
-        self.changed(order_ids);
         let mut waiting = self.lock();
         for id in order_ids {
             if let Some(order) = waiting.orders.get_mut(id) {
+                order.changed.values().for_each(|changed| changed.notify_waiters());
                 order.was_found = true;
             }
         }
@@ -227,18 +230,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_is_woken_for_its_own_order_alone() {
+    async fn a_waiter_is_woken_for_its_own_row_of_its_own_order_alone() {
         let arrivals = Arrivals::new(10);
-        let mine = arrivals.watch(Some("a")).expect("there is room");
-        let other = arrivals.watch(Some("b")).expect("there is room");
-        let orders = [&mine, &other].map(|watch| watch.order().expect("an order"));
+        let mine = arrivals.watch(Some(("orders", "a"))).expect("there is room");
+        let other = arrivals.watch(Some(("orders", "b"))).expect("there is room");
+        let process = arrivals.watch(Some(("processes", "a"))).expect("there is room");
+        let orders = [&mine, &other, &process].map(|watch| watch.order().expect("an order"));
         let mut changes = orders.each_ref().map(|order| Box::pin(order.notified()));
         for change in &mut changes {
             change.as_mut().enable();
         }
-        arrivals.changed(&["a".to_owned(), "nobody waits for this".to_owned()]);
+        arrivals.changed("orders", &["a".to_owned(), "nobody waits for this".to_owned()]);
         let woken = changes.map(|change| change.now_or_never().is_some());
-        assert_eq!(woken, [true, false]);
+        assert_eq!(woken, [true, false, false]);
     }
 
     #[tokio::test]
@@ -267,10 +271,10 @@ mod tests {
     #[test]
     fn more_waiters_than_allowed_are_turned_away_until_one_leaves() {
         let arrivals = Arrivals::new(1);
-        let first = arrivals.watch(Some("a")).expect("there is room");
+        let first = arrivals.watch(Some(("orders", "a"))).expect("there is room");
         assert_eq!(arrivals.watch(None).err(), Some(TooManyWaiters { max: 1 }));
         drop(first);
-        assert!(arrivals.watch(Some("b")).is_ok());
+        assert!(arrivals.watch(Some(("orders", "b"))).is_ok());
         assert!(arrivals.lock().orders.is_empty(), "nobody is left behind");
     }
 }

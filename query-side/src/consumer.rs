@@ -179,7 +179,7 @@ impl ProjectionHandler {
         for share in shares {
             share.count();
             if [Orders::NAME, Processes::NAME].contains(&share.projector.name()) {
-                self.arrivals.changed(&share.touched);
+                self.arrivals.changed(&share.consumer, &share.touched);
             }
         }
         self.arrivals.applied(&progress.applied);

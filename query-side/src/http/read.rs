@@ -17,6 +17,7 @@ use tokio_postgres::types::{Json, ToSql};
 use super::App;
 use super::failure::{ReadError, connection};
 use super::wait::{RETRY_AFTER, Wait, not_yet_applied};
+use crate::arrivals::TooManyWaiters;
 use crate::progress::{COLUMNS, Progress};
 
 /// The header that says how far an answer has come.
@@ -94,7 +95,7 @@ pub async fn rows<T: DeserializeOwned>(
     rows_when(app, wait, None, sql, params, |_| Enough::Yes).await
 }
 
-/// The same, and once what was found is `enough`; it is looked at again when the order changes.
+/// The same, and once what was found is `enough`; it is looked at again when the projection's row of the order changes.
 ///
 /// # Errors
 /// As [`rows`]; or what `enough` last said.
@@ -106,16 +107,22 @@ pub async fn rows_when<T: DeserializeOwned>(
     params: &Params<'_>,
     enough: impl Fn(&Found<T>) -> Enough,
 ) -> Result<Found<T>, Problem> {
-    let NotYet { instead, .. } = match look(app, wait, sql, params, &enough).await? {
-        ControlFlow::Break(found) => return Ok(found),
-        ControlFlow::Continue(not_yet) => not_yet,
+    let Some(timeout) = wait.timeout else {
+        return match look(app, wait, sql, params, &enough).await? {
+            ControlFlow::Break(found) => Ok(found),
+            ControlFlow::Continue(not_yet) => Err(not_yet.instead),
+        };
     };
-    let Some(timeout) = wait.timeout else { return Err(instead) };
     let deadline = Instant::now() + timeout;
-    let mut watch = app.arrivals.watch(order_id).map_err(|error| {
-        Problem::unavailable("too_many_waiting", "Too many requests wait already", RETRY_AFTER)
-            .detail(error.to_string())
-    })?;
+    let mut watch = match app.arrivals.watch(order_id.map(|id| (wait.consumer.as_str(), id))) {
+        Ok(watch) => watch,
+        Err(error) => {
+            return match look(app, wait, sql, params, &enough).await? {
+                ControlFlow::Break(found) => Ok(found),
+                ControlFlow::Continue(_) => Err(too_many_waiting(error)),
+            };
+        }
+    };
     let order = watch.order();
     loop {
         // Listen first, then look: what changes in between is heard.
@@ -142,6 +149,11 @@ pub async fn rows_when<T: DeserializeOwned>(
         // Whichever comes first; then look again.
         let _ = tokio::time::timeout_at(deadline.min(now + LOOK_EVERY), woken).await;
     }
+}
+
+fn too_many_waiting(error: TooManyWaiters) -> Problem {
+    Problem::unavailable("too_many_waiting", "Too many requests wait already", RETRY_AFTER)
+        .detail(error.to_string())
 }
 
 /// What to answer if the time to wait is over; whether it is positions that are waited for.
