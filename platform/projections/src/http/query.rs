@@ -204,16 +204,21 @@ impl ReadModels {
         params: &Params<'_>,
         enough: impl Fn(&[T]) -> Result<(), Problem>,
     ) -> Result<Found<Vec<T>>, Problem> {
-        let NotYet { problem, .. } = match self.try_query(scope, sql, params, &enough).await? {
-            ControlFlow::Break(found) => return Ok(found),
-            ControlFlow::Continue(not_yet) => not_yet,
+        let once = async |instead: Option<Problem>| match self.try_query(scope, sql, params, &enough).await? {
+            ControlFlow::Break(found) => Ok(found),
+            ControlFlow::Continue(NotYet { problem, .. }) => Err(instead.unwrap_or(problem)),
         };
-        let Some(timeout) = scope.timeout else { return Err(problem) };
+        let Some(timeout) = scope.timeout else { return once(None).await };
         let deadline = Instant::now() + timeout;
-        let mut subscription = self.shared.notifier.subscribe(scope.row).map_err(|error| {
-            Problem::unavailable("too_many_waiting", "Too many waiting requests", RETRY_AFTER)
-                .detail(error.to_string())
-        })?;
+        // Most waiting requests come before there is anything to read: they subscribe first, and so read once less.
+        let mut subscription = match self.shared.notifier.subscribe(scope.row) {
+            Ok(subscription) => subscription,
+            Err(error) => {
+                let problem =
+                    Problem::unavailable("too_many_waiting", "Too many waiting requests", RETRY_AFTER);
+                return once(Some(problem.detail(error.to_string()))).await;
+            }
+        };
         let row = subscription.row();
         loop {
             // Subscribe first, then read: a change in between is noticed.
