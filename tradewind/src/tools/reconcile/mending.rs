@@ -238,7 +238,7 @@ async fn reset_read_models(
     // What an earlier replay kept is of an epoch that is over.
     transaction
         .batch_execute(
-            "DELETE FROM checkpoints; DELETE FROM progress; DROP SCHEMA IF EXISTS readmodel_old CASCADE",
+            "DELETE FROM checkpoints; DELETE FROM progress; DROP SCHEMA IF EXISTS readmodel_previous CASCADE",
         )
         .await?;
     transaction
@@ -294,7 +294,7 @@ async fn rebuild_read_models(schemas: &Schemas) -> anyhow::Result<()> {
     }
     // So is what the rebuild replaced: nothing may bring it back.
     let client = super::places::open(schemas.places.read_models(), READ_MODEL).await?;
-    client.batch_execute("DROP SCHEMA IF EXISTS readmodel_old CASCADE").await?;
+    client.batch_execute("DROP SCHEMA IF EXISTS readmodel_previous CASCADE").await?;
     Ok(())
 }
 
