@@ -1,50 +1,35 @@
-//! What every route shares: one event store for each context that commands over HTTP go to.
-//!
-//! Never: the store of payments; nobody commands a payment over HTTP. Read next: `routes/mod.rs`.
+//! What every route shares: one event store for each context that takes commands over HTTP.
 
-use event_store::{EventStore, StoreError, StoreOptions};
+use event_store::{EventStore, StoreOptions, Stores};
 use events::Context;
-use runtime::Secret;
-use runtime::postgres::{PostgresError, owner_url, pool};
+use runtime::postgres::pool;
 
+use crate::routes::ROUTES;
 use crate::{Config, Error};
 
 /// A clone is the same one.
 #[derive(Clone)]
 pub struct App {
-    pub orders: EventStore,
-    pub inventory: EventStore,
-    pub shipping: EventStore,
+    pub stores: Stores,
 }
 
 impl App {
     /// # Errors
     /// When a URL is wrong or a database does not answer.
     pub async fn open(config: &Config) -> Result<Self, Error> {
-        Ok(Self {
-            orders: open(config, Context::Orders, config.orders_database_url.as_ref()).await?,
-            inventory: open(config, Context::Inventory, config.inventory_database_url.as_ref()).await?,
-            shipping: open(config, Context::Shipping, config.shipping_database_url.as_ref()).await?,
-        })
+        config.databases.check(Context::ALL.map(Context::name))?;
+        let pool_of = |context: events::ContextName| {
+            let url = config.databases.of(context.as_str());
+            pool(&url, config.database_connections_max).map_err(|source| Error::Pool { context, source })
+        };
+        let contexts = ROUTES.map(|(context, _)| events::ContextName::from(context));
+        Ok(Self { stores: Stores::open(contexts, pool_of, &StoreOptions::default()).await? })
     }
 
-    pub fn stores(&self) -> [&EventStore; 3] {
-        [&self.orders, &self.inventory, &self.shipping]
+    /// The store that holds the streams of the aggregate.
+    pub fn store_of<S: domain::State>(&self) -> &EventStore {
+        let context =
+            Context::of_category(S::CATEGORY).expect("the registry names the category of every aggregate");
+        self.stores.of(context)
     }
-
-    /// When every append that waits is done.
-    pub async fn shut_down(self) {
-        self.orders.shutdown().await;
-        self.inventory.shutdown().await;
-        self.shipping.shutdown().await;
-    }
-}
-
-async fn open(config: &Config, context: Context, own_url: Option<&Secret>) -> Result<EventStore, Error> {
-    let url = own_url.cloned().unwrap_or_else(|| owner_url(&config.database_url, context.name()));
-    let pool = pool(&url, config.database_connections_max)
-        .map_err(|source: PostgresError| Error::Pool { context, source })?;
-    EventStore::new(context, pool, StoreOptions::default())
-        .await
-        .map_err(|source: StoreError| Error::Store { context, source })
 }

@@ -1,25 +1,25 @@
 //! The command side: HTTP in, events out.
 //!
-//! A request is parsed at the door (`request/`), decided by its aggregate (`domain`), and its answer is claimed in the
-//! append that makes it true (`answer.rs`). Never: Kafka (nobody publishes around the log), a rule of the business, a
-//! read model. Read next: `routes/orders.rs`, then `answer.rs`.
+//! A request is parsed and checked (`request/`), decided by its aggregate (`domain`), and its response is stored under its
+//! idempotency key in the append that makes it true (`execute.rs`). Never: Kafka, a rule of the business, a read model.
+//! Read next: `routes/orders.rs`, then `execute.rs`.
 
-mod answer;
 mod app;
+mod background_tasks;
 mod config;
-mod failure;
+mod error_responses;
+mod execute;
 mod openapi;
 mod refusal;
 mod request;
+mod response;
 mod routes;
-mod told;
-mod upkeep;
 
 use event_store::StoreError;
-use events::Context;
-use runtime::Health;
+use events::ContextName;
 use runtime::http::Limits;
 use runtime::postgres::PostgresError;
+use runtime::{Health, UnknownContextUrl};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -31,9 +31,11 @@ pub use config::Config;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the database of {context} cannot be used: {source}")]
-    Pool { context: Context, source: PostgresError },
-    #[error("the event store of {context} cannot be opened: {source}")]
-    Store { context: Context, source: StoreError },
+    Pool { context: ContextName, source: PostgresError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Databases(#[from] UnknownContextUrl),
 }
 
 /// Takes commands until `shutdown`; then those under way are carried out.
@@ -48,15 +50,15 @@ pub async fn run(
 ) -> Result<(), Error> {
     tracing::info!(?config, "command side starting");
     let app = App::open(&config).await?;
-    let mut upkeep = JoinSet::new();
-    for store in app.stores() {
+    let mut tasks = JoinSet::new();
+    for store in app.stores.iter() {
         let check = health.check(format!("event store of {}", store.context()));
-        upkeep.spawn(upkeep::probe(store.clone(), check, shutdown.clone()));
-        upkeep.spawn(upkeep::forget_old_answers(store.clone(), shutdown.clone()));
+        tasks.spawn(background_tasks::probe(store.clone(), check, shutdown.clone()));
+        tasks.spawn(background_tasks::prune_idempotency_keys(store.clone(), shutdown.clone()));
     }
     let router = routes::router(app.clone(), health);
     runtime::http::serve(listener, router, Limits::default(), shutdown).await;
-    upkeep.join_all().await;
-    app.shut_down().await;
+    tasks.join_all().await;
+    app.stores.shutdown().await;
     Ok(())
 }

@@ -23,26 +23,25 @@ impl Refusal for OrderRefusal {
         let sums = || format!("sums up to {} minor units", i64::MAX);
         match self {
             Self::NotFound { order_id } => {
-                says(StatusCode::NOT_FOUND, "order_not_found", "There is no such order")
-                    .with("order_id", order_id)
+                says(StatusCode::NOT_FOUND, "order_not_found", "Order not found").with("order_id", order_id)
             }
             Self::AlreadyPlaced { order_id } => {
-                says(StatusCode::CONFLICT, "order_already_exists", "An order with this id exists already")
+                says(StatusCode::CONFLICT, "order_already_exists", "Order already exists")
                     .with("order_id", order_id)
             }
             Self::LineCount { max, .. } => {
                 let allowed = format!("1 to {max} lines");
-                field("line_count", "The order has too few or too many lines", "lines".to_owned(), allowed)
+                field("line_count", "Invalid number of lines", "lines".to_owned(), allowed)
             }
             Self::NegativePrice { line, .. } => {
                 let at = format!("lines[{line}].unit_price_minor");
-                field("negative_price", "A price is below 0", at, format!("0 to {}", i64::MAX))
+                field("negative_price", "Negative price", at, format!("0 to {}", i64::MAX))
             }
             Self::LineTotalTooLarge { line } => {
-                field("line_total_too_large", "A line's total is too large", format!("lines[{line}]"), sums())
+                field("line_total_too_large", "Line total too large", format!("lines[{line}]"), sums())
             }
             Self::TotalTooLarge => {
-                field("total_too_large", "The order's total is too large", "lines".to_owned(), sums())
+                field("total_too_large", "Order total too large", "lines".to_owned(), sums())
             }
             Self::TooManyPieces { .. } => {
                 let allowed = format!("1 to {} pieces of one SKU", events::Quantity::MAX);
@@ -51,16 +50,14 @@ impl Refusal for OrderRefusal {
             Self::ShippingAddress { .. } => {
                 let allowed = format!("1 to {} characters", events::Address::MAX_CHARS);
                 let at = "shipping_address".to_owned();
-                field("invalid_shipping_address", "The shipping address cannot be used", at, allowed)
+                field("invalid_shipping_address", "Invalid shipping address", at, allowed)
             }
-            Self::CannotBeCancelled { status, .. } => says(
-                StatusCode::CONFLICT,
-                "order_cannot_be_cancelled",
-                "The order cannot be cancelled any more",
-            )
-            .with("order_status", status.name()),
-            Self::OutOfStory { status, .. } => {
-                says(StatusCode::CONFLICT, "order_out_of_story", "The order cannot take this step")
+            Self::CannotBeCancelled { status, .. } => {
+                says(StatusCode::CONFLICT, "order_cannot_be_cancelled", "Order cannot be cancelled")
+                    .with("order_status", status.name())
+            }
+            Self::InvalidTransition { status, .. } => {
+                says(StatusCode::CONFLICT, "invalid_order_transition", "Invalid order transition")
                     .with("order_status", status.name())
             }
         }
@@ -74,29 +71,29 @@ impl Refusal for StockRefusal {
         };
         match self {
             Self::UnknownSku { sku } => {
-                says(StatusCode::NOT_FOUND, "unknown_sku", "There is no such SKU").with("sku", sku)
+                says(StatusCode::NOT_FOUND, "unknown_sku", "Unknown SKU").with("sku", sku)
             }
             Self::NotEnough { sku, wanted, available } => {
-                says(StatusCode::CONFLICT, "not_enough_stock", "There is not enough stock")
+                says(StatusCode::CONFLICT, "not_enough_stock", "Not enough stock")
                     .with("sku", sku)
                     .with("wanted", wanted)
                     .with("available", available)
             }
             Self::NotReserved { sku, wanted, reserved } => {
-                says(StatusCode::CONFLICT, "not_enough_reserved", "There is not enough reserved stock")
+                says(StatusCode::CONFLICT, "not_enough_reserved", "Not enough reserved stock")
                     .with("sku", sku)
                     .with("wanted", wanted)
                     .with("reserved", reserved)
             }
-            Self::TooMuch { sku, max, .. } => {
-                says(StatusCode::CONFLICT, "too_much_stock", "There would be too much stock to count")
-                    .with("sku", sku)
-                    .with("max", max)
-            }
-            Self::NothingToAdjust => {
-                says(StatusCode::UNPROCESSABLE_ENTITY, "nothing_to_adjust", "The adjustment changes nothing")
-                    .field("delta", "is 0", "a whole number other than 0")
-            }
+            Self::TooMuch { sku, max, .. } => says(StatusCode::CONFLICT, "too_much_stock", "Too much stock")
+                .with("sku", sku)
+                .with("max", max),
+            Self::NothingToAdjust => says(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "nothing_to_adjust",
+                "Nothing to adjust",
+            )
+            .field("delta", "is 0", "a whole number other than 0"),
         }
     }
 }
@@ -108,16 +105,14 @@ impl Refusal for ShipmentRefusal {
         };
         match self {
             Self::NotFound { shipment_id } => {
-                says(StatusCode::NOT_FOUND, "shipment_not_found", "There is no such shipment (yet)")
+                says(StatusCode::NOT_FOUND, "shipment_not_found", "Shipment not found")
                     .with("shipment_id", shipment_id)
             }
-            Self::WrongState { state, allowed, .. } => says(
-                StatusCode::CONFLICT,
-                "shipment_wrong_state",
-                "The shipment is not in a state to do this",
-            )
-            .with("shipment_state", state)
-            .with("allowed_state", allowed),
+            Self::WrongState { state, allowed, .. } => {
+                says(StatusCode::CONFLICT, "shipment_wrong_state", "Wrong shipment state")
+                    .with("shipment_state", state)
+                    .with("allowed_state", allowed)
+            }
         }
     }
 }

@@ -44,11 +44,12 @@ pub struct Config {
     #[arg(long, env = "PAYMENT_PROVIDER_CALLS_MAX", default_value_t = 32, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub payment_provider_calls_max: usize,
 
-    /// The secret that the payment provider signs its webhooks with; without it, webhooks are not accepted
+    /// Secret of the payment provider's webhooks: whsec_<base64>, two of them separated by a space during a rotation, or any
+    /// other text, whose bytes are then the key. Without it no webhooks are accepted.
     #[arg(long, env = "PAYMENT_WEBHOOK_SECRET", hide_env_values = true, value_name = "SECRET")]
     pub payment_webhook_secret: Option<Secret>,
 
-    /// The difference that is allowed between a webhook's time and the time now
+    /// Largest difference between a webhook's timestamp and our clock.
     #[arg(long, env = "PAYMENT_WEBHOOK_TOLERANCE_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub payment_webhook_tolerance_seconds: u64,
 

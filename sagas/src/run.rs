@@ -7,6 +7,7 @@ use event_store::{EventStore, StoreError, StoreOptions};
 use events::Context;
 use reactors::{Reactors, ReactorsError};
 use runtime::postgres::{self, PostgresError};
+use runtime::webhook_signature::InvalidWebhookSecret;
 use runtime::{Health, UnknownContextUrl};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +26,8 @@ pub enum SagaError {
     ContextUrl(#[from] UnknownContextUrl),
     #[error(transparent)]
     Provider(#[from] InvalidProviderUrl),
+    #[error(transparent)]
+    WebhookSecret(#[from] InvalidWebhookSecret),
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     #[error(transparent)]

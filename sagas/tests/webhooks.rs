@@ -10,7 +10,7 @@ use domain::{Payment, PaymentCommand};
 use event_store::{EventStore, StoreOptions};
 use events::{Context, Metadata, Money, OrderId};
 use runtime::http::{Limits, bind, serve};
-use runtime::signature::{SIGNATURE, sign};
+use runtime::webhook_signature::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKeys};
 use runtime::{Secret, postgres};
 use sagas::payments::WebhookEndpoint;
 use serde_json::{Value, json};
@@ -25,6 +25,15 @@ struct Endpoint {
     url: String,
     http: reqwest::Client,
     _stop: DropGuard,
+}
+
+/// The three headers of a webhook.
+type Signed = [(&'static str, String); 3];
+
+fn signed(secret: &str, at: u64, body: &str) -> Signed {
+    let keys = WebhookKeys::parse(&Secret::from(secret)).expect("a secret");
+    let signature = keys.sign("msg_1", at, body.as_bytes());
+    [(WEBHOOK_ID, "msg_1".to_owned()), (WEBHOOK_TIMESTAMP, at.to_string()), (WEBHOOK_SIGNATURE, signature)]
 }
 
 fn now() -> u64 {
@@ -47,10 +56,7 @@ fn webhook(order_id: OrderId, state: &str) -> String {
 
 impl Endpoint {
     async fn open() -> Self {
-        let database_url = Secret::from(testkit::fresh_database("webhooks").await.url);
-        let mut admin = postgres::connect(&database_url).await.expect("the database is there");
-        postgres::prepare_owner(&admin, "payments", None).await.expect("the admin may make owners");
-        event_store::migrate(&mut admin, Context::Payments).await.expect("the migrations apply");
+        let database_url = Secret::from(testkit::context("webhooks", Context::Payments).await.url);
         let options = ["--database-url", database_url.expose(), "--kafka-brokers", "none:9092"];
         let config = config(&[&options[..], &["--payment-webhook-secret", SECRET]].concat());
         let endpoint =
@@ -92,17 +98,17 @@ impl Endpoint {
         order_id
     }
 
-    async fn post(&self, signature: Option<&str>, body: &str) -> (u16, Value) {
+    async fn post(&self, headers: &[(&'static str, String)], body: &str) -> (u16, Value) {
         let mut request = self.http.post(&self.url).header("content-type", "application/json");
-        if let Some(signature) = signature {
-            request = request.header(SIGNATURE, signature);
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
         let response = request.body(body.to_owned()).send().await.expect("an answer");
         (response.status().as_u16(), response.json().await.expect("JSON"))
     }
 
     async fn post_signed(&self, body: &str) -> (u16, Value) {
-        self.post(Some(&sign(&Secret::from(SECRET), now(), body.as_bytes())), body).await
+        self.post(&signed(SECRET, now(), body), body).await
     }
 
     /// The deadlines that are due, with what is to be done.
@@ -113,7 +119,7 @@ impl Endpoint {
 
     async fn state(&self, order_id: OrderId) -> (PaymentState, i32) {
         let stream = events::payments::stream(order_id);
-        self.store.evict(std::slice::from_ref(&stream));
+        self.store.invalidate(std::slice::from_ref(&stream));
         let payment = self.store.load::<Payment>(&stream).await.expect("the log can be read");
         (payment.state.state(), payment.version)
     }
@@ -157,33 +163,29 @@ async fn what_is_not_signed_by_the_provider_now_is_401_and_changes_nothing() {
     let endpoint = Endpoint::open().await;
     let order_id = endpoint.open_payment().await;
     let body = webhook(order_id, "authorised");
-    let secret = Secret::from(SECRET);
-    let of_another_body = sign(&secret, now(), webhook(order_id, "captured").as_bytes());
-    let with_another_secret = sign(&Secret::from("guessed"), now(), body.as_bytes());
-    let recorded_long_ago = sign(&secret, now() - 3_600, body.as_bytes());
-    let of_the_future = sign(&secret, now() + 3_600, body.as_bytes());
+    let good = signed(SECRET, now(), &body);
+    let with_signature = |signature: &str| {
+        let [id, timestamp, _] = good.clone();
+        [id, timestamp, (WEBHOOK_SIGNATURE, signature.to_owned())].to_vec()
+    };
+    let of_another_body = signed(SECRET, now(), &webhook(order_id, "captured"));
     let cases = [
-        (None, "not a signature"),
-        (Some(""), "not a signature"),
-        (Some("t=1,v1=00"), "not a signature"),
-        (Some(of_another_body.as_str()), "not that of this body"),
-        (Some(&with_another_secret), "not that of this body"),
-        (Some(&recorded_long_ago), "off"),
-        (Some(&of_the_future), "off"),
+        (Vec::new(), "Webhook-Id", "missing or invalid"),
+        (good[..1].to_vec(), "Webhook-Timestamp", "missing or invalid"),
+        (good[..2].to_vec(), "Webhook-Signature", "missing or invalid"),
+        (with_signature(""), "Webhook-Signature", "missing or invalid"),
+        (with_signature("t=1,v1=00"), "Webhook-Signature", "missing or invalid"),
+        (of_another_body.to_vec(), "Webhook-Signature", "does not match"),
+        (signed("guessed", now(), &body).to_vec(), "Webhook-Signature", "does not match"),
+        (signed(SECRET, now() - 3_600, &body).to_vec(), "Webhook-Timestamp", "from the receiver's clock"),
+        (signed(SECRET, now() + 3_600, &body).to_vec(), "Webhook-Timestamp", "from the receiver's clock"),
     ];
-    for (signature, detail) in cases {
-        let (status, problem) = endpoint.post(signature, &body).await;
-        assert_eq!(
-            (status, &problem["code"]),
-            (401, &json!("invalid_signature")),
-            "{signature:?}: {problem}"
-        );
+    for (headers, field, detail) in cases {
+        let (status, problem) = endpoint.post(&headers, &body).await;
+        assert_eq!((status, &problem["code"]), (401, &json!("invalid_signature")), "{headers:?}: {problem}");
         let error = &problem["errors"][0];
-        assert_eq!(error["field"], "Webhook-Signature", "{problem}");
-        assert!(
-            error["detail"].as_str().is_some_and(|text| text.contains(detail)),
-            "{signature:?}: {problem}"
-        );
+        assert_eq!(error["field"], field, "{headers:?}: {problem}");
+        assert!(error["detail"].as_str().is_some_and(|text| text.contains(detail)), "{headers:?}: {problem}");
         assert!(error["allowed"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
     }
     assert_eq!(endpoint.due().await, []);

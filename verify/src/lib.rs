@@ -1,135 +1,102 @@
 //! Verify: proves that the logs, the topics, the checkpoints, the read models, the stock and the money agree, on a
-//! running system or a resting one, and names the first record that does not.
+//! running system or a stopped one, and names the first record that does not.
 //!
-//! It shares nothing with what it checks but the types of the events: its SQL, its folds, its story and its reader of
-//! Kafka are its own. Never: a write, a lock, a consumer group; a map over all streams; the code of a projection, the
-//! relay or a saga. Read next: `standing.rs` (the order of reading), `travel.rs` (logs and topics), `merge.rs` (read
-//! models, stock, money, processes).
+//! `check/` lists what is verified, one file for each property. `read/` reads it, `fold/` folds the logs a second time. Three
+//! passes bring them together: `compare_topics.rs` (logs and topics, by position), `read_models.rs` (logs, read models and
+//! ledger, by key) and the stored answers.
+//!
+//! Only the types of the events are shared with what is checked: SQL, folds, order process and Kafka reader are this crate's
+//! own. Never: a write, a lock, a consumer group; a map over all streams; the code of a projection, the relay or a saga.
+//! Read next: `check/mod.rs`, `read/snapshots.rs` (the order of reading).
 
-use rdkafka::error::KafkaError;
-
-mod answers;
-mod compare;
-mod database;
-mod depends;
-mod engines;
+mod check;
+mod compare_rows;
+mod compare_topics;
+mod error;
 mod fold;
-mod holding;
-mod log;
-mod merge;
-mod money;
-mod orders;
-mod process;
-mod progress;
-mod reach;
+mod partition_comparison;
+mod read;
+mod read_models;
+mod registry;
 mod report;
-mod row;
-mod standing;
-mod stock;
-mod story;
-mod streams;
-mod topic;
-mod travel;
-mod tree;
-
-pub use engines::{Connect, Engines, PROVIDER, READ_MODEL};
-pub use report::{Line, Offence, Property, Report};
 
 use std::collections::BTreeMap;
 
-use answers::hold_answers;
 use chrono::TimeDelta;
-use merge::hold_streams;
-use standing::Standing;
 use tokio::task::JoinSet;
-use travel::hold_positions;
 
-/// Why something could not be checked. It says nothing about what would have been found.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("the database of {owner} is not to be reached: {cause}")]
-    Unreachable { owner: &'static str, cause: String },
-    #[error("the database of {owner} fails")]
-    Database { owner: &'static str, source: tokio_postgres::Error },
-    #[error("Kafka fails for topic {topic}")]
-    Kafka { topic: String, source: KafkaError },
-    #[error("Kafka gives nothing of topic {topic} from offset {offset} on")]
-    Silent { topic: String, offset: i64 },
-    #[error("stopped before the end")]
-    Stopped,
-    #[error("the verification itself broke: {cause}")]
-    Broken { cause: String },
-}
+pub use check::PROPERTIES;
+pub use error::Error;
+pub use read::connections::{Connect, Connections, READ_MODEL};
+pub use read::shop::ledger::PROVIDER;
+pub use report::{Line, Property, Report, Violation};
 
-impl Error {
-    fn database(owner: &'static str, source: tokio_postgres::Error) -> Self {
-        Self::Database { owner, source }
-    }
-
-    fn kafka(topic: &str, source: KafkaError) -> Self {
-        Self::Kafka { topic: topic.to_owned(), source }
-    }
-
-    /// With its causes, in one line.
-    fn in_full(&self) -> String {
-        let causes = std::iter::successors(std::error::Error::source(self), |cause| cause.source());
-        causes.fold(self.to_string(), |told, cause| format!("{told}: {cause}"))
-    }
-}
-
-/// What reading the logs beside the topics tells of.
-const BY_POSITION: [Property; 5] =
-    [Property::Log, Property::Topics, Property::ForeignRecords, Property::Checkpoints, Property::Progress];
+use check::generic::{answers, checkpoints, parked, progress};
+use check::{generic, shop};
+use compare_topics::{compare_topics, prepare};
+use error::panicked;
+use read::snapshots::Snapshots;
+use read_models::check_read_models;
 
 /// What is to be checked.
 pub struct Scope {
-    pub wants: Box<dyn Fn(Property) -> bool + Send + Sync>,
-    /// How long after its deadline something may still be on its way.
+    pub wants: Box<dyn Fn(&Property) -> bool + Send + Sync>,
+    /// How long after its deadline a process may still be on its way.
     pub grace: TimeDelta,
 }
 
 impl Scope {
-    fn wants_any(&self, properties: &[Property]) -> bool {
-        properties.iter().any(|property| (self.wants)(*property))
+    fn wants_any(&self, properties: &[&Property]) -> bool {
+        properties.iter().any(|property| (self.wants)(property))
     }
 }
 
-/// Checks once what the scope wants. Only the provider may be away: then the money is told as not checked.
+/// Checks once what the scope wants. Only the provider's ledger may be away: then the report says that the money was not checked.
 ///
-/// Three strands read side by side, each over connections of its own to the same snapshots: the logs by position beside the
-/// topics, the logs by stream beside the read models and the ledger, and the answers. They meet in the report.
+/// Three passes run at the same time, each with its own connections to the same snapshots: the logs by position beside the
+/// topics, the answers, and the logs by stream beside the read models and the ledger.
 ///
 /// # Errors
 /// [`Error`] when something else could not be checked.
-pub async fn run(engines: &Engines, scope: &Scope) -> Result<Report, Error> {
+pub async fn run(connections: &Connections, scope: &Scope) -> Result<Report, Error> {
+    let mut snapshots = Snapshots::read(connections).await?;
     let mut report = Report::default();
-    let mut standing = Standing::read(engines, &mut report).await?;
-    let mut strands = JoinSet::new();
-    if scope.wants_any(&BY_POSITION) {
-        strands.spawn(in_place(0, hold_positions(standing.legs(engines).await?, standing.seen())));
+    check_consumers(connections, &snapshots, &mut report);
+    let mut passes = JoinSet::new();
+    if scope.wants_any(&generic::BY_POSITION) {
+        let comparisons = prepare(connections, &mut snapshots).await?;
+        let recorded = snapshots.progress.clone();
+        passes.spawn(numbered(0, compare_topics(comparisons, &shop::CATEGORIES, recorded)));
     }
-    if scope.wants_any(&[Property::Answers]) {
-        strands.spawn(in_place(1, hold_answers(standing.beside_logs(engines).await?)));
+    if scope.wants_any(&[&answers::PROPERTY]) {
+        passes.spawn(numbered(1, answers::check(snapshots.logs_beside(connections).await?)));
     }
-    let money = scope.wants_any(&[Property::Money]);
-    strands.spawn(in_place(2, hold_streams(engines.clone(), standing, money, scope.grace)));
-    let mut told = BTreeMap::new();
-    while let Some(ended) = strands.join_next().await {
-        let (place, report) = ended.map_err(|panic| Error::Broken { cause: panic.to_string() })??;
-        told.insert(place, report);
+    let wants_money = scope.wants_any(&[&shop::money::PROPERTY]);
+    let by_key = check_read_models(connections.clone(), snapshots, wants_money, scope.grace);
+    passes.spawn(numbered(2, by_key));
+    let mut parts = BTreeMap::new();
+    while let Some(ended) = passes.join_next().await {
+        let (number, part) = ended.map_err(panicked)??;
+        parts.insert(number, part);
     }
-    // Always in the same order, so that the first offender is the same, whichever strand was done first.
-    told.into_values().for_each(|part| report.add(part));
-    for property in Property::ALL {
-        report.line(property);
-    }
-    report.keep(|property| (scope.wants)(property));
-    Ok(report)
+    // Always in the same order, so that the first violation is the same, whichever pass ends first.
+    parts.into_values().for_each(|part| report.add(part));
+    let wanted = PROPERTIES.into_iter().filter(|property| (scope.wants)(property));
+    Ok(report.select(wanted).with_second_folds(shop::second_folds()))
 }
 
-async fn in_place(
-    place: u8,
-    strand: impl Future<Output = Result<Report, Error>>,
+/// What the checkpoints and the progress say by themselves, before anything is held against them.
+fn check_consumers(connections: &Connections, snapshots: &Snapshots, report: &mut Report) {
+    for consumers in snapshots.consumers() {
+        checkpoints::check_known(connections, consumers, report.line(&checkpoints::PROPERTY));
+        parked::count(&consumers.parked, consumers.discarded, report.line(&parked::PROPERTY));
+    }
+    progress::check_known(&snapshots.progress, report.line(&progress::PROPERTY));
+}
+
+async fn numbered(
+    number: u8,
+    pass: impl Future<Output = Result<Report, Error>>,
 ) -> Result<(u8, Report), Error> {
-    Ok((place, strand.await?))
+    Ok((number, pass.await?))
 }

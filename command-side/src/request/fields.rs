@@ -1,13 +1,13 @@
-//! Reads the fields of a body and collects everything that is wrong with them, so that one answer names it all.
-//!
-//! Never: a value that the value types of `events` have not proved; a rule that needs an aggregate (those are in
-//! `domain`). Read next: `routes/orders.rs`, which reads an order.
+//! Reads the fields of a body and collects everything that is wrong with them, so that one response names it all.
 
 use chrono::{DateTime, Utc};
 use events::ValueError;
 use runtime::FieldError;
 use serde_json::{Map, Value};
+use utoipa::openapi::{ObjectBuilder, Type};
 
+/// The pattern of a text field in the OpenAPI document.
+pub const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// The most errors that one answer lists.
 const ERRORS_MAX: usize = 50;
 /// The most characters of a field's unknown name that an answer repeats.
@@ -19,20 +19,47 @@ pub trait Body: Sized {
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
+/// Declares a body: each field once, with its type, its schema and how it is read.
+///
+/// `required READER`, `optional READER` (the field may be absent or null) or `list` (of other bodies). It makes the struct, its OpenAPI
+/// schema and its [`Body`].
+macro_rules! body {
+    ($(#[$meta:meta])* pub struct $name:ident {
+        $($(#[$field_meta:meta])* $field:ident: $type:ty = $kind:ident $($reader:expr)?,)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Debug, utoipa::ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_meta])* $field: $type,)*
+        }
+
+        impl $crate::request::fields::Body for $name {
+            #[allow(unused_variables, reason = "a body may have no fields")]
+            fn read(fields: &mut $crate::request::fields::Fields<'_>) -> Option<Self> {
+                // All are read before the first that is wrong ends it, so that one answer names every problem.
+                $(let $field = fields.$kind(stringify!($field) $(, $reader)?);)*
+                Some(Self { $($field: $field?,)* })
+            }
+        }
+    };
+}
+pub(crate) use body;
+
 /// What is wrong with one value, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
+pub struct FieldProblem {
     pub detail: String,
     pub allowed: String,
 }
 
-impl Wrong {
+impl FieldProblem {
     pub fn new(detail: impl Into<String>, allowed: impl Into<String>) -> Self {
         Self { detail: detail.into(), allowed: allowed.into() }
     }
 }
 
-impl From<ValueError> for Wrong {
+impl From<ValueError> for FieldProblem {
     fn from(error: ValueError) -> Self {
         let allowed = match &error {
             ValueError::Length { min, max, .. } => format!("{min} to {max} characters"),
@@ -76,7 +103,11 @@ impl<'a> Fields<'a> {
     fn of(value: &'a Value, path: String, errors: &'a mut Vec<FieldError>) -> Option<Self> {
         let Value::Object(object) = value else {
             let field = if path.is_empty() { "body".to_owned() } else { path };
-            note(errors, field, Wrong::new(format!("must be an object, is {}", kind(value)), "an object"));
+            note(
+                errors,
+                field,
+                FieldProblem::new(format!("must be an object, is {}", kind(value)), "an object"),
+            );
             return None;
         };
         let prefix = if path.is_empty() { path } else { format!("{path}.") };
@@ -87,7 +118,7 @@ impl<'a> Fields<'a> {
     pub fn required<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&Value) -> Result<T, Wrong>,
+        read: impl FnOnce(&Value) -> Result<T, FieldProblem>,
     ) -> Option<T> {
         match self.given(name) {
             Some(value) => self.noted(name, read(value)),
@@ -99,7 +130,7 @@ impl<'a> Fields<'a> {
     pub fn optional<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&Value) -> Result<T, Wrong>,
+        read: impl FnOnce(&Value) -> Result<T, FieldProblem>,
     ) -> Option<Option<T>> {
         match self.given(name) {
             None | Some(Value::Null) => Some(None),
@@ -112,7 +143,8 @@ impl<'a> Fields<'a> {
         let items = match self.given(name) {
             Some(Value::Array(items)) => items,
             Some(other) => {
-                let wrong = Wrong::new(format!("must be a list, is {}", kind(other)), "a list of objects");
+                let wrong =
+                    FieldProblem::new(format!("must be a list, is {}", kind(other)), "a list of objects");
                 return self.noted(name, Err(wrong));
             }
             None => return self.noted(name, Err(missing())),
@@ -136,7 +168,7 @@ impl<'a> Fields<'a> {
         self.object.get(name)
     }
 
-    fn noted<T>(&mut self, name: &str, read: Result<T, Wrong>) -> Option<T> {
+    fn noted<T>(&mut self, name: &str, read: Result<T, FieldProblem>) -> Option<T> {
         read.map_err(|wrong| note(self.errors, format!("{}{name}", self.prefix), wrong)).ok()
     }
 
@@ -144,19 +176,23 @@ impl<'a> Fields<'a> {
         for name in self.object.keys().filter(|name| !self.asked.contains(&name.as_str())) {
             let known = if self.asked.is_empty() { "no fields".to_owned() } else { self.asked.join(", ") };
             let shown: String = name.chars().take(NAME_CHARS_SHOWN_MAX).collect();
-            note(self.errors, format!("{}{shown}", self.prefix), Wrong::new("is not a known field", known));
+            note(
+                self.errors,
+                format!("{}{shown}", self.prefix),
+                FieldProblem::new("is not a known field", known),
+            );
         }
     }
 }
 
-fn note(errors: &mut Vec<FieldError>, field: String, wrong: Wrong) {
+fn note(errors: &mut Vec<FieldError>, field: String, wrong: FieldProblem) {
     if errors.len() < ERRORS_MAX {
         errors.push(FieldError { field, detail: wrong.detail, allowed: Some(wrong.allowed) });
     }
 }
 
-fn missing() -> Wrong {
-    Wrong::new("is missing", "a value: the field is required")
+fn missing() -> FieldProblem {
+    FieldProblem::new("is missing", "a value: the field is required")
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -171,7 +207,7 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// A string that parses as a value type.
-pub fn text<T>(value: &Value) -> Result<T, Wrong>
+pub fn text<T>(value: &Value) -> Result<T, FieldProblem>
 where
     T: std::str::FromStr<Err = ValueError>,
 {
@@ -179,7 +215,7 @@ where
 }
 
 /// 1 to `max` characters, none of them a control character.
-pub fn short_text(max: usize) -> impl FnOnce(&Value) -> Result<String, Wrong> {
+pub fn short_text(max: usize) -> impl FnOnce(&Value) -> Result<String, FieldProblem> {
     move |value| {
         let given = string(value)?;
         let chars = given.chars().count();
@@ -194,16 +230,16 @@ pub fn short_text(max: usize) -> impl FnOnce(&Value) -> Result<String, Wrong> {
 }
 
 /// A whole number that `T` accepts.
-pub fn integer<T>(value: &Value) -> Result<T, Wrong>
+pub fn integer<T>(value: &Value) -> Result<T, FieldProblem>
 where
     T: TryFrom<i64>,
-    Wrong: From<T::Error>,
+    FieldProblem: From<T::Error>,
 {
     Ok(T::try_from(whole_number(value)?)?)
 }
 
 /// `min` to the largest number there is.
-pub fn integer_from(min: i64) -> impl FnOnce(&Value) -> Result<i64, Wrong> {
+pub fn integer_from(min: i64) -> impl FnOnce(&Value) -> Result<i64, FieldProblem> {
     move |value| {
         let given = whole_number(value)?;
         if given < min {
@@ -217,31 +253,42 @@ pub fn integer_from(min: i64) -> impl FnOnce(&Value) -> Result<i64, Wrong> {
 pub fn instant(
     earliest: DateTime<Utc>,
     latest: DateTime<Utc>,
-) -> impl FnOnce(&Value) -> Result<DateTime<Utc>, Wrong> {
+) -> impl FnOnce(&Value) -> Result<DateTime<Utc>, FieldProblem> {
     move |value| {
         let allowed = || format!("RFC 3339, {} to {}", earliest.to_rfc3339(), latest.to_rfc3339());
         let given = string(value)?;
         let parsed = DateTime::parse_from_rfc3339(given)
-            .map_err(|cause| Wrong::new(format!("is not a time: {cause}"), allowed()))?
+            .map_err(|cause| FieldProblem::new(format!("is not a time: {cause}"), allowed()))?
             .with_timezone(&Utc);
         if parsed < earliest || parsed > latest {
-            return Err(Wrong::new(format!("is out of range: {}", parsed.to_rfc3339()), allowed()));
+            return Err(FieldProblem::new(format!("is out of range: {}", parsed.to_rfc3339()), allowed()));
         }
         Ok(DateTime::from_timestamp_micros(parsed.timestamp_micros())
             .expect("a time in range has microseconds"))
     }
 }
 
-pub fn string(value: &Value) -> Result<&str, Wrong> {
-    value.as_str().ok_or_else(|| Wrong::new(format!("must be a string, is {}", kind(value)), "a string"))
+pub fn string(value: &Value) -> Result<&str, FieldProblem> {
+    value
+        .as_str()
+        .ok_or_else(|| FieldProblem::new(format!("must be a string, is {}", kind(value)), "a string"))
 }
 
-pub fn whole_number(value: &Value) -> Result<i64, Wrong> {
+pub fn whole_number(value: &Value) -> Result<i64, FieldProblem> {
     let Value::Number(number) = value else {
-        return Err(Wrong::new(format!("must be an integer, is {}", kind(value)), "an integer"));
+        return Err(FieldProblem::new(format!("must be an integer, is {}", kind(value)), "an integer"));
     };
     number.as_i64().ok_or_else(|| {
         let allowed = format!("an integer of {} to {}", i64::MIN, i64::MAX);
-        Wrong::new(format!("must be an integer, is {number}"), allowed)
+        FieldProblem::new(format!("must be an integer, is {number}"), allowed)
     })
+}
+
+/// The schema of 1 to `MAX` characters, none of them a control character.
+pub fn text_schema<const MAX: usize>() -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MAX))
+        .pattern(Some(NO_CONTROL_CHARACTERS))
 }

@@ -2,7 +2,7 @@
 //!
 //! Never: a header that is there, wrong, and ignored. Read next: `mod.rs`.
 
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use events::Version;
 use runtime::Problem;
 
@@ -82,9 +82,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName, allowed: &str) -> Resul
 }
 
 fn invalid_header(name: &str, detail: &str, allowed: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_header", "A header is not what is asked for")
-        .detail(format!("{name} {detail}"))
-        .field(name, detail, allowed)
+    Problem::invalid_header().detail(format!("{name} {detail}")).field(name, detail, allowed)
 }
 
 #[cfg(test)]

@@ -1,14 +1,13 @@
 //! A command as it comes over HTTP, parsed at the door.
 //!
 //! Never: a decision, or a value of the wrong type let through. Read next: `fields.rs` (how a body is read), then
-//! `answer.rs` (what becomes of it).
+//! `execute.rs` (what becomes of it).
 
 pub mod fields;
 mod headers;
 
 use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use bytes::Bytes;
 use events::{Metadata, OrderId, Sku, ValueError};
 use runtime::http::{JsonBytes, RequestContext};
@@ -18,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub use headers::IfMatch;
 
-use fields::{Body, Wrong};
+use fields::{Body, FieldProblem};
 
 /// Who did it, in the metadata of every event.
 const ACTOR: &str = "http";
@@ -64,11 +63,8 @@ impl CommandRequest {
 
 fn read<B: Body>(tree: &Value) -> Result<B, Problem> {
     fields::read_body(tree).map_err(|errors| {
-        let problem =
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "The body is not what is asked for");
-        errors
-            .into_iter()
-            .fold(problem.detail("see errors for each field and what is allowed there"), Problem::field_error)
+        let problem = Problem::invalid_body().detail("see errors for each field and its allowed values");
+        errors.into_iter().fold(problem, Problem::field_error)
     })
 }
 
@@ -126,8 +122,10 @@ pub fn sku_in_path(given: &str) -> Result<Sku, Problem> {
 }
 
 fn invalid_path(name: &str, error: ValueError) -> Problem {
-    let Wrong { detail, allowed } = error.into();
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_path", "The path is not what is asked for")
-        .detail(format!("{name} {detail}"))
-        .field_error(FieldError { field: name.to_owned(), detail, allowed: Some(allowed) })
+    let FieldProblem { detail, allowed } = error.into();
+    Problem::invalid_path().detail(format!("{name} {detail}")).field_error(FieldError {
+        field: name.to_owned(),
+        detail,
+        allowed: Some(allowed),
+    })
 }

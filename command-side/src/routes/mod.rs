@@ -1,13 +1,14 @@
 //! The routes: one file for each thing that commands go to, all of one form: bodies, how they are read, handlers.
 //!
-//! Never: a handler that does more than parse and hand on to `answer::carry_out`. Read next: `orders.rs`.
+//! Never: a handler that does more than parse and hand on to `answer::execute`. Read next: `orders.rs`.
 
+pub mod inventory;
 pub mod orders;
-pub mod shipments;
-pub mod stock;
+pub mod shipping;
 
 use axum::routing::get;
 use axum::{Json, Router};
+use events::Context;
 use runtime::{Health, ops_router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,13 +16,18 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::openapi::{self, Document};
 
+/// The contexts that take commands over HTTP, each with its routes. Payments take none: the sagas command them.
+pub const ROUTES: [(Context, fn() -> OpenApiRouter<App>); 3] = [
+    (Context::Orders, orders::router),
+    (Context::Inventory, inventory::router),
+    (Context::Shipping, shipping::router),
+];
+
 /// Everything that is served.
 pub fn router(app: App, health: Health) -> Router {
-    let (commands, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .merge(orders::router())
-        .merge(stock::router())
-        .merge(shipments::router())
-        .split_for_parts();
+    let all = OpenApiRouter::with_openapi(Document::openapi());
+    let (commands, document) =
+        ROUTES.iter().fold(all, |all, (_, routes)| all.merge(routes())).split_for_parts();
     let document = openapi::completed(&document);
     commands
         .with_state(app)

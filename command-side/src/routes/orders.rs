@@ -1,6 +1,6 @@
 //! `POST /v1/orders` and `POST /v1/orders/{order_id}/cancel`.
 //!
-//! Never: a rule on orders; those are in `domain/src/orders.rs`. Read next: `answer.rs`.
+//! Never: a rule on orders; those are in `domain/src/orders.rs`. Read next: `execute.rs`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{Order, OrderCommand};
 use events::orders::OrderLine;
-use events::{Address, Currency, CustomerId, OrderId, StreamId};
+use events::{Address, Currency, CustomerId, OrderId};
 use runtime::Problem;
 use runtime::http::Path;
 use serde_json::Value;
@@ -20,9 +20,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::answer::{Accepted, Intent, carry_out};
 use crate::app::App;
-use crate::request::fields::{Body, Fields, Wrong, instant, integer, integer_from, short_text, string, text};
+use crate::execute::{Accepted, PreparedCommand, execute};
+use crate::request::fields::{
+    FieldProblem, body, instant, integer, integer_from, short_text, string, text, text_schema,
+};
 use crate::request::{CommandRequest, order_id_in_path};
 
 /// A shop's clock may be ahead of ours by this much.
@@ -35,37 +37,44 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(place)).routes(routes!(cancel))
 }
 
-/// What is wanted, by whom, and where it goes.
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlaceOrder {
-    /// The client's own id for the order; absent: the server makes one.
-    #[schema(value_type = Option<Uuid>)]
-    order_id: Option<OrderId>,
-    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    customer_id: CustomerId,
-    /// An ISO 4217 code of a currency in circulation.
-    #[schema(value_type = String, pattern = "^[A-Z]{3}$", example = "GBP")]
-    currency: Currency,
-    #[schema(min_items = 1, max_items = 2000)]
-    lines: Vec<PlaceOrderLine>,
-    #[schema(schema_with = address_schema)]
-    shipping_address: Address,
-    /// When the customer ordered, for importing history: 1970 to five minutes from now. Absent: now.
-    placed_at: Option<DateTime<Utc>>,
+body! {
+    /// What is wanted, by whom, and where it goes.
+    pub struct PlaceOrder {
+        /// The client's own id for the order; absent: the server makes one.
+        #[schema(value_type = Option<Uuid>)]
+        order_id: Option<OrderId> = optional text,
+        #[schema(schema_with = text_schema::<64>)]
+        customer_id: CustomerId = required text,
+        /// An ISO 4217 code of a currency in circulation.
+        #[schema(value_type = String, pattern = "^[A-Z]{3}$", example = "GBP")]
+        currency: Currency = required text,
+        #[schema(min_items = 1, max_items = 2000)]
+        lines: Vec<PlaceOrderLine> = list,
+        #[schema(schema_with = address_schema)]
+        shipping_address: Address = required address,
+        /// When the customer ordered, for importing history: 1970 to five minutes from now. Absent: now.
+        placed_at: Option<DateTime<Utc>> = optional instant(DateTime::UNIX_EPOCH, Utc::now() + PLACED_AHEAD_MAX),
+    }
 }
 
-/// One line. A SKU may stand on several, at several prices.
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PlaceOrderLine {
-    #[schema(value_type = String, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    sku: events::Sku,
-    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000)]
-    quantity: events::Quantity,
-    /// In minor units (pence, cents). 0 is a gift.
-    #[schema(minimum = 0)]
-    unit_price_minor: i64,
+body! {
+    /// One line. A SKU may stand on several, at several prices.
+    pub struct PlaceOrderLine {
+        #[schema(schema_with = text_schema::<64>)]
+        sku: events::Sku = required text,
+        #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000)]
+        quantity: events::Quantity = required integer,
+        /// In minor units (pence, cents). 0 is a gift.
+        #[schema(minimum = 0)]
+        unit_price_minor: i64 = required integer_from(0),
+    }
+}
+
+body! {
+    pub struct CancelOrder {
+        #[schema(schema_with = text_schema::<REASON_CHARS_MAX>)]
+        reason: String = required short_text(REASON_CHARS_MAX),
+    }
 }
 
 /// Free text, or named parts: `events::Address`, which knows no OpenAPI.
@@ -78,16 +87,9 @@ fn address_schema() -> OneOfBuilder {
     OneOfBuilder::new().item(text()).item(parts)
 }
 
-#[derive(Debug, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CancelOrder {
-    #[schema(min_length = 1, max_length = 500, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
-    reason: String,
-}
-
 /// Where the order stands now.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "only its schema is used: crate::answer writes it")]
+#[expect(dead_code, reason = "only its schema is used: crate::response writes it")]
 pub struct OrderAnswer {
     order_id: Uuid,
     #[schema(minimum = 1)]
@@ -97,55 +99,25 @@ pub struct OrderAnswer {
     position: String,
 }
 
-impl Body for PlaceOrder {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let order_id = fields.optional("order_id", text);
-        let customer_id = fields.required("customer_id", text);
-        let currency = fields.required("currency", text);
-        let lines = fields.list("lines");
-        let shipping_address = fields.required("shipping_address", address);
-        let placed_at =
-            fields.optional("placed_at", instant(DateTime::UNIX_EPOCH, Utc::now() + PLACED_AHEAD_MAX));
-        Some(Self {
-            order_id: order_id?,
-            customer_id: customer_id?,
-            currency: currency?,
-            lines: lines?,
-            shipping_address: shipping_address?,
-            placed_at: placed_at?,
-        })
-    }
-}
-
-impl Body for PlaceOrderLine {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let sku = fields.required("sku", text);
-        let quantity = fields.required("quantity", integer);
-        let unit_price_minor = fields.required("unit_price_minor", integer_from(0));
-        Some(Self { sku: sku?, quantity: quantity?, unit_price_minor: unit_price_minor? })
-    }
-}
-
-impl Body for CancelOrder {
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { reason: fields.required("reason", short_text(REASON_CHARS_MAX))? })
-    }
-}
-
-fn address(value: &Value) -> Result<Address, Wrong> {
+fn address(value: &Value) -> Result<Address, FieldProblem> {
     let parts = match value {
         Value::Object(parts) => parts,
         Value::String(text) => return checked(Address::Text(text.clone())),
-        _ => return Err(Wrong::new("must be a string or an object", "a string, or an object of strings")),
+        _ => {
+            return Err(FieldProblem::new(
+                "must be a string or an object",
+                "a string, or an object of strings",
+            ));
+        }
     };
     let part = |(name, part): (&String, &Value)| match string(part) {
         Ok(text) => Ok((name.clone(), text.to_owned())),
-        Err(wrong) => Err(Wrong::new(format!("part {name:?} {}", wrong.detail), wrong.allowed)),
+        Err(wrong) => Err(FieldProblem::new(format!("part {name:?} {}", wrong.detail), wrong.allowed)),
     };
     checked(Address::Parts(parts.iter().map(part).collect::<Result<_, _>>()?))
 }
 
-fn checked(address: Address) -> Result<Address, Wrong> {
+fn checked(address: Address) -> Result<Address, FieldProblem> {
     address.check()?;
     Ok(address)
 }
@@ -163,19 +135,18 @@ fn checked(address: Address) -> Result<Address, Wrong> {
     ),
 )]
 async fn place(State(app): State<App>, request: CommandRequest) -> Response {
-    let intent = request.body().map(placing);
-    carry_out("place_order", &app.orders, &request, intent).await
+    let prepared = request.body().map(placing);
+    execute("place_order", &app, &request, prepared).await
 }
 
-fn placing(body: PlaceOrder) -> Intent<Order> {
+fn placing(body: PlaceOrder) -> PreparedCommand<Order> {
     let order_id = body.order_id.unwrap_or_else(|| OrderId(Uuid::now_v7()));
     let line = |line: PlaceOrderLine| OrderLine {
         sku: line.sku,
         quantity: line.quantity,
         unit_price_minor: line.unit_price_minor,
     };
-    Intent {
-        stream: events::orders::stream(order_id),
+    PreparedCommand {
         command: OrderCommand::PlaceOrder {
             order_id,
             customer_id: body.customer_id,
@@ -207,14 +178,13 @@ fn placing(body: PlaceOrder) -> Intent<Order> {
     ),
 )]
 async fn cancel(State(app): State<App>, Path(order_id): Path<String>, request: CommandRequest) -> Response {
-    carry_out("cancel_order", &app.orders, &request, cancelling(&order_id, &request)).await
+    execute("cancel_order", &app, &request, cancelling(&order_id, &request)).await
 }
 
-fn cancelling(order_id: &str, request: &CommandRequest) -> Result<Intent<Order>, Problem> {
+fn cancelling(order_id: &str, request: &CommandRequest) -> Result<PreparedCommand<Order>, Problem> {
     let order_id = order_id_in_path("order_id", order_id)?;
     let CancelOrder { reason } = request.body()?;
-    Ok(Intent {
-        stream: events::orders::stream(order_id),
+    Ok(PreparedCommand {
         command: OrderCommand::CancelOrder { order_id, reason },
         accepted: Accepted {
             status: StatusCode::ACCEPTED,

@@ -76,10 +76,7 @@ async fn a_command_side_without_a_database_says_which_it_misses() {
     let url = database_url.replace("/command_side", "/no_such");
     let config = command_side::Config {
         listen: "127.0.0.1:0".to_owned(),
-        database_url: runtime::Secret::from(url),
-        orders_database_url: None,
-        inventory_database_url: None,
-        shipping_database_url: None,
+        databases: runtime::ContextUrls::one(runtime::Secret::from(url)),
         database_connections_max: 1,
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");

@@ -8,10 +8,10 @@
 //! 2. queued, with a limit ([`EventStore::append`](crate::EventStore::append));
 //! 3. sent together with whatever else waits, as one statement (`appender.rs`, `batch.rs`);
 //! 4. judged under the log's lock, after those before it, by the SQL function `append`
-//!    (`migrations/context/V7__unhindered_batches.sql`), which gives it the next positions or names what stood in its way.
+//!    (`migrations/context/functions/append.sql`), which gives it the next positions or names what stood in its way.
 //!
 //! Never: a write to the log by another way, or a wait between the judgement and the commit.
-//! Read next: `migrations/context/V7__unhindered_batches.sql`, then `appender.rs`.
+//! Read next: `migrations/context/functions/append.sql`, then `appender.rs`.
 
 use chrono::{DateTime, Utc};
 use event_log::{EventData, Metadata, Position, StreamId, Version};
@@ -144,7 +144,7 @@ pub struct ParkedEvent {
 
 impl ParkedEvent {
     /// The reason of a record that is sound itself. The database refuses it when nothing of the stream is parked
-    /// (`migrations/context/V2__parked_streams.sql`): the one before was handled meanwhile.
+    /// (`migrations/context/functions/behind_a_parked_record.sql`): the one before was handled meanwhile.
     pub const BEHIND: &'static str = "an earlier event of this stream is parked";
 }
 

@@ -21,12 +21,12 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::append::Prepared;
+use crate::append_notifier::AppendNotifier;
 use crate::batch::{self, Command};
 use crate::cache::AggregateCache;
 use crate::error::said;
 use crate::failure::{Failure, own_events};
-use crate::herald::Herald;
-use crate::pending::{Fate, Settler, Ticket};
+use crate::in_flight::{AppendHandle, AppendState, OutcomeSender};
 use crate::{AppendError, Appended, StoreError, StoreOptions};
 
 /// No answer for that long, and the connection counts as broken. Longer than the function waits for the lock.
@@ -54,19 +54,19 @@ pub(crate) struct Appender {
 struct Waiting {
     prepared: Prepared,
     /// The appends that it was decided on: they are in the log, in this batch before it, or failed.
-    stands_on: Vec<Ticket>,
-    settler: Settler,
+    depends_on: Vec<AppendHandle>,
+    outcome_sender: OutcomeSender,
     caller: oneshot::Sender<Outcome>,
     _room: OwnedSemaphorePermit,
 }
 
 impl Waiting {
-    fn is_unfounded(&self) -> bool {
-        self.stands_on.iter().any(|ticket| ticket.fate() == Fate::Failed)
+    fn has_failed_dependency(&self) -> bool {
+        self.depends_on.iter().any(|handle| handle.state() == AppendState::Failed)
     }
 
     fn tell(self, outcome: Outcome) {
-        self.settler.settle(outcome.is_ok());
+        self.outcome_sender.settle(outcome.is_ok());
         // A caller who is gone does not want to know.
         let _ = self.caller.send(outcome);
     }
@@ -84,7 +84,7 @@ impl Appender {
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let herald = Herald::start(context, pool.clone());
+        let herald = AppendNotifier::start(context, pool.clone());
         let worker = Worker { context, pool, client: None, cache, herald, options, waiting, held_back: None };
         task.spawn(worker.run(stop.clone()));
         task.close();
@@ -99,12 +99,12 @@ impl Appender {
     }
 
     /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.
-    /// `stands_on`: the appends that it was decided on, which were submitted before it.
+    /// `depends_on`: the appends that it was decided on, which were submitted before it.
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
-        stands_on: Vec<Ticket>,
-        settler: Settler,
+        depends_on: Vec<AppendHandle>,
+        outcome_sender: OutcomeSender,
     ) -> Result<impl Future<Output = Outcome> + use<>, AppendError> {
         let bytes = prepared.bytes.max(COMMAND_BYTES_MIN).min(self.queue_bytes_max);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -115,7 +115,7 @@ impl Appender {
         };
         let context = self.context;
         let (caller, answer) = oneshot::channel();
-        match self.queue.try_send(Waiting { prepared, stands_on, settler, caller, _room: room }) {
+        match self.queue.try_send(Waiting { prepared, depends_on, outcome_sender, caller, _room: room }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = self.queue.max_capacity();
@@ -140,7 +140,7 @@ struct Worker {
     pool: Pool,
     client: Option<ClientWrapper>,
     cache: Arc<AggregateCache>,
-    herald: Herald,
+    herald: AppendNotifier,
     options: StoreOptions,
     waiting: mpsc::Receiver<Waiting>,
     /// Taken from the queue and too much for the batch: it begins the next.
@@ -151,7 +151,7 @@ impl Worker {
     async fn run(mut self, stop: CancellationToken) {
         let mut answered = 0;
         while let Some(first) = self.next(&stop).await {
-            self.let_come(answered).await;
+            self.wait_for_followers(answered).await;
             let batch = self.fill(first);
             answered = batch.len();
             if batch.is_empty() {
@@ -167,7 +167,7 @@ impl Worker {
 
     /// Those who were just answered often append again at once. Until as many have, or for some turns none does, they are let
     /// come: then they go along in this batch, instead of standing in line behind a batch of one of them.
-    async fn let_come(&self, answered: usize) {
+    async fn wait_for_followers(&self, answered: usize) {
         let mut turns = 0;
         // The first is taken out of the queue already.
         while self.waiting.len() + 1 < answered && turns < IDLE_TURNS_MAX {
@@ -201,8 +201,8 @@ impl Worker {
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(waiting) = next {
-            if waiting.is_unfounded() {
-                waiting.tell(Err(AppendError::Unfounded));
+            if waiting.has_failed_dependency() {
+                waiting.tell(Err(AppendError::DependencyFailed));
             } else {
                 events += waiting.prepared.metadata.len();
                 if events > self.options.batch_events_max && !batch.is_empty() {
@@ -230,8 +230,8 @@ impl Worker {
                     // One of them is to blame. The others shall not suffer for it.
                     warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
                     for alone in batch {
-                        if alone.is_unfounded() {
-                            alone.tell(Err(AppendError::Unfounded));
+                        if alone.has_failed_dependency() {
+                            alone.tell(Err(AppendError::DependencyFailed));
                         } else {
                             Box::pin(self.settle(vec![alone], started, open)).await;
                         }
@@ -310,7 +310,7 @@ impl Worker {
         metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.to_string())
             .increment(conflicts as u64);
         if outcomes.iter().flatten().any(|appended| appended.first_position > 0) {
-            self.herald.the_log_grew();
+            self.herald.notify();
         }
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
             waiting.tell(outcome);
@@ -342,8 +342,9 @@ impl Worker {
 
 /// With the places in the batch of what it stands on, as far as that is not in the log already.
 fn command<'a>(waiting: &'a Waiting, batch: &[Waiting]) -> Command<'a> {
-    let place = |ticket: &Ticket| batch.iter().position(|earlier| earlier.settler.settles(ticket));
-    let open = waiting.stands_on.iter().filter(|ticket| ticket.fate() == Fate::Open);
-    let stands_on = open.map(|ticket| place(ticket).expect("one batch is under way at a time")).collect();
-    Command { prepared: &waiting.prepared, stands_on }
+    let place =
+        |handle: &AppendHandle| batch.iter().position(|earlier| earlier.outcome_sender.settles(handle));
+    let open = waiting.depends_on.iter().filter(|handle| handle.state() == AppendState::Open);
+    let depends_on = open.map(|handle| place(handle).expect("one batch is under way at a time")).collect();
+    Command { prepared: &waiting.prepared, depends_on }
 }

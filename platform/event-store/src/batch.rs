@@ -2,7 +2,7 @@
 //!
 //! The columns here are the parameters there, name by name and in the same order; what they mean is written there.
 //! Never: a judgement. The function judges; this only spells.
-//! Read next: `migrations/context/V7__unhindered_batches.sql`.
+//! Read next: `migrations/context/functions/append.sql`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -23,7 +23,7 @@ use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
 /// An append, and the places in its batch of the earlier ones that it stands on.
 pub(crate) struct Command<'a> {
     pub prepared: &'a Prepared,
-    pub stands_on: Vec<usize>,
+    pub depends_on: Vec<usize>,
 }
 
 /// Sends the batch and returns, in its order, what became of each command.
@@ -50,22 +50,41 @@ pub(crate) async fn append_one_in(
     transaction: &Transaction<'_>,
     prepared: &Prepared,
 ) -> Result<Result<Appended, AppendError>, tokio_postgres::Error> {
-    let batch = [Command { prepared, stands_on: Vec::new() }];
+    let batch = [Command { prepared, depends_on: Vec::new() }];
     let columns = Columns::of(&batch);
     let statement = transaction.prepare_cached(&STATEMENT).await?;
     let rows = transaction.query(&statement, &columns.parameters()).await?;
     Ok(columns.outcomes(&batch, &rows)?.remove(0))
 }
 
-/// In the order of the function's parameters.
-static STATEMENT: LazyLock<String> = LazyLock::new(|| {
-    let count = Columns::default().parameters().len();
-    let placeholders: Vec<String> = (1..=count).map(|n| format!("${n}")).collect();
-    format!("SELECT * FROM append({})", placeholders.join(", "))
-});
+/// Declares the columns of a batch, once: each is a parameter of the SQL function `append` of the same name.
+macro_rules! columns {
+    ($($name:ident: $type:ty,)+) => {
+        #[derive(Default)]
+        struct Columns<'a> {
+            $($name: $type,)+
+            checkpoints: Ordinals<(&'a str, &'a str, i32)>,
+            /// By the ordinals that the function's `subject` refers to.
+            moves: Vec<&'a CheckpointMove>,
+            writes: Vec<&'a StreamWrite>,
+        }
 
-#[derive(Default)]
-struct Columns<'a> {
+        /// Parameters are named in the call, so their order does not matter.
+        static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+            let names = [$(stringify!($name)),+];
+            let parameters = (1..).zip(names).map(|(number, name)| format!("{name} => ${number}"));
+            format!("SELECT * FROM append({})", parameters.collect::<Vec<_>>().join(", "))
+        });
+
+        impl Columns<'_> {
+            fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+                vec![$(self.$name.column()),+]
+            }
+        }
+    };
+}
+
+columns! {
     streams: Ordinals<&'a str>,
     keys: Ordinals<&'a str>,
     command_keys: Vec<Option<i32>>,
@@ -76,7 +95,6 @@ struct Columns<'a> {
     command_writes: Vec<i32>,
     command_events: Vec<i32>,
 
-    checkpoints: Ordinals<(&'a str, &'a str, i32)>,
     checkpoint_consumers: Vec<&'a str>,
     checkpoint_topics: Vec<&'a str>,
     checkpoint_partitions: Vec<i32>,
@@ -116,21 +134,35 @@ struct Columns<'a> {
     parked_payloads: Vec<&'a [u8]>,
     parked_reasons: Vec<&'a str>,
 
-    standing_commands: Vec<i32>,
-    standing_on: Vec<i32>,
+    dependent_commands: Vec<i32>,
+    dependencies: Vec<i32>,
 
-    /// By the ordinals that `subject` speaks in.
-    moves: Vec<&'a CheckpointMove>,
-    writes: Vec<&'a StreamWrite>,
+}
+
+/// A column as a parameter.
+trait Column {
+    fn column(&self) -> &(dyn ToSql + Sync);
+}
+
+impl<T: ToSql + Sync> Column for Vec<T> {
+    fn column(&self) -> &(dyn ToSql + Sync) {
+        self
+    }
+}
+
+impl<T: ToSql + Sync> Column for Ordinals<T> {
+    fn column(&self) -> &(dyn ToSql + Sync) {
+        &self.named
+    }
 }
 
 impl<'a> Columns<'a> {
     fn of(batch: &[Command<'a>]) -> Self {
         let mut columns = Self::default();
-        for (command, Command { prepared, stands_on }) in (1..).zip(batch) {
-            for place in stands_on {
-                columns.standing_commands.push(command);
-                columns.standing_on.push(i32::try_from(*place).expect("a batch has few commands") + 1);
+        for (command, Command { prepared, depends_on }) in (1..).zip(batch) {
+            for place in depends_on {
+                columns.dependent_commands.push(command);
+                columns.dependencies.push(i32::try_from(*place).expect("a batch has few commands") + 1);
             }
             columns.add_claim(prepared);
             columns.add_moves(prepared);
@@ -234,57 +266,6 @@ impl<'a> Columns<'a> {
         batch.iter().zip(rows).map(|(command, row)| self.outcome(command.prepared, row)).collect()
     }
 
-    /// In the order of the function's parameters.
-    fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
-        vec![
-            &self.streams.named,
-            &self.keys.named,
-            &self.command_keys,
-            &self.command_fingerprints,
-            &self.command_statuses,
-            &self.command_bodies,
-            &self.command_moves,
-            &self.command_writes,
-            &self.command_events,
-            &self.checkpoint_consumers,
-            &self.checkpoint_topics,
-            &self.checkpoint_partitions,
-            &self.move_checkpoints,
-            &self.move_from_offsets,
-            &self.move_to_offsets,
-            &self.move_last_positions,
-            &self.write_streams,
-            &self.write_versions,
-            &self.write_events,
-            &self.event_commands,
-            &self.event_ordinals,
-            &self.event_streams,
-            &self.event_versions,
-            &self.event_ids,
-            &self.event_types,
-            &self.event_schema_versions,
-            &self.event_payloads,
-            &self.event_metadata,
-            &self.deadline_commands,
-            &self.deadline_ids,
-            &self.deadline_streams,
-            &self.deadline_due_ats,
-            &self.deadline_bodies,
-            &self.parked_commands,
-            &self.parked_consumers,
-            &self.parked_topics,
-            &self.parked_partitions,
-            &self.parked_offsets,
-            &self.parked_streams,
-            &self.parked_positions,
-            &self.parked_keys,
-            &self.parked_payloads,
-            &self.parked_reasons,
-            &self.standing_commands,
-            &self.standing_on,
-        ]
-    }
-
     /// What the function's row says about a command; the outer error is a row that cannot be read.
     fn outcome(
         &self,
@@ -306,7 +287,7 @@ impl<'a> Columns<'a> {
                 let claim = prepared.append.claim.as_ref().expect("only a claimed key can be reused");
                 Err(AppendError::KeyReused { key: claim.key.clone() })
             }
-            "unfounded" => Err(AppendError::Unfounded),
+            "dependency_failed" => Err(AppendError::DependencyFailed),
             "checkpoint_lost" => {
                 let lost = self.moves[subject(row)?];
                 Err(AppendError::CheckpointLost {

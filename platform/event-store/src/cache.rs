@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     /// About the size of the state: that of the largest event that made it.
     pub bytes: usize,
     /// Somebody met a newer version: read the tail before using it.
-    pub behind: bool,
+    pub stale: bool,
 }
 
 pub(crate) struct AggregateCache {
@@ -61,9 +61,9 @@ impl AggregateCache {
         }
     }
 
-    pub(crate) fn mark_behind(&self, stream: &StreamId) {
+    pub(crate) fn mark_stale(&self, stream: &StreamId) {
         if let Some(kept) = self.entries.peek(stream) {
-            self.entries.insert(stream.clone(), Entry { behind: true, ..kept });
+            self.entries.insert(stream.clone(), Entry { stale: true, ..kept });
         }
     }
 

@@ -20,11 +20,11 @@ pub enum AppendError {
     Conflict { stream: StreamId, expected: Version, actual: Version },
     /// It was decided on another append's events, and that one failed. As a conflict.
     #[error("it was decided on events that did not come to be")]
-    Unfounded,
+    DependencyFailed,
     /// While it was decided, another unit of this process appended to what it was decided on. Nothing was sent: decide
-    /// again at once ([`retry_overtaken`](crate::retry_overtaken)). As a conflict.
+    /// again at once ([`retry_stale`](crate::retry_stale)). As a conflict.
     #[error("another decision came first")]
-    Overtaken,
+    StaleDecision,
     /// The key was answered before, for the same request: give that answer.
     #[error("answered before, with status {}", .0.answer.status)]
     AlreadyAnswered(StoredAnswer),
@@ -49,7 +49,7 @@ pub enum AppendError {
 impl AppendError {
     /// Whether loading and deciding again may help.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Conflict { .. } | Self::Unfounded | Self::Overtaken)
+        matches!(self, Self::Conflict { .. } | Self::DependencyFailed | Self::StaleDecision)
     }
 }
 

@@ -5,38 +5,40 @@
 //! Never: Kafka, HTTP, a rule of the business, anything remote inside a transaction.
 //! Read next: [`append`](crate::Append) (how a decision becomes a fact).
 
-mod answers;
 mod append;
+mod append_notifier;
 mod appender;
 mod batch;
 mod cache;
-mod consumers;
+mod checkpoints;
 mod deadlines;
 mod error;
 mod failure;
-mod herald;
+mod idempotency;
+mod in_flight;
 mod load;
 mod migrate;
-mod pending;
-mod relay_state;
+mod relay_lease;
 mod retry;
 mod scan;
 mod snapshots;
 mod store;
+mod stores;
 mod unit_of_work;
 
 pub use append::{
     Answer, Append, Appended, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, IdempotencyClaim, NewEvent,
     ParkedEvent, ParkedPlace, StoredAnswer, StreamWrite,
 };
-pub use consumers::Checkpoint;
+pub use append_notifier::append_channel;
+pub use checkpoints::Checkpoint;
 pub use deadlines::Deadline;
 pub use error::{AppendError, StoreError};
-pub use herald::growth_channel;
 pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
-pub use relay_state::{LEASE_TERM_MAX, Lease, RECONCILER, RelayStatus};
-pub use retry::{MayBeConflict, retry_conflicts, retry_overtaken};
+pub use relay_lease::{LEASE_TERM_MAX, Lease, RECONCILER, RelayStatus};
+pub use retry::{MayBeConflict, retry_conflicts, retry_stale};
 pub use scan::{LogEpoch, Scan};
 pub use store::{EventStore, StoreOptions};
+pub use stores::Stores;
 pub use unit_of_work::{Committed, Decided, UnitOfWork};

@@ -96,9 +96,9 @@ impl EventStore {
     }
 
     /// Makes the next load of these streams read what was appended since.
-    pub fn evict(&self, streams: &[StreamId]) {
+    pub fn invalidate(&self, streams: &[StreamId]) {
         for stream in streams {
-            self.inner.cache.mark_behind(stream);
+            self.inner.cache.mark_stale(stream);
         }
     }
 
@@ -110,7 +110,7 @@ impl EventStore {
         let mut to_read: Vec<(&StreamId, Folding<A>)> = Vec::new();
         for stream in streams {
             match self.inner.cache.get(stream) {
-                Some(entry) if !entry.behind => {
+                Some(entry) if !entry.stale => {
                     entries.insert(stream.clone(), entry);
                 }
                 Some(behind) => to_read.push((stream, Folding::from_entry(behind))),
@@ -228,7 +228,7 @@ impl<A: State> Folding<A> {
     }
 
     fn into_entry(self) -> Entry {
-        Entry { version: self.version, state: Arc::new(self.state), bytes: self.bytes, behind: false }
+        Entry { version: self.version, state: Arc::new(self.state), bytes: self.bytes, stale: false }
     }
 
     fn fold(&mut self, store: &EventStore, stream: &StreamId, row: &Row) -> Result<(), StoreError> {

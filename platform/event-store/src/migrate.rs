@@ -1,6 +1,6 @@
-//! The schema of a context's log.
+//! The schema of a context's log: tables by versioned migrations, functions and grants re-created each time.
 //!
-//! Never: a change to a migration that was applied. Read next: `migrations/context/V1__event_log.sql`.
+//! Never: a change to a versioned migration that was applied.
 
 use event_log::ContextName;
 use tokio_postgres::Client;
@@ -10,6 +10,15 @@ use crate::error::said;
 mod embedded {
     refinery::embed_migrations!("../../migrations/context");
 }
+
+/// Re-created after the versioned migrations, in this order; each has its own file and may change.
+const RECREATED: [&str; 5] = [
+    include_str!("../../../migrations/context/functions/append.sql"),
+    include_str!("../../../migrations/context/functions/unpark.sql"),
+    include_str!("../../../migrations/context/functions/discard_parked.sql"),
+    include_str!("../../../migrations/context/functions/behind_a_parked_record.sql"),
+    include_str!("../../../migrations/context/grants.sql"),
+];
 
 /// Why a context's schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -29,13 +38,17 @@ pub async fn migrate(admin: &mut Client, context: impl Into<ContextName>) -> Res
     let context = context.into();
     let schema = |cause| MigrateError::Schema { context, cause };
     admin.batch_execute(&format!("SET search_path TO {context}")).await.map_err(schema)?;
-    let applied = embedded::migrations::runner().run_async(admin).await;
+    let migration = |cause| MigrateError::Migration { context, cause };
+    embedded::migrations::runner().run_async(admin).await.map_err(migration)?;
+    // pg_temp is searched last, so that no temporary table is taken for one of these; the functions keep that path.
+    let recreate =
+        format!("BEGIN; SET LOCAL search_path TO {context}, pg_temp; {} COMMIT;", RECREATED.concat());
+    admin.batch_execute(&recreate).await.map_err(schema)?;
     // Look-ups by an index: one plan serves every value, and none is made anew at each execution. Not in a migration, since a
     // dump of the database does not hold it.
     let planner = format!(
         "DO $$ BEGIN EXECUTE format('ALTER ROLE tradewind_{context} IN DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$"
     );
     admin.batch_execute(&planner).await.map_err(schema)?;
-    admin.batch_execute("RESET search_path").await.map_err(schema)?;
-    applied.map(|_| ()).map_err(|cause| MigrateError::Migration { context, cause })
+    admin.batch_execute("RESET search_path").await.map_err(schema)
 }

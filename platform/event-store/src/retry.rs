@@ -15,7 +15,7 @@ pub trait MayBeConflict {
     fn is_conflict(&self) -> bool;
 
     /// One that nobody needs to wait for: it was found out before anything was sent.
-    fn is_overtaken(&self) -> bool {
+    fn is_stale(&self) -> bool {
         false
     }
 }
@@ -25,8 +25,8 @@ impl MayBeConflict for AppendError {
         self.is_conflict()
     }
 
-    fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Overtaken)
+    fn is_stale(&self) -> bool {
+        matches!(self, Self::StaleDecision)
     }
 }
 
@@ -41,7 +41,7 @@ pub async fn retry_conflicts<T, E: MayBeConflict, F: Future<Output = Result<T, E
 ) -> Result<T, E> {
     let mut pause_ms_max = FIRST_PAUSE_MS_MAX;
     for _ in 1..attempts_max {
-        match retry_overtaken(&mut attempt).await {
+        match retry_stale(&mut attempt).await {
             Err(error) if error.is_conflict() => {
                 tokio::time::sleep(Duration::from_millis(rand::random_range(0..=pause_ms_max))).await;
                 pause_ms_max = (pause_ms_max * 2).min(PAUSE_MS_MAX);
@@ -49,20 +49,20 @@ pub async fn retry_conflicts<T, E: MayBeConflict, F: Future<Output = Result<T, E
             settled => return settled,
         }
     }
-    retry_overtaken(attempt).await
+    retry_stale(attempt).await
 }
 
-/// Attempts something until it is not overtaken ([`AppendError::Overtaken`]). There is no bound, and none is needed: each time,
+/// Attempts something until it is not overtaken ([`AppendError::StaleDecision`]). There is no bound, and none is needed: each time,
 /// somebody else has come further.
 ///
 /// # Errors
 /// The last attempt's error.
-pub async fn retry_overtaken<T, E: MayBeConflict, F: Future<Output = Result<T, E>>>(
+pub async fn retry_stale<T, E: MayBeConflict, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, E> {
     loop {
         match attempt().await {
-            Err(error) if error.is_overtaken() => tokio::task::yield_now().await,
+            Err(error) if error.is_stale() => tokio::task::yield_now().await,
             settled => return settled,
         }
     }

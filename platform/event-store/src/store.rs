@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use crate::append::{self, Prepared};
 use crate::appender::Appender;
 use crate::cache::AggregateCache;
-use crate::pending::{self, Pending, Settler, Ticket};
+use crate::in_flight::{self, AppendHandle, InFlight, OutcomeSender};
 use crate::snapshots::Snapshots;
 use crate::{Append, AppendError, Appended, StoreError, UnitOfWork};
 
@@ -59,7 +59,7 @@ pub(crate) struct Inner {
     appender: Appender,
     pub(crate) cache: Arc<AggregateCache>,
     pub(crate) snapshots: Snapshots,
-    pub(crate) pending: Arc<Pending>,
+    pub(crate) in_flight: Arc<InFlight>,
 }
 
 impl EventStore {
@@ -78,7 +78,7 @@ impl EventStore {
         let appender = Appender::start(context, pool.clone(), options, Arc::clone(&cache));
         let snapshots = Snapshots::start(context, pool.clone());
         Ok(Self {
-            inner: Arc::new(Inner { context, pool, appender, cache, snapshots, pending: Arc::default() }),
+            inner: Arc::new(Inner { context, pool, appender, cache, snapshots, in_flight: Arc::default() }),
         })
     }
 
@@ -107,8 +107,8 @@ impl EventStore {
     /// # Errors
     /// [`AppendError`]: nothing of the append is in the log, except for [`StoreError::OutcomeUnknown`].
     pub async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let (settler, _) = pending::ticket();
-        self.submit(append::prepare(append)?, Vec::new(), settler)?.await
+        let (outcome_sender, _) = in_flight::handle();
+        self.submit(append::prepare(append)?, Vec::new(), outcome_sender)?.await
     }
 
     /// Takes no more appends, and returns when those that wait are done.
@@ -119,10 +119,10 @@ impl EventStore {
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
-        stands_on: Vec<Ticket>,
-        settler: Settler,
+        depends_on: Vec<AppendHandle>,
+        outcome_sender: OutcomeSender,
     ) -> Result<impl Future<Output = Result<Appended, AppendError>> + use<>, AppendError> {
-        self.inner.appender.submit(prepared, stands_on, settler)
+        self.inner.appender.submit(prepared, depends_on, outcome_sender)
     }
 
     pub(crate) async fn client(&self) -> Result<Object, StoreError> {

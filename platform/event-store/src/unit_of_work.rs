@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use crate::append::{self, Prepared};
 use crate::cache::Entry;
+use crate::in_flight::{self, AppendHandle};
 use crate::load::state_of;
-use crate::pending::{self, Ticket};
 use crate::snapshots;
 use crate::store::Inner;
 use crate::{
@@ -60,7 +60,7 @@ struct Overlay {
     /// Of the last event that this unit noted.
     last_event: Option<Uuid>,
     /// The append that leads to the base, where that may not be in the log yet.
-    stands_on: Option<Ticket>,
+    depends_on: Option<AppendHandle>,
 }
 
 impl UnitOfWork {
@@ -75,7 +75,7 @@ impl UnitOfWork {
     pub async fn prefetch<A: State>(&mut self, streams: &[StreamId]) -> Result<(), StoreError> {
         let unknown = |stream: &&StreamId| !self.streams.contains_key(stream);
         let mut missing: Vec<StreamId> = streams.iter().filter(unknown).cloned().collect();
-        missing.retain(|stream| !self.take_pending::<A>(stream));
+        missing.retain(|stream| !self.take_in_flight::<A>(stream));
         if missing.is_empty() {
             return Ok(());
         }
@@ -86,28 +86,29 @@ impl UnitOfWork {
     }
 
     /// Whether it runs ahead and an append is under way that leads to a state of the stream: then that one is taken.
-    fn take_pending<A: State>(&mut self, stream: &StreamId) -> bool {
-        let pending = if self.ahead { self.store.inner.pending.get(stream) } else { None };
-        let Some((entry, stands_on)) = pending else { return false };
-        self.begin::<A>(stream.clone(), entry, stands_on);
+    fn take_in_flight<A: State>(&mut self, stream: &StreamId) -> bool {
+        let pending = if self.ahead { self.store.inner.in_flight.get(stream) } else { None };
+        let Some((entry, depends_on)) = pending else { return false };
+        self.begin::<A>(stream.clone(), entry, depends_on);
         true
     }
 
-    fn begin<A: State>(&mut self, stream: StreamId, entry: Entry, stands_on: Option<Ticket>) {
+    fn begin<A: State>(&mut self, stream: StreamId, entry: Entry, depends_on: Option<AppendHandle>) {
         let (base, snapshots) = (entry.version, snapshots::writer::<A>());
-        self.streams.insert(stream, Overlay { base, current: entry, snapshots, last_event: None, stands_on });
+        self.streams
+            .insert(stream, Overlay { base, current: entry, snapshots, last_event: None, depends_on });
     }
 
     /// Waits until everything that was read is in the log.
     ///
     /// # Errors
-    /// [`AppendError::Unfounded`] when something of it is not, and never will be.
-    pub async fn founded(&mut self) -> Result<(), AppendError> {
+    /// [`AppendError::DependencyFailed`] when something of it is not, and never will be.
+    pub async fn await_dependencies(&mut self) -> Result<(), AppendError> {
         for overlay in self.streams.values_mut() {
-            if let Some(ticket) = overlay.stands_on.take()
-                && !ticket.appended().await
+            if let Some(handle) = overlay.depends_on.take()
+                && !handle.appended().await
             {
-                return Err(AppendError::Unfounded);
+                return Err(AppendError::DependencyFailed);
             }
         }
         Ok(())
@@ -115,16 +116,16 @@ impl UnitOfWork {
 
     /// Takes a stream that is not known here for empty, without asking: the append checks it, and a conflict says that it
     /// was not.
-    pub fn presume_new<A: State>(&mut self, stream: &StreamId) {
-        if self.streams.contains_key(stream) || self.take_pending::<A>(stream) {
+    pub fn assume_empty<A: State>(&mut self, stream: &StreamId) {
+        if self.streams.contains_key(stream) || self.take_in_flight::<A>(stream) {
             return;
         }
-        let known = self.store.inner.cache.get(stream).filter(|entry| !entry.behind);
+        let known = self.store.inner.cache.get(stream).filter(|entry| !entry.stale);
         let current = known.unwrap_or_else(|| Entry {
             version: 0,
             state: std::sync::Arc::new(A::default()),
             bytes: 0,
-            behind: false,
+            stale: false,
         });
         self.begin::<A>(stream.clone(), current, None);
     }
@@ -256,13 +257,13 @@ impl UnitOfWork {
             false => None,
         };
         let prepared = self.prepare()?;
-        let (settler, ticket) = pending::ticket();
-        let submit = || self.store.submit(prepared, self.stands_on(), settler);
-        let (outcome, _held) = if self.ahead {
-            let Inner { pending, cache, .. } = &*self.store.inner;
-            let (outcome, held) =
-                pending.submit(&self.decided_on(), self.decided(), &ticket, cache, submit)?;
-            (outcome, Some(held))
+        let (outcome_sender, handle) = in_flight::handle();
+        let submit = || self.store.submit(prepared, self.depends_on(), outcome_sender);
+        let (outcome, _guard) = if self.ahead {
+            let Inner { in_flight, cache, .. } = &*self.store.inner;
+            let (outcome, guard) =
+                in_flight.submit(&self.decided_on(), self.decided(), &handle, cache, submit)?;
+            (outcome, Some(guard))
         } else {
             (submit()?, None)
         };
@@ -279,15 +280,15 @@ impl UnitOfWork {
     /// As [`UnitOfWork::commit`]; the record is then parked as before.
     pub async fn commit_unparking(mut self, parked: &ParkedPlace) -> Result<Committed, AppendError> {
         // It does not go through the appender, which alone sees to what a unit stands on.
-        self.founded().await?;
+        self.await_dependencies().await?;
         let prepared = self.prepare()?;
         let outcome = self.store.append_unparking(&prepared, parked).await;
         self.settle(outcome)
     }
 
     /// The appends that lead to what was read, where they may not be in the log yet.
-    fn stands_on(&self) -> Vec<Ticket> {
-        self.streams.values().filter_map(|overlay| overlay.stands_on.clone()).collect()
+    fn depends_on(&self) -> Vec<AppendHandle> {
+        self.streams.values().filter_map(|overlay| overlay.depends_on.clone()).collect()
     }
 
     fn prepare(&mut self) -> Result<Prepared, AppendError> {
@@ -303,7 +304,7 @@ impl UnitOfWork {
             Err(error) => {
                 match &error {
                     AppendError::Conflict { stream, actual, .. } => self.distrust(Some((stream, *actual))),
-                    AppendError::Unfounded => self.distrust(None),
+                    AppendError::DependencyFailed => self.distrust(None),
                     _ => {}
                 }
                 Err(error)
@@ -365,12 +366,12 @@ impl UnitOfWork {
 
     fn distrust(&self, conflict: Option<(&StreamId, Version)>) {
         for (stream, overlay) in &self.streams {
-            self.store.inner.pending.forget(stream);
+            self.store.inner.in_flight.forget(stream);
             if conflict.is_some_and(|(conflicting, actual)| conflicting == stream && actual < overlay.base) {
                 // A version that the log does not have: the log is another one now.
                 self.store.inner.cache.remove(stream);
             } else {
-                self.store.inner.cache.mark_behind(stream);
+                self.store.inner.cache.mark_stale(stream);
             }
         }
     }

@@ -2,10 +2,9 @@
 //!
 //! Read next: `src/pending.rs`, `src/appender.rs`.
 
-mod support;
-
 use std::pin::Pin;
 
+use crate::support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use domain::{StockCommand, StockItem};
 use event_store::{
     Answer, AppendError, Committed, EventStore, IdempotencyClaim, StoreError, UnitOfWork, retry_conflicts,
@@ -13,7 +12,6 @@ use event_store::{
 use events::StreamId;
 use futures::future::{join_all, try_join_all};
 use futures::poll;
-use support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use uuid::Uuid;
 
 type Committing = Pin<Box<dyn Future<Output = Result<Committed, AppendError>>>>;
@@ -78,7 +76,7 @@ async fn what_stands_on_a_failed_append_fails_though_the_version_is_the_one_it_w
     held.release().await;
     let (first, second) = (first.await, second.await);
     assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
-    assert!(matches!(second, Err(AppendError::Unfounded)), "{second:?}");
+    assert!(matches!(second, Err(AppendError::DependencyFailed)), "{second:?}");
     assert_eq!(log.count("events").await, 2, "the other process's alone");
 }
 
@@ -100,7 +98,7 @@ async fn in_one_batch_too_what_stands_on_a_failed_append_fails_and_nothing_else(
     let (first, second, third) = (first.await, second.await, third.await);
     assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
     for unfounded in [second, third] {
-        assert!(matches!(unfounded, Err(AppendError::Unfounded)), "{unfounded:?}");
+        assert!(matches!(unfounded, Err(AppendError::DependencyFailed)), "{unfounded:?}");
     }
     other.await.expect("nobody else writes there");
     beside.await.expect("it stands on nothing");
@@ -124,7 +122,7 @@ async fn commands_with_keys_stand_on_one_another_too_and_a_repeated_key_takes_it
     let repeated = repeated.await;
     assert!(matches!(repeated, Err(AppendError::AlreadyAnswered(_))), "{repeated:?}");
     let follower = follower.await;
-    assert!(matches!(follower, Err(AppendError::Unfounded)), "{follower:?}");
+    assert!(matches!(follower, Err(AppendError::DependencyFailed)), "{follower:?}");
     assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 3, "registered, and received twice");
     keyed(&store, "third").await.commit().await.expect("tried again it passes");
 }
@@ -147,7 +145,7 @@ async fn a_unit_that_does_not_run_ahead_sees_the_log_alone() {
     assert_eq!(plain.load::<StockItem>(&stock("A")).await.expect("readable").received(), 0);
     let mut ahead = store.unit_of_work_ahead();
     assert_eq!(ahead.load::<StockItem>(&stock("A")).await.expect("readable").received(), 1);
-    let founded = tokio::spawn(async move { ahead.founded().await });
+    let founded = tokio::spawn(async move { ahead.await_dependencies().await });
     held.release().await;
     under_way.await.expect("nobody else writes there");
     founded.await.expect("it does not panic").expect("what it read is in the log");
@@ -172,7 +170,7 @@ async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
     let bad = bad.await;
     assert!(matches!(bad, Err(AppendError::Store(StoreError::Database { .. }))), "{bad:?}");
     let after = after.await;
-    assert!(matches!(after, Err(AppendError::Unfounded)), "{after:?}");
+    assert!(matches!(after, Err(AppendError::DependencyFailed)), "{after:?}");
     assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 2, "registered and received, once");
 }
 
@@ -184,7 +182,7 @@ async fn a_decision_that_another_one_overtook_is_not_sent_and_is_made_again() {
     let (slow, fast) = (receiving(&store, "A").await, receiving(&store, "A").await);
     let fast = submitted(fast).await;
     let overtaken = slow.commit().await;
-    assert!(matches!(overtaken, Err(AppendError::Overtaken)), "{overtaken:?}");
+    assert!(matches!(overtaken, Err(AppendError::StaleDecision)), "{overtaken:?}");
     let again = submitted(receiving(&store, "A").await).await;
     held.release().await;
     let (fast, again) = (fast.await.expect("it came first"), again.await.expect("it stands on the first"));
@@ -193,7 +191,7 @@ async fn a_decision_that_another_one_overtook_is_not_sent_and_is_made_again() {
     let slow = receiving(&store, "A").await;
     receiving(&store, "A").await.commit().await.expect("nobody else writes there");
     let overtaken = slow.commit().await;
-    assert!(matches!(overtaken, Err(AppendError::Overtaken)), "in the log already: {overtaken:?}");
+    assert!(matches!(overtaken, Err(AppendError::StaleDecision)), "in the log already: {overtaken:?}");
 }
 
 /// On several threads, too: nobody of this process ever waits for a conflict that the database has to tell.

@@ -2,8 +2,7 @@
 //!
 //! Read next: `tests/attack.rs` (the same with everybody against it).
 
-mod support;
-
+use crate::support::{fresh_log, metadata, open, receipts, sku, stock};
 use event_store::{
     Append, AppendError, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, NewEvent, ParkedEvent,
     StoreOptions, StreamWrite,
@@ -11,7 +10,7 @@ use event_store::{
 use events::StockEvent;
 use events::inventory::StockReceived;
 use futures::future::join_all;
-use support::{fresh_log, metadata, open, receipts, sku, stock, until};
+use testkit::eventually;
 
 #[tokio::test]
 async fn positions_are_1_2_3_over_all_streams() {
@@ -208,7 +207,7 @@ async fn an_append_whose_caller_is_gone_happens_all_the_same() {
     }
     let gone = join_all(callers).await;
     held.release().await;
-    until(async || log.count("events").await == 40).await;
+    eventually("40 events", async || log.count("events").await == 40).await;
     assert!(gone.iter().all(Result::is_err), "every caller was dropped before its answer");
 }
 

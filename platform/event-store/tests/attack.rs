@@ -5,18 +5,16 @@
 //! and what it was told: `try <id> …`, then `ok <id>` or `no <id>`. Afterwards the log is held against that.
 //! Read next: `tests/outage.rs` (one cut connection at a time, and exactly where).
 
-mod support;
-
 use std::collections::{HashMap, HashSet};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{TestLog, append_statement, connect, fresh_log, open, received, stock};
 use event_store::{Append, AppendError, EventStore, NewEvent, StoreError, StoreOptions, StreamWrite};
 use events::{Position, StreamId, Version};
 use futures::future::join_all;
-use support::proxy::{Cut, Proxy};
-use support::{TestLog, append_statement, connect, fresh_log, open, received, stock};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;

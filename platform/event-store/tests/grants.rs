@@ -1,10 +1,8 @@
 //! What the context's role may do, and what nobody may do through it: append-only is a fact of the database.
 //!
-//! Read next: the end of `migrations/context/V1__event_log.sql`.
+//! Read next: `migrations/context/grants.sql`.
 
-mod support;
-
-use support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
+use crate::support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 

@@ -3,15 +3,14 @@
 //!
 //! Read next: `platform/event-store/src/failure.rs`.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{TestLog, fresh_log, open, receipts, stock};
 use event_store::{Answer, Append, AppendError, EventStore, IdempotencyClaim, StoreError, StoreOptions};
 use futures::future::join_all;
 use serde_json::json;
-use support::proxy::{Cut, Proxy};
-use support::{TestLog, fresh_log, open, receipts, stock, until};
+use testkit::eventually;
 
 /// A store whose connection can be cut, and which has its statement prepared.
 async fn through_proxy(log: &TestLog) -> (Proxy, EventStore) {
@@ -106,7 +105,7 @@ async fn a_database_that_stays_away_is_reported_and_what_was_not_sent_is_not_wri
     log.admin.batch_execute(&close).await.expect("the owner may close the database");
     log.admin.batch_execute(kill).await.expect("the owner may end backends");
     // At first the appender may not know that its connection is gone; what it sent then is open, in its eyes.
-    until(async || {
+    eventually("the append is refused as unavailable", async || {
         let refused = store.append(receipts(&[("B", 0)])).await.expect_err("there is no database");
         matches!(refused, AppendError::Store(StoreError::Unavailable { .. }))
     })

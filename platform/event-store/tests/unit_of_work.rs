@@ -2,15 +2,13 @@
 //!
 //! Read next: `platform/event-store/src/unit_of_work.rs`.
 
-mod support;
-
-use domain::{Aggregate, StockCommand, StockItem, StockRefusal};
+use crate::support::{fresh_log, metadata, receipts, received, received_event, sku, stock};
+use domain::{StockCommand, StockItem, StockRefusal};
 use event_store::{
     Append, AppendError, EventStore, ParkedEvent, ParkedPlace, StoreError, StreamWrite, retry_conflicts,
 };
 use events::OrderId;
 use futures::future::join_all;
-use support::{fresh_log, metadata, receipts, received, received_event, sku, stock};
 use uuid::Uuid;
 
 fn receive(name: &str, quantity: i64) -> StockCommand {
@@ -75,7 +73,7 @@ async fn a_stream_that_was_presumed_new_and_is_not_is_found_out_by_the_conflict(
     let (here, elsewhere) = (log.store().await, log.store().await);
     let receiving = async |store: &EventStore| {
         let mut work = store.unit_of_work();
-        work.presume_new::<StockItem>(&stock("A"));
+        work.assume_empty::<StockItem>(&stock("A"));
         work.decide::<StockItem>(&stock("A"), &receive("A", 5), &metadata())
             .await
             .expect("nothing is read")
@@ -127,7 +125,7 @@ async fn conflicted_commands_that_are_tried_again_all_happen() {
     });
     let outcomes = join_all(attempts).await;
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    stores[0].evict(&[stock("hot")]);
+    stores[0].invalidate(&[stock("hot")]);
     let loaded = stores[0].load::<StockItem>(&stock("hot")).await.expect("readable");
     assert_eq!((loaded.version, loaded.state.available()), (61, 60), "one registration, 60 receipts");
 }
@@ -164,7 +162,7 @@ async fn many_streams_are_loaded_at_once_from_cache_tail_and_log() {
     one(&here, "behind", receive("behind", 3)).await.expect("it is empty");
     one(&elsewhere, "behind", reserve("behind", 1)).await.expect("3 are there");
     one(&elsewhere, "unseen", receive("unseen", 7)).await.expect("it is empty");
-    here.evict(&[stock("behind")]);
+    here.invalidate(&[stock("behind")]);
     let streams = ["cached", "behind", "unseen", "absent"].map(stock);
     let loaded = here.load_many::<StockItem>(&streams).await.expect("readable");
     let of = |name: &str| (loaded[&stock(name)].version, loaded[&stock(name)].state.available());
@@ -176,7 +174,7 @@ async fn many_streams_are_loaded_at_once_from_cache_tail_and_log() {
 async fn a_cache_too_small_for_anything_changes_no_outcome() {
     let log = fresh_log("small_cache").await;
     let options = event_store::StoreOptions { cache_bytes_max: 1, ..Default::default() };
-    let store = support::open(&log.role_url, options).await;
+    let store = crate::support::open(&log.role_url, options).await;
     for _ in 0..5 {
         one(&store, "A", receive("A", 2)).await.expect("nobody else writes");
     }
@@ -222,7 +220,7 @@ async fn the_log_and_a_stream_are_read_in_pages() {
     assert_eq!(positions(store.scan(3, 3).await.expect("readable")), [4]);
     assert_eq!(positions(store.read_stream(&stock("A"), 1, 9).await.expect("readable")), [3, 4]);
     let event = store.scan(0, 1).await.expect("readable").remove(0);
-    let envelope = event.decode::<events::Event>(support::CONTEXT).expect("this build wrote it");
+    let envelope = event.decode::<events::Event>(crate::support::CONTEXT).expect("this build wrote it");
     assert!(
         events::StockEvent::try_from(envelope.event.clone()).is_ok()
             && events::OrderEvent::try_from(envelope.event).is_err()

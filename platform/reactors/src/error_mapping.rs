@@ -23,8 +23,8 @@ fn of_append_error(error: AppendError) -> HandlerError {
             HandlerError::CheckpointLost { topic, partition }
         }
         AppendError::Conflict { .. }
-        | AppendError::Unfounded
-        | AppendError::Overtaken
+        | AppendError::DependencyFailed
+        | AppendError::StaleDecision
         | AppendError::Overloaded { .. }
         | AppendError::Store(_) => HandlerError::Retry(error.to_string()),
         // A batch of reactions claims no idempotency key. An event that does not fit the broker is a fault of the build.

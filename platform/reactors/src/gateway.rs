@@ -151,7 +151,7 @@ impl<C: OutsideCalls> Gateway<C> {
         let stale: Vec<StreamId> =
             triggers.values().filter(is_stale).map(|trigger| trigger.stream.clone()).collect();
         if !stale.is_empty() {
-            self.store.evict(&stale);
+            self.store.invalidate(&stale);
             states.extend(self.load(&stale).await?);
         }
         let requests = triggers.iter().filter_map(|(stream, trigger)| {

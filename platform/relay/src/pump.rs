@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
 use event_log::{ContextName, Position, RawEvent, cloud_event};
-use event_store::{EventStore, StoreError, growth_channel};
+use event_store::{EventStore, StoreError, append_channel};
 use fault::{crash_point, mutant};
 use runtime::Notifications;
 use tokio::sync::{mpsc, oneshot};
@@ -87,7 +87,7 @@ pub(crate) async fn run(
         chunk_events_max: config.batch_max as usize,
         growth: Notifications::listen(
             &config.database_url(store.context()),
-            &growth_channel(store.context()),
+            &append_channel(store.context()),
         ),
         poll: Backoff::new(POLL_MIN, config.poll_max()),
     };
@@ -145,7 +145,7 @@ impl Reader {
         let pause = if self.growth.is_listening() { self.poll.longest() } else { self.poll.next() };
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.growth.heard() => {}
+            () = self.growth.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

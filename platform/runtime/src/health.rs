@@ -1,11 +1,11 @@
-//! What works and what does not, named; and the routes that tell: `/livez`, `/readyz`, `/metrics`.
+//! Health checks, and the routes for operators: `/livez`, `/readyz`, `/metrics`.
 //!
-//! A part is ok, degraded or failing. Failing: the role does not do its work, and `/readyz` answers 503. Degraded: it does
-//! its work but for something that a person has to look at, which is named; `/readyz` answers 200, since taking the role
-//! out of service would make one stuck stream everybody's outage (docs/decisions/0010).
+//! A check is ok, degraded or failing. Failing: the role does not do its work, and `/readyz` answers 503. Degraded: it works
+//! except for something that a person must look at; `/readyz` answers 200, because taking the role out of service would
+//! turn one parked stream into an outage for all (docs/decisions/0010-parked-is-degraded-not-down.md).
 //!
-//! Never: "up" because the process runs. Each part of a role reports on its own progress through a [`Check`], and is
-//! failing until it has said otherwise. Read next: `http/mod.rs`.
+//! Never: report ok only because the process runs. Each component reports its own progress through a [`Check`], which is
+//! failing until the component reports otherwise.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,22 +20,21 @@ use serde::Serialize;
 
 const STARTING: &str = "starting";
 
-/// The state of a process's parts. Clones are the same one.
+/// The checks of a process. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    checks: Arc<Mutex<BTreeMap<String, Told>>>,
+    checks: Arc<Mutex<BTreeMap<String, CheckState>>>,
 }
 
-/// What a part has said of itself.
+/// The last report of a component.
 #[derive(Debug, Clone)]
-struct Told {
+struct CheckState {
     level: Level,
     detail: String,
-    /// The level's, not the detail's.
+    /// When the level last changed; a new detail does not count.
     since: DateTime<Utc>,
 }
 
-/// How a part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -44,21 +43,21 @@ pub enum Level {
     Failing,
 }
 
-/// The voice of one part. Clones are the same one.
+/// The handle through which one component reports. Clones report to the same check.
 #[derive(Debug, Clone)]
 pub struct Check {
     name: String,
     health: Health,
 }
 
-/// A part that is not ready, and why.
+/// A check that is failing or degraded, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failing {
     pub check: String,
     pub reason: String,
 }
 
-/// A part as `/readyz` shows it.
+/// A check as `/readyz` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub name: String,
@@ -74,85 +73,87 @@ impl Health {
         Self::default()
     }
 
-    /// Registers a part. Until it says [`Check::ok`] it is failing, because it is starting.
+    /// Registers a check. It is failing ("starting") until its component reports.
     #[must_use]
     pub fn check(&self, name: impl Into<String>) -> Check {
         let name = name.into();
-        let told = Told { level: Level::Failing, detail: STARTING.to_owned(), since: Utc::now() };
-        self.lock().insert(name.clone(), told);
+        let state = CheckState { level: Level::Failing, detail: STARTING.to_owned(), since: Utc::now() };
+        self.lock().insert(name.clone(), state);
         Check { name, health: self.clone() }
     }
 
     /// # Errors
-    /// When a part is failing: every one that is, by name.
+    /// When a check is failing: all that are, ordered by name.
     pub fn readiness(&self) -> Result<(), Vec<Failing>> {
         let failing = self.at(Level::Failing);
         if failing.is_empty() { Ok(()) } else { Err(failing) }
     }
 
-    /// The parts that need a person while the role does its work.
+    /// The checks that need a person while the role does its work.
     pub fn degraded(&self) -> Vec<Failing> {
         self.at(Level::Degraded)
     }
 
     fn at(&self, level: Level) -> Vec<Failing> {
-        let named =
-            |(check, told): (&String, &Told)| Failing { check: check.clone(), reason: told.detail.clone() };
-        self.lock().iter().filter(|(_, told)| told.level == level).map(named).collect()
+        let checks = self.lock();
+        let at_level = checks.iter().filter(|(_, state)| state.level == level);
+        at_level
+            .map(|(check, state)| Failing { check: check.clone(), reason: state.detail.clone() })
+            .collect()
     }
 
-    /// Every part, by name.
+    /// All checks, ordered by name.
     pub fn report(&self) -> Vec<Report> {
-        let report = |(name, told): (&String, &Told)| Report {
+        let report = |(name, state): (&String, &CheckState)| Report {
             name: name.clone(),
-            ok: told.level == Level::Ok,
-            level: told.level,
-            since: told.since,
-            detail: told.detail.clone(),
+            ok: state.level == Level::Ok,
+            level: state.level,
+            since: state.since,
+            detail: state.detail.clone(),
         };
         self.lock().iter().map(report).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Told>> {
-        // A panic cannot leave the map half-written: each change is one insert.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, CheckState>> {
+        // A panic cannot leave the map in an invalid state: each change is one insert.
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Check {
     pub fn ok(&self) {
-        if self.tell(Level::Ok, String::new()) {
+        if self.set(Level::Ok, String::new()) {
             tracing::info!(check = self.name, "check passes");
         }
     }
 
-    /// `why` is for the person who was paged: what is wrong, and with what.
+    /// `why` is for the operator: what is wrong, and with what.
     pub fn failing(&self, why: impl Into<String>) {
         let why = why.into();
-        if self.tell(Level::Failing, why.clone()) {
+        if self.set(Level::Failing, why.clone()) {
             tracing::warn!(check = self.name, why, "check fails");
         }
     }
 
-    /// The role goes on; `why` is for the person who has to look at what it goes on without.
+    /// The role continues. `why` is for the operator: what it continues without.
     pub fn degraded(&self, why: impl Into<String>) {
         let why = why.into();
-        if self.tell(Level::Degraded, why.clone()) {
+        if self.set(Level::Degraded, why.clone()) {
             tracing::warn!(check = self.name, why, "check is degraded");
         }
     }
 
-    /// Whether that is another level than before.
-    fn tell(&self, level: Level, detail: String) -> bool {
+    /// Returns whether the level has changed.
+    fn set(&self, level: Level, detail: String) -> bool {
         let mut checks = self.health.lock();
-        let before = checks.get(&self.name).map(|told| (told.level, told.since));
+        let before = checks.get(&self.name).map(|state| (state.level, state.since));
         let since = before.filter(|(before, _)| *before == level).map_or_else(Utc::now, |(_, since)| since);
-        checks.insert(self.name.clone(), Told { level, detail, since });
+        checks.insert(self.name.clone(), CheckState { level, detail, since });
         before.is_none_or(|(before, _)| before != level)
     }
 }
 
-/// `/livez`: the process answers. `/readyz`: every check passes, or which do not. `/metrics`: Prometheus text.
+/// `/livez`: the process runs. `/readyz`: the state of every check. `/metrics`: Prometheus text.
 pub fn ops_router(health: Health) -> Router {
     let alive = || Status { status: "alive", failing: Vec::new(), checks: Vec::new() };
     Router::new()
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_not_ready_until_it_says_so() {
+    fn a_check_is_failing_until_its_component_reports() {
         let health = Health::new();
         let check = health.check("database");
         assert_eq!(health.readiness(), Err(vec![failing("database", "starting")]));
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_names_every_part_that_fails_and_why() {
+    fn readiness_names_every_failing_check_and_its_reason() {
         let health = Health::new();
         let (relay, store) = (health.check("relay"), health.check("store"));
         health.check("idle").ok();
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_degraded_is_named_and_takes_nothing_out_of_service() {
+    fn a_degraded_check_is_named_and_leaves_the_role_ready() {
         let health = Health::new();
         let (parked, idle) = (health.check("parked"), health.check("idle"));
         idle.ok();
@@ -234,7 +235,7 @@ mod tests {
         let since = health.report()[1].since;
         parked.degraded("order-7 and order-8 are parked");
         let report = health.report().remove(1);
-        assert_eq!((report.ok, report.since), (false, since), "the level has not changed since");
+        assert_eq!((report.ok, report.since), (false, since), "the level has not changed");
         parked.failing("the table cannot be read");
         assert!(health.readiness().is_err());
     }

@@ -1,7 +1,8 @@
-//! Process plumbing: configuration secrets, telemetry, health, shutdown, Postgres connections, the HTTP server loop.
+//! What every process needs: secrets in its configuration, telemetry, health, shutdown, Postgres connections, an HTTP
+//! server, webhook signatures.
 //!
-//! Never: a word of the business. A type here that knows what an order is stands in the wrong crate.
-//! Read next: `http/mod.rs` (the server loop), then `problem.rs` (how every error looks to a client).
+//! Never: a business term. A type that knows what an order is belongs to another crate.
+//! Read next: `http/mod.rs` (the server loop), then `problem.rs` (the form of every error response).
 
 pub mod context_urls;
 pub mod health;
@@ -11,9 +12,9 @@ pub mod postgres;
 pub mod problem;
 pub mod secret;
 pub mod shutdown;
-pub mod signature;
 pub mod telemetry;
 pub mod trace;
+pub mod webhook_signature;
 
 pub use context_urls::{ContextUrls, UnknownContextUrl};
 pub use health::{Check, Failing, Health, Level, Report, ops_router};

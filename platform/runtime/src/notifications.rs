@@ -1,7 +1,5 @@
-//! Postgres says that something happened (LISTEN): a hint to look at once. One may be missed, or come for nothing.
-//!
-//! Never: a truth. Whoever listens looks by itself as well, now and then, and oftener while nothing can be heard.
-//! Read next: `postgres.rs`.
+//! Postgres notifications (LISTEN). A notification may be lost or spurious, so it only triggers an immediate poll: the
+//! subscriber also polls on its own, more often while [`Notifications::is_listening`] is false.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,77 +11,77 @@ use tokio_postgres::AsyncMessage;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::Secret;
-use crate::postgres::{Dialled, PostgresError, dial};
+use crate::postgres::{Opened, PostgresError, open};
 
-/// Between two attempts to listen.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Between two connections.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// An ear at one channel of one database, on a connection of its own; it closes when this is dropped.
+/// A subscription to one channel of one database, on its own connection. Dropping it closes the connection.
 pub struct Notifications {
-    heard: Arc<Notify>,
+    received: Arc<Notify>,
     listening: Arc<AtomicBool>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Notifications {
-    /// Listens to `channel`, a plain identifier, and connects again whenever the connection is lost.
+    /// Subscribes to `channel`, a plain identifier, and reconnects when the connection is lost.
     pub fn listen(url: &Secret, channel: &str) -> Self {
-        let heard = Arc::new(Notify::new());
+        let received = Arc::new(Notify::new());
         let listening = Arc::new(AtomicBool::new(false));
         let task =
-            keep_listening(url.clone(), channel.to_owned(), Arc::clone(&heard), Arc::clone(&listening));
-        Self { heard, listening, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
+            keep_listening(url.clone(), channel.to_owned(), Arc::clone(&received), Arc::clone(&listening));
+        Self { received, listening, _task: AbortOnDropHandle::new(tokio::spawn(task)) }
     }
 
-    /// Whether what is said now would be heard.
+    /// Whether a notification that is sent now would be received.
     pub fn is_listening(&self) -> bool {
         self.listening.load(Ordering::Relaxed)
     }
 
-    /// Returns when something was said since the last time, however often. May be dropped at any time.
-    pub async fn heard(&self) {
-        self.heard.notified().await;
+    /// Returns once there was a notification since the last call. Several count as one. Cancel-safe.
+    pub async fn notified(&self) {
+        self.received.notified().await;
     }
 }
 
-async fn keep_listening(url: Secret, channel: String, heard: Arc<Notify>, listening: Arc<AtomicBool>) {
-    let mut told = false;
+async fn keep_listening(url: Secret, channel: String, received: Arc<Notify>, listening: Arc<AtomicBool>) {
+    let mut is_reported = false;
     loop {
-        let ended = listen(&url, &channel, &heard, &listening).await;
+        let ended = listen(&url, &channel, &received, &listening).await;
         if listening.swap(false, Ordering::Relaxed) {
-            told = false;
+            is_reported = false;
         }
         if let Err(error) = ended
-            && !std::mem::replace(&mut told, true)
+            && !std::mem::replace(&mut is_reported, true)
         {
-            // A pooler in between may not allow it at all: then it stays at looking.
-            tracing::warn!(channel, %error, "notifications cannot be heard; looking now and then instead");
+            // A connection pooler may not support LISTEN: then the subscriber only polls.
+            tracing::warn!(channel, %error, "cannot receive notifications; polling instead");
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
 
-/// Until the connection ends.
+/// Runs until the connection ends.
 async fn listen(
     url: &Secret,
     channel: &str,
-    heard: &Notify,
+    received: &Notify,
     listening: &AtomicBool,
 ) -> Result<(), PostgresError> {
-    let Dialled { client, mut connection } = dial(url).await?;
+    let Opened { client, mut connection } = open(url).await?;
     let failed = |source| PostgresError::Connect { url: url.clone(), source };
     let statement = format!("LISTEN {channel}");
-    let mut asked = std::pin::pin!(client.batch_execute(&statement));
+    let mut subscribing = std::pin::pin!(client.batch_execute(&statement));
     loop {
         tokio::select! {
-            answered = &mut asked, if !listening.load(Ordering::Relaxed) => {
-                answered.map_err(failed)?;
+            subscribed = &mut subscribing, if !listening.load(Ordering::Relaxed) => {
+                subscribed.map_err(failed)?;
                 listening.store(true, Ordering::Relaxed);
-                // What was said before nobody heard.
-                heard.notify_one();
+                // Notifications before this moment were not received.
+                received.notify_one();
             }
             message = poll_fn(|context| connection.poll_message(context)) => match message {
-                Some(Ok(AsyncMessage::Notification(_))) => heard.notify_one(),
+                Some(Ok(AsyncMessage::Notification(_))) => received.notify_one(),
                 Some(Ok(_)) => {}
                 Some(Err(source)) => return Err(failed(source)),
                 None => return Ok(()),

@@ -1,10 +1,10 @@
-//! Connections to Postgres, and what an owner of a schema needs before its migrations run.
+//! Connections to Postgres, and the schema and role of an owner, which its migrations need.
 //!
 //! Never: a wait without a limit, a session-level SET on a pooled connection, a password in an error or a statement.
-//! Read next: `secret.rs`; the schemas themselves are in `/migrations`.
 
 use std::time::Duration;
 
+use backon::{ConstantBuilder, Retryable};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::{MakeTlsConnector, TlsStream};
@@ -14,18 +14,19 @@ use tokio_postgres::{Client, Config, Connection, Socket};
 use crate::Secret;
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// A handler that waits longer than this for a connection is better answered with 503.
+/// A request that waits longer than this for a connection is answered 503.
 const POOL_WAIT_MAX: Duration = Duration::from_secs(5);
 const POOL_RECYCLE_MAX: Duration = Duration::from_secs(2);
-/// How long sent data may stay unacknowledged before the connection counts as dead.
+/// How long sent data may stay unacknowledged before the connection is closed.
 const TCP_UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(15);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// A stopped process that holds locks in an open transaction loses them after this.
+/// When Postgres ends an idle transaction, so that a stopped process does not hold its locks.
 const IDLE_IN_TRANSACTION_MAX: &str = "60s";
 
-/// Two `migrate` at once touch the same rows of the server's shared catalogue; one of them tries again.
-const PREPARE_ATTEMPTS_MAX: u32 = 20;
+/// Two migrations at once change the same rows of the server's shared catalogue; one of them must retry.
+const PREPARE_RETRIES_MAX: usize = 20;
+const PREPARE_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
@@ -43,10 +44,10 @@ pub enum PostgresError {
     Prepare { owner: String, source: tokio_postgres::Error },
 }
 
-/// At most `connections_max` connections, opened when they are needed. Every wait has a limit.
+/// A pool of at most `connections_max` connections, which are opened on demand. Every wait has a limit.
 ///
 /// # Errors
-/// When the URL or its TLS parameters are wrong. The server is not asked yet.
+/// When the URL or its TLS parameters are invalid. No connection is opened yet.
 pub fn pool(url: &Secret, connections_max: usize) -> Result<Pool, PostgresError> {
     let (config, tls) = parse(url)?;
     let manager =
@@ -61,12 +62,12 @@ pub fn pool(url: &Secret, connections_max: usize) -> Result<Pool, PostgresError>
         .map_err(|source| PostgresError::Pool { url: url.clone(), source })
 }
 
-/// One connection of its own, driven by a task that ends with it.
+/// A single connection, driven by a task that ends with it.
 ///
 /// # Errors
-/// When the URL is wrong or the server does not answer.
+/// When the URL is invalid or the server does not answer.
 pub async fn connect(url: &Secret) -> Result<Client, PostgresError> {
-    let Dialled { client, connection } = dial(url).await?;
+    let Opened { client, connection } = open(url).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::warn!(%error, "connection to postgres lost");
@@ -75,30 +76,30 @@ pub async fn connect(url: &Secret) -> Result<Client, PostgresError> {
     Ok(client)
 }
 
-/// A connection that nobody drives yet.
-pub(crate) struct Dialled {
+/// A connection that its caller must drive.
+pub(crate) struct Opened {
     pub client: Client,
     pub connection: Connection<Socket, TlsStream<Socket>>,
 }
 
-pub(crate) async fn dial(url: &Secret) -> Result<Dialled, PostgresError> {
+pub(crate) async fn open(url: &Secret) -> Result<Opened, PostgresError> {
     let (config, tls) = parse(url)?;
     let (client, connection) =
         config.connect(tls).await.map_err(|source| PostgresError::Connect { url: url.clone(), source })?;
-    Ok(Dialled { client, connection })
+    Ok(Opened { client, connection })
 }
 
-/// The role that owns what is in the schema `owner`.
+/// The role of the schema `owner`.
 pub fn owner_role(owner: &str) -> String {
     format!("tradewind_{owner}")
 }
 
-/// `base` with its user replaced by the role of `owner`; the password stays.
+/// `base` with its user replaced by the role of `owner`. The password is kept.
 pub fn owner_url(base: &Secret, owner: &str) -> Secret {
     let role = owner_role(owner);
     let text = base.expose();
     let Some((scheme, after_scheme)) = text.split_once("://") else {
-        // Of two `user=` the last counts.
+        // The last `user=` takes precedence.
         return Secret::from(format!("{text} user={role}"));
     };
     let (user_info, rest) = after_scheme.rsplit_once('@').unwrap_or(("", after_scheme));
@@ -106,10 +107,10 @@ pub fn owner_url(base: &Secret, owner: &str) -> Secret {
     Secret::from(format!("{scheme}://{role}{password}@{rest}"))
 }
 
-/// The password in a URL, to give to [`prepare_owner`].
+/// The password in a URL, for [`prepare_owner`].
 ///
 /// # Errors
-/// When the URL is wrong, or the password is not text.
+/// When the URL is invalid, or the password is not UTF-8.
 pub fn password_of(url: &Secret) -> Result<Option<Secret>, PostgresError> {
     let (config, _) = parse(url)?;
     let Some(password) = config.get_password() else { return Ok(None) };
@@ -119,12 +120,12 @@ pub fn password_of(url: &Secret) -> Result<Option<Secret>, PostgresError> {
     }
 }
 
-/// Creates, where absent, the schema `owner` and the role `tradewind_<owner>`, which may log in to this database, finds
-/// its schema first, and may use what the schema's migrations grant it. Running it again changes nothing but the
-/// password.
+/// Creates the schema `owner` and the role `tradewind_<owner>` where they are missing. The role may log in to this
+/// database, has the schema as its search path, and the rights that the schema's migrations grant. Idempotent, except that
+/// it sets the password.
 ///
 /// # Errors
-/// When `owner` is not a plain name, or the admin may not do this.
+/// When `owner` is not a plain name, or the admin lacks the rights.
 pub async fn prepare_owner(
     admin: &Client,
     owner: &str,
@@ -135,17 +136,15 @@ pub async fn prepare_owner(
         return Err(PostgresError::InvalidOwner { given: owner.to_owned() });
     }
     let statements = owner_statements(owner, password);
-    let mut attempt = 1;
-    loop {
-        match admin.batch_execute(&statements).await {
-            Ok(()) => return Ok(()),
-            Err(error) if attempt < PREPARE_ATTEMPTS_MAX && is_race(&error) => {
-                attempt += 1;
-                tokio::time::sleep(Duration::from_millis(rand::random_range(5..50))).await;
-            }
-            Err(source) => return Err(PostgresError::Prepare { owner: owner.to_owned(), source }),
-        }
-    }
+    let delays = ConstantBuilder::default()
+        .with_delay(PREPARE_RETRY_DELAY)
+        .with_jitter()
+        .with_max_times(PREPARE_RETRIES_MAX);
+    (async || admin.batch_execute(&statements).await)
+        .retry(delays)
+        .when(is_race)
+        .await
+        .map_err(|source| PostgresError::Prepare { owner: owner.to_owned(), source })
 }
 
 fn owner_statements(owner: &str, password: Option<&Secret>) -> String {
@@ -164,9 +163,9 @@ fn owner_statements(owner: &str, password: Option<&Secret>) -> String {
            EXECUTE format('GRANT CONNECT ON DATABASE %I TO {role}', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = {owner}', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET idle_in_transaction_session_timeout = ''{IDLE_IN_TRANSACTION_MAX}''', current_database());
-           -- Short statements, not reports: look-ups by an index. A plan that was made while a table was small must not scan
-           -- it when it has grown. A scan that is left (a table of one row) is then priced so high that the planner would
-           -- compile it to machine code: 150 ms of processor for a look at one row.
+           -- The statements are short look-ups by an index. A plan that was cached while a table was small must not scan it
+           -- when it has grown. The remaining scans (of a table of one row) then cost so much that the planner would
+           -- compile them to machine code, which takes 150 ms of processor time.
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET enable_seqscan = off', current_database());
            EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET jit = off', current_database());
          END $$;"
@@ -186,7 +185,7 @@ fn is_race(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// What libpq's `sslmode` asks for beyond encryption.
+/// What libpq's `sslmode` verifies beyond encryption.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verify {
     Nothing,
@@ -194,7 +193,7 @@ enum Verify {
     CertificateAndHost,
 }
 
-/// tokio-postgres knows `disable`, `prefer` and `require`; `verify-ca`, `verify-full` and `sslrootcert` are ours to do.
+/// tokio-postgres supports `disable`, `prefer` and `require`. This adds `verify-ca`, `verify-full` and `sslrootcert`.
 fn parse(url: &Secret) -> Result<(Config, MakeTlsConnector), PostgresError> {
     let (place, query) = url.expose().split_once('?').unwrap_or((url.expose(), ""));
     let (mut verify, mut root) = (Verify::Nothing, None);
@@ -229,7 +228,7 @@ fn parse(url: &Secret) -> Result<(Config, MakeTlsConnector), PostgresError> {
     if config.get_application_name().is_none() {
         config.application_name("tradewind");
     }
-    // As libpq does: a root certificate that is named is also used.
+    // As in libpq, `sslrootcert` implies that the certificate is verified.
     if root.is_some() && verify == Verify::Nothing {
         verify = Verify::Certificate;
     }
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owners_url_has_its_own_user_and_the_same_password() {
+    fn the_url_of_an_owner_has_its_role_and_the_same_password() {
         owned("postgres://admin:pw@db:5432/shop", "postgres://tradewind_orders:pw@db:5432/shop");
         owned(
             "postgres://admin@db/shop?sslmode=require",
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ssl_modes_of_libpq_are_understood() {
+    fn the_ssl_modes_of_libpq_are_supported() {
         for mode in ["disable", "prefer", "require", "verify-ca", "verify-full"] {
             let url = Secret::from(format!("postgres://u@db/shop?sslmode={mode}&application_name=x"));
             let (config, _) = parse(&url).unwrap_or_else(|error| panic!("{mode}: {error}"));
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused_without_its_password() {
+    fn an_invalid_url_is_refused_without_its_password() {
         let error = password_of(&Secret::from("postgres://u:hunter2@db:port/shop"))
             .expect_err("port is not a number");
         assert!(error.to_string().contains("postgres://u:***@db:port/shop"), "{error}");
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_taken_out_of_a_url_decoded() {
+    fn the_password_of_a_url_is_percent_decoded() {
         let password = password_of(&Secret::from("postgres://u:p%40ss@db/shop")).expect("a good url");
         assert_eq!(password, Some(Secret::from("p@ss")));
         assert_eq!(password_of(&Secret::from("postgres://u@db/shop")).expect("a good url"), None);

@@ -1,6 +1,6 @@
-//! How every error looks to a client: RFC 9457 `application/problem+json` with a stable `code`.
+//! The form of every error response: RFC 9457 `application/problem+json` with a stable `code`.
 //!
-//! Never: the cause of an internal error; that goes to the log. Read next: `http/json.rs`, which makes most of them.
+//! Never: the cause of an internal error; that belongs to the log.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// One refusal. `code` and `title` are the same each time; `detail` is about this occurrence.
+/// One error response. `code` and `title` are the same each time; `detail` describes this occurrence.
 ///
 /// ```
 /// use axum::http::StatusCode;
 /// use runtime::Problem;
 ///
-/// let problem = Problem::new(StatusCode::CONFLICT, "order_shipped", "The order has left")
+/// let problem = Problem::new(StatusCode::CONFLICT, "order_shipped", "Order already shipped")
 ///     .detail("order 42 was shipped and cannot be cancelled")
 ///     .with("order_id", "42");
 /// assert_eq!(problem.status(), StatusCode::CONFLICT);
@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 #[serde(transparent)]
 pub struct Problem(Box<Members>);
 
-/// Boxed: a refusal is rare, and `Result<_, Problem>` should not be large for it.
+/// Boxed: problems are rare, and `Result<_, Problem>` should stay small.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Members {
     #[serde(rename = "type")]
@@ -46,19 +46,19 @@ struct Members {
     headers: Vec<(&'static str, HeaderValue)>,
 }
 
-/// What is wrong with one field of the request.
+/// An error in one field of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
     /// The path in the body (`lines[3].quantity`), or the name of the parameter or header.
     pub field: String,
     pub detail: String,
-    /// What would have been accepted.
+    /// The values that would have been accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<String>,
 }
 
 impl Problem {
-    /// `code` is stable snake_case, `title` a sentence without what is particular to this occurrence.
+    /// `code` is stable snake_case. `title` does not change between occurrences.
     #[must_use]
     pub fn new(
         status: StatusCode,
@@ -79,14 +79,40 @@ impl Problem {
         }))
     }
 
-    /// Something of ours is broken. The caller logs what; the client learns that it is not its fault.
+    /// A fault of the server. The caller logs the cause.
     #[must_use]
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed")
-            .detail("the cause is in the server's log, under the correlation id of this answer")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal server error")
+            .detail("the server log has the cause under the correlation id of this response")
     }
 
-    /// Not now: an engine is away or there is too much to do. Nothing was done.
+    #[must_use]
+    pub fn invalid_body() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_body", "Invalid request body")
+    }
+
+    #[must_use]
+    pub fn invalid_header() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_header", "Invalid request header")
+    }
+
+    #[must_use]
+    pub fn invalid_path() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_path", "Invalid request path")
+    }
+
+    #[must_use]
+    pub fn invalid_query() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_query", "Invalid request query")
+    }
+
+    /// A limit on concurrent work is reached. Nothing was done.
+    #[must_use]
+    pub fn overloaded(retry_after: Duration) -> Self {
+        Self::unavailable("overloaded", "Service overloaded", retry_after)
+    }
+
+    /// A temporary failure that a retry may resolve.
     #[must_use]
     pub fn unavailable(
         code: impl Into<Cow<'static, str>>,
@@ -102,7 +128,7 @@ impl Problem {
         self
     }
 
-    /// Names a field, what is wrong with it, and what is allowed there.
+    /// Adds an error in a field, with the allowed values.
     #[must_use]
     pub fn field(
         self,
@@ -117,7 +143,7 @@ impl Problem {
         })
     }
 
-    /// Where nothing was said in detail yet, the first field is.
+    /// The first field error also becomes the detail, where none is set.
     #[must_use]
     pub fn field_error(mut self, error: FieldError) -> Self {
         self.0.detail.get_or_insert_with(|| format!("{}: {}", error.field, error.detail));
@@ -125,7 +151,7 @@ impl Problem {
         self
     }
 
-    /// Adds a member of the body that belongs to this code alone.
+    /// Adds a member that only this code has.
     ///
     /// # Panics
     /// When `value` cannot be JSON (a map whose keys are not strings).
@@ -136,7 +162,7 @@ impl Problem {
         self
     }
 
-    /// When to ask again; sent in whole seconds, at least 1.
+    /// When the client may retry. Sent in whole seconds, at least 1.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
@@ -190,17 +216,16 @@ mod tests {
     use super::Problem;
 
     #[test]
-    fn a_problem_has_the_members_of_rfc_9457_and_its_own() {
-        let problem =
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "The body is not what is asked for")
-                .detail("1 field is wrong")
-                .field("lines[0].quantity", "0 is too small", "1 to 1000000")
-                .with("given", 0);
+    fn a_problem_has_the_members_of_rfc_9457_and_additional_ones() {
+        let problem = Problem::invalid_body()
+            .detail("1 field is wrong")
+            .field("lines[0].quantity", "0 is too small", "1 to 1000000")
+            .with("given", 0);
         assert_eq!(
             serde_json::to_value(&problem).expect("plain data"),
             json!({
                 "type": "/problems/invalid_body",
-                "title": "The body is not what is asked for",
+                "title": "Invalid request body",
                 "status": 400,
                 "code": "invalid_body",
                 "detail": "1 field is wrong",
@@ -211,9 +236,8 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_that_passes_says_when_to_ask_again() {
-        let response =
-            Problem::unavailable("overloaded", "Too much to do", Duration::from_millis(200)).into_response();
+    fn a_temporary_problem_has_a_retry_after_header() {
+        let response = Problem::overloaded(Duration::from_millis(200)).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");

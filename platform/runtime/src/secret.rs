@@ -1,7 +1,6 @@
 //! A configuration value that must not be printed: a database URL with a password, a list of SASL properties.
 //!
-//! Never: a password in a log line, an error text or `--help` (options that hold one say `hide_env_values = true`).
-//! Read next: `postgres.rs`, which uses it.
+//! Never: a password in a log line, an error text or `--help` (an option that holds one sets `hide_env_values = true`).
 
 use std::convert::Infallible;
 use std::fmt;
@@ -9,17 +8,17 @@ use std::str::FromStr;
 
 const MASK: &str = "***";
 
-/// Shows itself without the password. Any text is accepted, so that no parse error can quote it.
+/// Printed without the password. Any text is accepted, so that no parse error can quote it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The value with everything in it. For the one call that needs it.
+    /// The value with its password, for the call that uses it.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// `text`, which may quote the secret or its password, without either.
+    /// `text` without the secret and its password.
     pub fn redact(&self, text: &str) -> String {
         let masked = text.replace(&self.0, &self.to_string());
         match self.password() {
@@ -28,7 +27,7 @@ impl Secret {
         }
     }
 
-    /// What stands between the user's name and the last `@` of a URL, still percent-encoded.
+    /// The text between the user name and the last `@` of a URL, still percent-encoded.
     fn password(&self) -> Option<&str> {
         let (_, after_scheme) = self.0.split_once("://")?;
         let (user_info, _) = after_scheme.rsplit_once('@')?;
@@ -97,25 +96,25 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_shown_without_its_password() {
+    fn a_url_is_printed_without_its_password() {
         shown("postgres://tradewind:pw@db:5432/shop", "postgres://tradewind:***@db:5432/shop");
         shown("postgres://tradewind@db/shop?sslmode=require", "postgres://tradewind@db/shop?sslmode=require");
         shown("postgres://db/shop", "postgres://db/shop");
     }
 
     #[test]
-    fn a_password_with_an_at_sign_or_a_slash_is_masked_whole() {
+    fn a_password_with_an_at_sign_or_a_slash_is_masked_entirely() {
         shown("postgres://u:p@ss/w:rd@db/shop", "postgres://u:***@db/shop");
     }
 
     #[test]
-    fn a_password_among_the_parameters_is_masked() {
+    fn a_password_in_the_query_is_masked() {
         shown("postgres://db/shop?password=pw&user=u", "postgres://db/shop?password=***&user=u");
         shown("postgres://db/shop?sslpassword=pw", "postgres://db/shop?sslpassword=***");
     }
 
     #[test]
-    fn what_is_not_a_url_is_masked_whole() {
+    fn a_value_that_is_not_a_url_is_masked_entirely() {
         shown("host=db password=pw", "***");
         shown("sasl.username=u,sasl.password=pw", "***");
         shown("", "");

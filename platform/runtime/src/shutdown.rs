@@ -1,6 +1,4 @@
-//! When the process is told to stop.
-//!
-//! Never: what stopping means; each role drains its own work when its token is cancelled. Read next: `http/mod.rs`.
+//! The signal to stop the process. Each role drains its own work when its token is cancelled.
 
 use tokio::signal::unix::{SignalKind, signal};
 

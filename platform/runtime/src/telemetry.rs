@@ -1,6 +1,6 @@
 //! Logs to stderr and metrics for Prometheus, set up once per process.
 //!
-//! Never: a payload in a log line. Read next: `http/guard.rs`, which writes the line of each request.
+//! Never: a payload in a log line.
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Libraries that say at `info` what nobody asked.
+/// The default filter: `info`, without the libraries that log too much at that level.
 const QUIET: &str =
     "info,librdkafka=warn,rdkafka=warn,h2=warn,hyper=warn,refinery_core=warn,tokio_postgres=warn";
 
@@ -19,20 +19,20 @@ const QUIET: &str =
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// How often samples that nobody scraped are folded into their buckets, so that they do not pile up.
+/// How often samples are folded into their buckets, so that they do not pile up when nothing scrapes them.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Starts logging (`RUST_LOG`, else `info` with chatty libraries quiet; JSON lines where `json`) and metrics.
-/// `role` is what the process is, and stands in its first line. A second call changes nothing.
+/// Starts logging (filtered by `RUST_LOG`, by default `info`; JSON lines if `json`) and metrics. `role` is the name of the
+/// process in its first log line. A second call has no effect.
 pub fn init(role: &str, json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    // try_init fails only where a subscriber stands already: in tests, and under `up`.
+    // try_init fails only if a subscriber is already set: in tests, and under `up`.
     let _ = if json {
         registry.with(lines.json().flatten_event(true)).try_init()
     } else {
@@ -72,7 +72,7 @@ pub(crate) fn install_metrics() -> &'static PrometheusHandle {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_counted_thing_appears_in_the_text() {
+    fn a_counter_and_a_histogram_appear_in_the_metrics_text() {
         super::init("test", true);
         metrics::counter!("telemetry_test_total", "kind" => "counted").increment(2);
         metrics::histogram!("telemetry_test_seconds").record(0.02);

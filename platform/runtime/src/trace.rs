@@ -1,6 +1,4 @@
-//! W3C trace context: which request of which caller all this belongs to.
-//!
-//! Never: a decision that depends on it. Read next: `http/context.rs`, which takes it from a request.
+//! W3C trace context: it connects a request with the trace of its caller. No decision depends on it.
 //! Source: <https://www.w3.org/TR/trace-context/>.
 
 use std::fmt;
@@ -23,12 +21,12 @@ pub struct InvalidTraceparent {
 }
 
 impl TraceContext {
-    /// The start of a story that nobody told us to trace.
+    /// A new trace, for a request without a traceparent.
     pub fn new_root() -> Self {
         Self { trace_id: rand::random::<u128>().max(1), span_id: rand::random::<u64>().max(1), sampled: true }
     }
 
-    /// The same story, one step further.
+    /// A new span of the same trace.
     pub fn child(self) -> Self {
         Self { span_id: rand::random::<u64>().max(1), ..self }
     }
@@ -80,14 +78,14 @@ mod tests {
     const GIVEN: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_traceparent_is_read_and_written_back_as_it_was() {
+    fn a_traceparent_is_parsed_and_written_back_unchanged() {
         let context: TraceContext = GIVEN.parse().expect("the example of the specification");
         assert_eq!(context.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         assert_eq!(context.to_string(), GIVEN);
     }
 
     #[test]
-    fn a_child_keeps_the_trace_and_has_a_span_of_its_own() {
+    fn a_child_keeps_the_trace_and_has_its_own_span() {
         let parent: TraceContext = GIVEN.parse().expect("the example of the specification");
         let child = parent.child();
         assert_eq!(child.trace_id, parent.trace_id);
@@ -95,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_root_can_be_read_back() {
+    fn a_new_root_can_be_parsed_back() {
         let root = TraceContext::new_root();
         assert_eq!(root.to_string().parse(), Ok(root));
     }
 
     #[test]
-    fn what_is_not_a_traceparent_is_refused() {
+    fn an_invalid_traceparent_is_refused() {
         for given in [
             "",
             "00",

@@ -6,7 +6,7 @@ use runtime::postgres::{PostgresError, connect, owner_url, pool, prepare_owner};
 use runtime::{Notifications, Secret};
 
 #[tokio::test]
-async fn an_owner_finds_its_own_schema_and_may_use_no_other() {
+async fn an_owner_has_its_own_schema_on_the_path_and_no_rights_on_another() {
     let database = testkit::fresh_database("owner").await;
     let base = Secret::from(database.url);
     let admin = connect(&base).await.expect("the server runs");
@@ -32,7 +32,7 @@ async fn an_owner_finds_its_own_schema_and_may_use_no_other() {
 }
 
 #[tokio::test]
-async fn owners_may_be_prepared_by_many_at_once_and_again() {
+async fn owners_may_be_prepared_concurrently_and_repeatedly() {
     let databases =
         [testkit::fresh_database("owners").await.url, testkit::fresh_database("owners").await.url];
     let preparing = (0..8).map(|n| {
@@ -44,19 +44,19 @@ async fn owners_may_be_prepared_by_many_at_once_and_again() {
         })
     });
     for prepared in futures::future::join_all(preparing).await {
-        prepared.expect("no panic").expect("a race is tried again");
+        prepared.expect("no panic").expect("a race is retried");
     }
 }
 
 #[tokio::test]
-async fn what_an_owner_asks_is_never_compiled_also_where_the_server_compiles_what_looks_dear() {
+async fn the_statements_of_an_owner_are_never_compiled_even_if_the_plan_is_expensive() {
     let database = testkit::fresh_database("owner").await;
     let base = Secret::from(database.url);
     let admin = connect(&base).await.expect("the server runs");
     prepare_owner(&admin, "orders", None).await.expect("the admin may do this");
     let owner =
         pool(&owner_url(&base, "orders"), 1).expect("a good url").get().await.expect("the role may log in");
-    // What the migrations do to a context's role, and a table that nothing but a sequential scan can read.
+    // As the migrations set it for a context's role. The table has no index, so the plan must scan it.
     owner.batch_execute("SET enable_seqscan = off").await.expect("a setting of the session");
     let plan =
         owner.query("EXPLAIN (ANALYZE) SELECT * FROM pg_catalog.pg_shdepend", &[]).await.expect("a plan");
@@ -76,31 +76,31 @@ async fn a_schema_name_that_needs_quoting_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_said_on_a_channel_is_heard_also_after_the_connection_was_lost() {
+async fn notifications_are_received_also_after_the_connection_was_lost() {
     let url = Secret::from(testkit::fresh_database("notifications").await.url);
     let admin = connect(&url).await.expect("the server runs");
-    let say = || admin.batch_execute("NOTIFY something_grew");
-    let ear = Notifications::listen(&url, "something_grew");
-    heard(&ear, "that it listens").await;
-    assert!(ear.is_listening());
-    say().await.expect("anybody may");
-    heard(&ear, "what was said").await;
+    let notify = || admin.batch_execute("NOTIFY something_grew");
+    let subscription = Notifications::listen(&url, "something_grew");
+    assert_notified(&subscription, "the subscription").await;
+    assert!(subscription.is_listening());
+    notify().await.expect("any role may");
+    assert_notified(&subscription, "the first one").await;
 
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN something_grew'";
     assert_eq!(admin.query(end, &[]).await.expect("the admin may end backends").len(), 1);
-    heard(&ear, "that it listens again").await;
-    say().await.expect("anybody may");
-    heard(&ear, "what was said then").await;
+    assert_notified(&subscription, "the reconnect").await;
+    notify().await.expect("any role may");
+    assert_notified(&subscription, "the one after the reconnect").await;
 }
 
-async fn heard(ear: &Notifications, what: &str) {
-    tokio::time::timeout(Duration::from_secs(60), ear.heard())
+async fn assert_notified(subscription: &Notifications, what: &str) {
+    tokio::time::timeout(Duration::from_secs(60), subscription.notified())
         .await
-        .unwrap_or_else(|_| panic!("not heard: {what}"));
+        .unwrap_or_else(|_| panic!("no notification: {what}"));
 }
 
 #[tokio::test]
-async fn an_empty_pool_gives_up_waiting() {
+async fn an_exhausted_pool_times_out() {
     let database = testkit::fresh_database("pool").await;
     let pool = pool(&Secret::from(database.url), 1).expect("a good url");
     let _held = pool.get().await.expect("the server runs");
@@ -109,7 +109,7 @@ async fn an_empty_pool_gives_up_waiting() {
 }
 
 #[tokio::test]
-async fn no_connection_is_reported_without_the_password() {
+async fn a_connection_error_hides_the_password() {
     let url = Secret::from("postgres://tradewind:hunter2@127.0.0.1:1/shop");
     let error = connect(&url).await.expect_err("nothing listens on port 1");
     assert_eq!(error.to_string(), "no connection to postgres://tradewind:***@127.0.0.1:1/shop");

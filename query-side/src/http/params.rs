@@ -6,7 +6,6 @@
 use std::fmt;
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chrono::{Datelike, NaiveDate};
 use events::{CustomerId, OrderId, Positions, Sku};
@@ -110,12 +109,7 @@ impl<S: Sync> FromRequestParts<S> for AfterHeader {
             Ok(after) => Ok(Self(Some(after))),
             Err(text) => {
                 let (detail, allowed) = text.split_once(", expected ").unwrap_or((&text, ""));
-                Err(Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_header",
-                    "A header is not what is asked for",
-                )
-                .field("X-Tradewind-After", detail, allowed))
+                Err(Problem::invalid_header().field("X-Tradewind-After", detail, allowed))
             }
         }
     }
@@ -135,18 +129,13 @@ pub fn sku(text: &str) -> Result<Sku, Problem> {
 }
 
 fn invalid_path(field: &str, detail: &str, allowed: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_path", "The path is not what is asked for")
-        .field(field, detail, allowed)
+    Problem::invalid_path().field(field, detail, allowed)
 }
 
 /// # Errors
 /// 400, for what only the whole query shows to be wrong.
 pub fn invalid_query(field: &str, detail: impl fmt::Display, allowed: impl fmt::Display) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_query", "The query is not what is asked for").field(
-        field,
-        detail.to_string(),
-        allowed.to_string(),
-    )
+    Problem::invalid_query().field(field, detail.to_string(), allowed.to_string())
 }
 
 fn shortened(text: &str) -> String {

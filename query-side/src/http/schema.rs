@@ -1,6 +1,6 @@
 //! Shapes for the OpenAPI document whose own types (in `events` and `runtime`) know nothing of OpenAPI.
 //!
-//! Never: a value of these types; they describe. Their truth is tested in `tests/openapi.rs`.
+//! Never: a value of these types; they describe. Their truth is tested in `tests/suite/openapi.rs`.
 //! Read next: `routes/openapi.rs`.
 
 use std::collections::BTreeMap;
@@ -74,7 +74,7 @@ pub struct FieldError {
     pub allowed: String,
 }
 
-/// A parameter or header is not what is asked for; the problem names it and what is allowed.
+/// A parameter or header is invalid; the problem names it and the allowed values.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct BadRequest(pub Problem);
@@ -84,13 +84,13 @@ pub struct BadRequest(pub Problem);
 #[response(content_type = "application/problem+json")]
 pub struct NotFound(pub Problem);
 
-/// The time to wait is over (`not_yet_applied`, `not_settled`), or there is too much to do; `Retry-After` says when to
+/// The time to wait is over (`not_yet_applied`, `not_settled`), or the service is overloaded; `Retry-After` says when to
 /// ask again.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct NotYet(pub Problem);
 
-/// The read models cannot be reached, or there is too much to do; `Retry-After` says when to ask again.
+/// The read models cannot be reached, or the service is overloaded; `Retry-After` says when to ask again.
 #[derive(ToResponse)]
 #[response(content_type = "application/problem+json")]
 pub struct Unavailable(pub Problem);

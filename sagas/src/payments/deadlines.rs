@@ -65,7 +65,7 @@ impl PaymentDeadlines {
         cause: Metadata,
         (failed_attempts, refused): (u32, bool),
     ) -> Result<(), CommitError> {
-        self.store.evict(std::slice::from_ref(&row.stream));
+        self.store.invalidate(std::slice::from_ref(&row.stream));
         let payment = self.store.load::<Payment>(&row.stream).await?;
         let Some(call) = payment.state.next_provider_call() else {
             return self.clear_if_no_call_is_due(row).await;

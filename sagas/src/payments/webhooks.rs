@@ -17,8 +17,8 @@ use event_store::{EventStore, StoreOptions, retry_conflicts};
 use events::{Context, Metadata, OrderId};
 use reactors::{CONFLICTS_MAX, CommitError};
 use runtime::http::{Json, JsonBytes};
-use runtime::signature::{SIGNATURE, verify};
-use runtime::{Problem, Secret, postgres};
+use runtime::webhook_signature::WebhookKeys;
+use runtime::{Problem, postgres};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Receives webhooks, where this process runs the payments and has the secret that they are signed with.
 pub struct WebhookEndpoint {
     store: EventStore,
-    secret: Secret,
+    keys: WebhookKeys,
     tolerance: Duration,
 }
 
@@ -58,16 +58,17 @@ impl WebhookEndpoint {
     /// None where no secret is configured, or another process runs the payments.
     ///
     /// # Errors
-    /// When the payments' database cannot be used.
+    /// When the secret is invalid, or the payments' database cannot be used.
     pub async fn open(config: &Config) -> Result<Option<Self>, SagaError> {
-        let Some(secret) = config.payment_webhook_secret.clone() else { return Ok(None) };
+        let Some(secret) = &config.payment_webhook_secret else { return Ok(None) };
+        let keys = WebhookKeys::parse(secret)?;
         if !config.contexts().contains(&Context::Payments) {
             return Ok(None);
         }
         let url = config.databases.of(Context::Payments.name());
         let pool = postgres::pool(&url, DATABASE_CONNECTIONS_MAX)?;
         let store = EventStore::new(Context::Payments, pool, StoreOptions::default()).await?;
-        Ok(Some(Self { store, secret, tolerance: config.payment_webhook_tolerance() }))
+        Ok(Some(Self { store, keys, tolerance: config.payment_webhook_tolerance() }))
     }
 
     pub fn router(self) -> Router {
@@ -75,17 +76,15 @@ impl WebhookEndpoint {
     }
 
     fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-        let given = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        verify(&self.secret, given, body, now, self.tolerance).map_err(|error| {
+        self.keys.verify(headers, body, now, self.tolerance).map_err(|error| {
             let text = error.to_string();
             let (detail, allowed) = text.split_once(", expected ").unwrap_or((&text, ""));
-            Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "invalid_signature",
-                "The webhook is not signed by the provider",
+            Problem::new(StatusCode::UNAUTHORIZED, "invalid_signature", "Invalid webhook signature").field(
+                error.header(),
+                detail,
+                allowed,
             )
-            .field("Webhook-Signature", detail, allowed)
         })
     }
 
@@ -93,7 +92,7 @@ impl WebhookEndpoint {
     async fn make_call_due(&self, order_id: OrderId) -> Result<Outcome, CommitError> {
         let stream = events::payments::stream(order_id);
         // The cache of this process may lack the payment's last event.
-        self.store.evict(std::slice::from_ref(&stream));
+        self.store.invalidate(std::slice::from_ref(&stream));
         retry_conflicts(CONFLICTS_MAX, async || {
             let mut work = self.store.unit_of_work();
             let is_due = work.load::<Payment>(&stream).await?.next_provider_call().is_some();

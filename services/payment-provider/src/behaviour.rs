@@ -1,9 +1,8 @@
-//! What the acquirer can be told to do with a payment.
-//!
-//! Never: chance; the same payment always meets the same decision, so that a run can be repeated.
-//! Read next: `behaviours.rs` (where it is kept), `routes.rs` (where it is obeyed).
+//! How the acquirer treats a payment, as configured for its customer. The same payment always gets the same decision, so
+//! that a run can be repeated.
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -13,46 +12,46 @@ pub type DelayMs = Bounded<60_000>;
 pub type Percent = Bounded<100>;
 pub type Copies = Bounded<10>;
 
-/// As flags of the process: what is done while nobody has said otherwise.
+/// As flags of the process: the default until `PUT /v1/behaviour` replaces it.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
-    /// What becomes of an authorisation
+    /// Outcome of an authorisation
     #[arg(long, env = "PAYMENT_PROVIDER_OUTCOME", value_enum, default_value_t)]
     pub outcome: Outcome,
 
-    /// The reason that is given when it is declined
+    /// Reason given for a decline
     #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_CODE", default_value_t = default_decline_code())]
     #[schema(value_type = String, pattern = "^[a-z0-9_]{1,64}$")]
     pub decline_code: DeclineCode,
 
-    /// How long every call takes, in milliseconds
+    /// Delay of every call, in milliseconds
     #[arg(long, env = "PAYMENT_PROVIDER_DELAY_MS", default_value_t)]
     #[schema(value_type = u32, maximum = 60_000)]
     pub delay_ms: DelayMs,
 
-    /// What goes wrong
+    /// Simulated fault
     #[arg(long, env = "PAYMENT_PROVIDER_FAULT", value_enum, default_value_t)]
     pub fault: Fault,
 
-    /// Take the money at once instead of holding it
+    /// Capture the money with the authorisation instead of holding it
     #[arg(
         long, env = "PAYMENT_PROVIDER_CAPTURE_AT_ONCE", action = clap::ArgAction::Set,
         num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true"
     )]
     pub capture_at_once: bool,
 
-    /// How many of 100 payments that would be approved are declined, by a hash of the payment id
+    /// Percentage of otherwise approved payments that are declined, chosen by a hash of the payment id
     #[arg(long, env = "PAYMENT_PROVIDER_DECLINE_RATE_PERCENT", default_value_t)]
     #[schema(value_type = u32, maximum = 100)]
     pub decline_rate_percent: Percent,
 
-    /// How many times each webhook is sent
+    /// How many times each webhook is sent; 0: not at all
     #[arg(long, env = "PAYMENT_PROVIDER_WEBHOOK_COPIES", default_value_t = WEBHOOK_COPIES_DEFAULT)]
     #[schema(value_type = u32, maximum = 10)]
     pub webhook_copies: Copies,
 
-    /// How late webhooks are, in milliseconds
+    /// Delay of webhooks, in milliseconds
     #[arg(long, env = "PAYMENT_PROVIDER_WEBHOOK_DELAY_MS", default_value_t)]
     #[schema(value_type = u32, maximum = 60_000)]
     pub webhook_delay_ms: DelayMs,
@@ -67,30 +66,58 @@ pub struct Behaviour {
 
 pub const WEBHOOK_COPIES_DEFAULT: Copies = Copies::new(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    clap::ValueEnum,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    IntoStaticStr,
+    EnumString,
+)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     #[default]
     Approve,
     Decline,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    clap::ValueEnum,
+    Serialize,
+    Deserialize,
+    ToSchema,
+    IntoStaticStr,
+    EnumString,
+)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Fault {
     #[default]
     None,
-    /// An authorisation is not taken in, and the connection dies without an answer.
+    /// An authorisation is not processed, and the connection is closed without a response.
     TimeOutBeforeAcceptance,
-    /// An authorisation is carried out, and the connection dies without an answer.
+    /// An authorisation is processed, and the connection is closed without a response.
     TimeOutAfterAcceptance,
-    /// Every call about a payment is answered 503, and nothing is done.
+    /// Every call about a payment is answered 503 and has no effect.
     Unavailable,
 }
 
-/// What an authorisation comes to.
+/// The decision on an authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Hold,
@@ -99,11 +126,12 @@ pub enum Decision {
 }
 
 impl Behaviour {
+    /// Applies the rules in this order: the outcome, the decline rate, the immediate capture.
     pub fn decide(&self, payment_id: Uuid) -> Decision {
-        let unlucky = percentile(payment_id) < self.decline_rate_percent.get();
+        let is_declined_by_rate = percentile(payment_id) < self.decline_rate_percent.get();
         match self.outcome {
             Outcome::Decline => Decision::Decline(self.decline_code.clone()),
-            Outcome::Approve if unlucky => Decision::Decline(self.decline_code.clone()),
+            Outcome::Approve if is_declined_by_rate => Decision::Decline(self.decline_code.clone()),
             Outcome::Approve if self.capture_at_once => Decision::Capture,
             Outcome::Approve => Decision::Hold,
         }
@@ -130,7 +158,7 @@ fn default_decline_code() -> DeclineCode {
     "card_declined".parse().expect("the default is a decline code")
 }
 
-/// 0 to 99, the same for a payment in every process and every version: FNV-1a, whose upper half is well mixed.
+/// 0 to 99, the same for a payment in every process and version: the upper half of FNV-1a, which is well mixed.
 /// Source: <http://www.isthe.com/chongo/tech/comp/fnv/>.
 fn percentile(payment_id: Uuid) -> u32 {
     const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
@@ -149,7 +177,7 @@ mod tests {
     use super::{Behaviour, Decision, Outcome, Percent};
 
     #[test]
-    fn a_payment_always_meets_the_same_decision() {
+    fn a_payment_always_gets_the_same_decision() {
         let behaviour = Behaviour { decline_rate_percent: Percent::new(50), ..Behaviour::default() };
         for n in 0..100 {
             let id = Uuid::from_u128(n);
@@ -169,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decline_comes_before_a_capture_at_once() {
+    fn a_decline_takes_precedence_over_an_immediate_capture() {
         let declining =
             Behaviour { outcome: Outcome::Decline, capture_at_once: true, ..Behaviour::default() };
         assert_eq!(declining.decide(Uuid::nil()), Decision::Decline(declining.decline_code.clone()));

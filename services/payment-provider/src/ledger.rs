@@ -1,7 +1,7 @@
-//! What the acquirer does with money. Each step is one transaction that holds the payment's row: a step that was done
-//! is not done again, and of two that exclude each other one is done.
+//! The steps of a payment and their ledger entries. Each step is one transaction that locks the payment's row, so that a
+//! step is done once, and only one of two steps that exclude each other.
 //!
-//! Never: a wait while a row is locked; delays and faults are in `routes.rs`, which is what to read next.
+//! Never: wait while a row is locked; delays and faults belong to `routes.rs`.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,28 @@ use uuid::Uuid;
 
 use crate::behaviour::Decision;
 use crate::payment::{Payment, PaymentState, Request};
-use crate::webhooks::Announcer;
+use crate::webhooks::WebhookOutbox;
 
 #[derive(Clone)]
 pub struct Ledger {
     pool: Pool,
-    /// What is told of each entry; nothing where nobody listens.
-    announcer: Option<Announcer>,
+    /// None if webhooks are not configured.
+    webhooks: Option<WebhookOutbox>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("there is no payment {0}")]
+    #[error("payment {0} does not exist")]
     NotFound(Uuid),
-    #[error("payment {} was made with another customer, amount or currency", .0.payment_id)]
-    AnotherRequest(Payment),
-    #[error("payment {} is {:?}; {step} asks for {asks:?}", .payment.payment_id, .payment.state)]
-    WrongState { payment: Payment, step: &'static str, asks: PaymentState },
+    #[error("payment {} already exists with another customer, amount or currency", .0.payment_id)]
+    IdReused(Payment),
+    #[error("payment {} is {}; {step} requires {}", .payment.payment_id, .payment.state.name(), .required.name())]
+    WrongState { payment: Payment, step: &'static str, required: PaymentState },
     #[error(transparent)]
     Database(#[from] PoolError),
 }
 
-/// The sums of a currency's entries. Held is what was authorised and neither captured nor voided.
+/// The sums of a currency's entries. Held: authorised, and neither captured nor voided.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Totals {
     #[schema(value_type = u64)]
@@ -72,14 +72,14 @@ const TOTALS: &str = "SELECT currency, kind, count(*) AS entries, sum(amount_min
 const PAGE: &str = "SELECT * FROM payments WHERE payment_id > $1 ORDER BY payment_id LIMIT $2";
 
 impl Ledger {
-    pub fn new(pool: Pool, announcer: Option<Announcer>) -> Self {
-        Self { pool, announcer }
+    pub fn new(pool: Pool, webhooks: Option<WebhookOutbox>) -> Self {
+        Self { pool, webhooks }
     }
 
-    /// Carries out the decision once; a repeat gets the payment as it stands now.
+    /// Applies the decision once. A repeat returns the payment in its current state.
     ///
     /// # Errors
-    /// When the id was used for another request, or the database does not answer.
+    /// When the id belongs to another request, or the database does not answer.
     pub async fn authorise(&self, request: &Request, decision: &Decision) -> Result<Payment, LedgerError> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await.map_err(PoolError::from)?;
@@ -92,7 +92,7 @@ impl Ledger {
                 } else if stored.is_for(request) {
                     stored
                 } else {
-                    return Err(LedgerError::AnotherRequest(stored));
+                    return Err(LedgerError::IdReused(stored));
                 }
             }
         };
@@ -100,7 +100,7 @@ impl Ledger {
         Ok(payment)
     }
 
-    /// Takes what is held.
+    /// Takes the money that is held.
     ///
     /// # Errors
     /// When nothing is held under that id, or the database does not answer.
@@ -108,7 +108,7 @@ impl Ledger {
         self.step("capture", payment_id, PaymentState::Authorised, PaymentState::Captured).await
     }
 
-    /// Gives back what was taken.
+    /// Returns the money that was taken.
     ///
     /// # Errors
     /// When nothing was taken under that id, or the database does not answer.
@@ -116,10 +116,10 @@ impl Ledger {
         self.step("refund", payment_id, PaymentState::Captured, PaymentState::Refunded).await
     }
 
-    /// Lets go of what is held, and of what may still come under that id. Where nothing is held, nothing is done.
+    /// Releases the money that is held. An unknown payment is stored as voided, and a later authorisation is declined.
     ///
     /// # Errors
-    /// When the money was taken, or the database does not answer.
+    /// When the money is captured, or the database does not answer.
     pub async fn void(&self, payment_id: Uuid) -> Result<Payment, LedgerError> {
         let mut client = self.pool.get().await?;
         let transaction = client.transaction().await.map_err(PoolError::from)?;
@@ -135,8 +135,8 @@ impl Ledger {
                     }
                     PaymentState::Voided | PaymentState::Declined | PaymentState::Refunded => stored,
                     PaymentState::Captured => {
-                        let asks = PaymentState::Authorised;
-                        return Err(LedgerError::WrongState { payment: stored, step: "void", asks });
+                        let required = PaymentState::Authorised;
+                        return Err(LedgerError::WrongState { payment: stored, step: "void", required });
                     }
                 }
             }
@@ -146,7 +146,7 @@ impl Ledger {
     }
 
     /// # Errors
-    /// When there is none, or the database does not answer.
+    /// When the payment does not exist, or the database does not answer.
     pub async fn find(&self, payment_id: Uuid) -> Result<Payment, LedgerError> {
         let sql = "SELECT * FROM payments WHERE payment_id = $1";
         let client = self.pool.get().await?;
@@ -177,7 +177,7 @@ impl Ledger {
         Ok(books)
     }
 
-    /// The payments after `after`, by id.
+    /// The payments after `after`, ordered by id.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -200,7 +200,7 @@ impl Ledger {
             return Ok(stored);
         }
         if stored.state != from {
-            return Err(LedgerError::WrongState { payment: stored, step, asks: from });
+            return Err(LedgerError::WrongState { payment: stored, step, required: from });
         }
         let moved = self.advance(&transaction, payment_id, to).await?;
         transaction.commit().await.map_err(PoolError::from)?;
@@ -208,7 +208,7 @@ impl Ledger {
     }
 }
 
-/// The steps within a transaction.
+/// The parts of a step, within its transaction.
 impl Ledger {
     async fn insert(
         &self,
@@ -267,7 +267,7 @@ impl Ledger {
         Ok(Payment::from(&row))
     }
 
-    /// Moves the payment and enters it in the books.
+    /// Changes the payment's state and adds its ledger entry.
     async fn advance(
         &self,
         transaction: &Transaction<'_>,
@@ -288,14 +288,14 @@ impl Ledger {
     ) -> Result<(), PoolError> {
         let statement = transaction.prepare_cached(ENTER).await?;
         let enter = async { Ok(transaction.execute(&statement, &[&payment_id, &kind.name()]).await?) };
-        let announce = async {
-            match &self.announcer {
-                Some(announcer) => announcer.announce(transaction, payment_id, kind).await,
+        let enqueue = async {
+            match &self.webhooks {
+                Some(webhooks) => webhooks.enqueue(transaction, payment_id, kind).await,
                 None => Ok(()),
             }
         };
-        // On one connection, so in this order, but without a wait for the first.
-        tokio::try_join!(biased; enter, announce)?;
+        // Pipelined on one connection: in this order, without waiting for the first.
+        tokio::try_join!(biased; enter, enqueue)?;
         metrics::counter!("payment_provider_ledger_entries_total", "kind" => kind.name()).increment(1);
         Ok(())
     }

@@ -1,12 +1,13 @@
-//! The payment provider that ships with Tradewind: a fake acquirer in a process of its own, with a ledger of its own,
-//! that declines, delays and times out as it is told.
+//! The payment provider that ships with Tradewind: a fake acquirer with its own process and ledger, which declines, delays
+//! and times out as configured.
 //!
-//! Never: a type, a table or an event of Tradewind's; it knows us only by HTTP, as a real one would.
-//! Read next: `ledger.rs` (what it does with money), `behaviour.rs` (what it can be told), `routes.rs`.
+//! Never: a type, a table or an event of Tradewind. The two know each other only through HTTP, as with a real provider.
+//! Read next: `routes.rs` (the API), `ledger.rs` (the steps of a payment), `behaviour.rs` (what can be configured).
 
+mod acquirer;
 mod behaviour;
-mod behaviours;
-mod failure;
+mod behaviour_store;
+mod error_responses;
 mod ledger;
 mod migrate;
 mod openapi;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use runtime::http::{BindError, Limits};
 use runtime::postgres::{PostgresError, owner_url, pool};
+use runtime::webhook_signature::{InvalidWebhookSecret, WebhookKeys};
 use runtime::{Check, Health, Secret};
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +30,10 @@ pub use migrate::{MigrateError, migrate};
 pub use value::{Bounded, DeclineCode};
 pub use webhooks::Webhooks;
 
-use behaviours::Behaviours;
+use acquirer::Acquirer;
+use behaviour_store::BehaviourStore;
 use ledger::Ledger;
-use routes::Acquirer;
-use webhooks::{Announcer, Sender};
+use webhooks::{WebhookOutbox, WebhookSender};
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
@@ -39,7 +41,7 @@ pub struct Config {
     #[arg(long = "listen", env = "PAYMENT_PROVIDER_LISTEN", default_value = "127.0.0.1:8082")]
     pub listen: String,
 
-    /// The database; it is used as the role tradewind_provider
+    /// Database URL; the provider connects as the role tradewind_provider
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -48,19 +50,19 @@ pub struct Config {
     )]
     pub database_url: Option<Secret>,
 
-    /// The provider's database, where it is another one
+    /// Database URL of the provider, if it has its own database or role
     #[arg(long, env = "PROVIDER_DATABASE_URL", hide_env_values = true)]
     pub provider_database_url: Option<Secret>,
 
-    /// Connections to the database, at most
+    /// Maximum number of database connections
     #[arg(long, env = "PAYMENT_PROVIDER_DATABASE_CONNECTIONS", default_value_t = 16)]
     pub database_connections_max: usize,
 
-    /// How long a call is held that is to time out, before its connection is dropped
+    /// How long a call with a simulated time-out is held before its connection is closed, in milliseconds
     #[arg(long, env = "PAYMENT_PROVIDER_TIME_OUT_MS", default_value_t = Bounded::new(30_000))]
     pub time_out_ms: TimeOutMs,
 
-    /// Until `PUT /v1/behaviour` says otherwise
+    /// The default until `PUT /v1/behaviour` replaces it
     #[command(flatten)]
     pub behaviour: Behaviour,
 
@@ -70,9 +72,9 @@ pub struct Config {
 
 pub type TimeOutMs = Bounded<600_000>;
 
-/// A held call takes up a place; there must be some left for the others.
+/// High, because calls with a simulated delay count as in flight.
 const REQUESTS_IN_FLIGHT_MAX: usize = 4096;
-/// What a call may take beyond the waits that were asked for.
+/// How long a call may take beyond its configured delays.
 const WORK_MAX: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(1);
 
@@ -84,14 +86,16 @@ pub enum Error {
     Postgres(#[from] PostgresError),
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("webhooks cannot be sent: {0}")]
-    Webhooks(#[from] reqwest::Error),
+    #[error("cannot create the HTTP client for webhooks: {0}")]
+    HttpClient(#[from] reqwest::Error),
+    #[error(transparent)]
+    WebhookSecret(#[from] InvalidWebhookSecret),
 }
 
 /// Serves until `shutdown`.
 ///
 /// # Errors
-/// When the configuration is wrong or the address is taken. A database that is away is waited for.
+/// When the configuration is invalid or the address is in use. An unavailable database is waited for.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let url = match (&config.provider_database_url, &config.database_url) {
         (Some(url), _) => url.clone(),
@@ -100,44 +104,46 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     };
     let pool = pool(&url, config.database_connections_max)?;
     let listener = runtime::http::bind(&config.listen, "--listen").await?;
-    tracing::info!(?config, "payment provider serves");
+    tracing::info!(?config, "payment provider starts");
 
     let health = Health::new();
     let database = health.check("payment provider: database");
     let sender = match (config.webhooks.url, config.webhooks.secret) {
-        (Some(url), Some(secret)) => Some(Sender::new(pool.clone(), url, secret)?),
+        (Some(url), Some(secret)) => {
+            Some(WebhookSender::new(pool.clone(), url, WebhookKeys::parse(&secret)?)?)
+        }
         _ => None,
     };
-    let announcer = sender.is_some().then(|| Announcer::new(config.behaviour.clone()));
+    let outbox = sender.is_some().then(|| WebhookOutbox::new(config.behaviour.clone()));
     let acquirer = Acquirer {
-        ledger: Ledger::new(pool.clone(), announcer),
-        behaviours: Behaviours::new(pool.clone(), config.behaviour),
+        ledger: Ledger::new(pool.clone(), outbox),
+        behaviours: BehaviourStore::new(pool.clone(), config.behaviour),
         time_out: Duration::from_millis(config.time_out_ms.get().into()),
         shutdown: shutdown.clone(),
     };
     let limits = Limits {
         requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
-        request_max: acquirer.longest_wait() + WORK_MAX,
+        request_max: acquirer.longest_delay() + WORK_MAX,
         ..Limits::default()
     };
     let router = routes::router(acquirer, health);
-    let tell = async {
+    let send_webhooks = async {
         if let Some(sender) = sender {
             sender.run(shutdown.clone()).await;
         }
     };
     tokio::join!(
         runtime::http::serve(listener, router, limits, shutdown.clone()),
-        ping(pool, database, shutdown.clone()),
-        tell
+        monitor_database(pool, database, shutdown.clone()),
+        send_webhooks
     );
     Ok(())
 }
 
-/// Keeps the check true to what the database says.
-async fn ping(pool: Pool, check: Check, shutdown: CancellationToken) {
+/// Reports whether the database answers.
+async fn monitor_database(pool: Pool, check: Check, shutdown: CancellationToken) {
     loop {
-        match answers(&pool).await {
+        match query_database(&pool).await {
             Ok(()) => check.ok(),
             Err(why) => check.failing(why),
         }
@@ -148,9 +154,9 @@ async fn ping(pool: Pool, check: Check, shutdown: CancellationToken) {
     }
 }
 
-async fn answers(pool: &Pool) -> Result<(), String> {
+async fn query_database(pool: &Pool) -> Result<(), String> {
     let client = pool.get().await.map_err(|error| error.to_string())?;
-    // The tables, not just the server: a database that was not migrated serves nobody.
+    // A table, not just the server: without its migrations the database is of no use.
     client
         .query_one("SELECT count(*) FROM behaviours", &[])
         .await
@@ -184,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_flag_out_of_range_is_refused_with_what_is_allowed() {
-        let refused = parsed(&[DATABASE, "--decline-rate-percent=101"]).expect_err("more than all");
+        let refused = parsed(&[DATABASE, "--decline-rate-percent=101"]).expect_err("more than 100");
         assert!(refused.to_string().contains("0 to 100"), "{refused}");
         assert!("No!".parse::<DeclineCode>().is_err());
     }

@@ -1,6 +1,4 @@
-//! The schema of the provider.
-//!
-//! Never: a change to a migration that was applied. Read next: `/migrations/provider/V1__ledger.sql`.
+//! Applies the migrations of the provider's schema (`migrations/provider/`).
 
 use tokio_postgres::Client;
 
@@ -13,17 +11,17 @@ mod embedded {
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    #[error("the schema {OWNER} cannot be used")]
+    #[error("cannot use the schema {OWNER}")]
     Schema(#[source] tokio_postgres::Error),
     #[error("the migrations of {OWNER} failed")]
     Migrations(#[source] refinery::Error),
 }
 
-/// Brings the schema up to date. The schema and its role must be there (`runtime::postgres::prepare_owner`); `admin`
-/// owns what is made, and its `search_path` is the default again afterwards.
+/// Brings the schema up to date. The schema and its role must exist (`runtime::postgres::prepare_owner`). `admin` owns the
+/// new objects, and gets its default `search_path` back.
 ///
 /// # Errors
-/// When the database refuses; what was applied before stays applied.
+/// When the database refuses a migration. Earlier migrations stay applied.
 pub async fn migrate(admin: &mut Client) -> Result<(), MigrateError> {
     let in_schema = format!("SET search_path = {OWNER}");
     admin.batch_execute(&in_schema).await.map_err(MigrateError::Schema)?;

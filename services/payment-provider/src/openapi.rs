@@ -1,6 +1,4 @@
-//! The OpenAPI document: the routes describe themselves, and what all of them share is added here.
-//!
-//! Never: a route that is served and not described (both come from one macro). Read next: `routes.rs`.
+//! The OpenAPI document: each route describes itself; this module adds what all operations share.
 
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -9,27 +7,24 @@ use utoipa::{OpenApi, ToSchema};
 #[openapi(
     info(
         title = "Tradewind payment provider",
-        description = "A fake acquirer with its own ledger. It declines, delays and times out as it is told. Amounts are \
+        description = "A fake acquirer with its own ledger. It declines, delays and times out as configured. Amounts are \
                        integer minor units."
     ),
     components(schemas(ProblemDetails, FieldDetails))
 )]
 pub struct Document;
 
-/// RFC 9457. Some codes add members of their own.
+/// RFC 9457. Some codes have additional members.
 #[derive(ToSchema)]
 #[schema(as = Problem)]
-#[expect(
-    dead_code,
-    reason = "only its schema is used: the fields of runtime::Problem, which knows no OpenAPI"
-)]
+#[expect(dead_code, reason = "only its schema is used; runtime::Problem does not depend on utoipa")]
 struct ProblemDetails {
     /// `/problems/` and the code.
     r#type: String,
     title: String,
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// Stable: what programs decide by.
+    /// Stable, for programs.
     code: String,
     #[schema(nullable = false)]
     detail: Option<String>,
@@ -37,10 +32,10 @@ struct ProblemDetails {
     errors: Option<Vec<FieldDetails>>,
 }
 
-/// What is wrong with one field.
+/// An error in one field of the request.
 #[derive(ToSchema)]
 #[schema(as = FieldError)]
-#[expect(dead_code, reason = "only its schema is used: the fields of runtime::FieldError")]
+#[expect(dead_code, reason = "only its schema is used; runtime::FieldError does not depend on utoipa")]
 struct FieldDetails {
     /// `rules[3].customer_id`, or the name of a parameter or header.
     field: String,
@@ -49,18 +44,18 @@ struct FieldDetails {
     allowed: Option<String>,
 }
 
-/// What any operation may answer, besides what it says itself.
+/// The problems that every operation may return.
 const SHARED_PROBLEMS: [(&str, &str); 3] = [
     ("400", "invalid_path, invalid_query, invalid_header"),
     ("500", "internal"),
     (
         "503",
-        "unavailable (the provider was told so), database_unavailable, overloaded: nothing was done. timed_out: it may \
-         have been done; repeat the call",
+        "unavailable (configured), database_unavailable, overloaded: the call had no effect. timed_out: it may have had \
+         one; repeat it",
     ),
 ];
 
-/// What an operation with a body may answer besides.
+/// The additional problems of an operation with a body.
 const BODY_PROBLEMS: [(&str, &str); 4] = [
     ("400", "malformed_json, invalid_body, body_broken_off"),
     ("408", "body_too_slow"),
@@ -69,13 +64,13 @@ const BODY_PROBLEMS: [(&str, &str); 4] = [
 ];
 
 const OPERATIONS: [(&str, &str, &str); 4] = [
-    ("/livez", "The process answers", "application/json"),
-    ("/readyz", "Every check passes; else 503, which names those that do not", "application/json"),
+    ("/livez", "The process runs", "application/json"),
+    ("/readyz", "No check is failing; otherwise 503, which names the failing ones", "application/json"),
     ("/metrics", "Prometheus text", "text/plain"),
     ("/openapi.json", "This document", "application/json"),
 ];
 
-/// `document` with the problems that every operation has, and with the routes for machines.
+/// Adds the shared problems, and the routes for operators.
 pub fn completed(document: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("a document is plain data");
     let paths = document["paths"].as_object_mut().expect("a document has paths");
@@ -112,7 +107,7 @@ fn complete_operation(operation: &mut Value) {
 
 fn complete_response(status: &str, response: &mut Value) {
     let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
-    response["headers"]["X-Correlation-Id"] = header("The request's, or a new one");
+    response["headers"]["X-Correlation-Id"] = header("The correlation id of the request, or a new one");
     if status.starts_with('2') {
         return;
     }

@@ -1,16 +1,16 @@
-//! A payment as the acquirer sees it: what is asked for, and what became of it.
-//!
-//! Never: a step; those are in `ledger.rs`, which is what to read next.
+//! A payment, its states, and the request that creates it.
 
 use serde::Serialize;
+use strum::{EnumString, IntoStaticStr};
 use tokio_postgres::Row;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::value::{Amount, Currency, Customer};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, IntoStaticStr, EnumString)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum PaymentState {
     Authorised,
     Declined,
@@ -19,7 +19,7 @@ pub enum PaymentState {
     Refunded,
 }
 
-/// A payment as the books have it. One that was voided before it came has only an id and a state.
+/// A payment. One that was voided before its authorisation has only an id and a state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Payment {
     pub payment_id: Uuid,
@@ -31,7 +31,7 @@ pub struct Payment {
     pub currency: Option<String>,
 }
 
-/// What an authorisation asks for.
+/// The request for an authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub payment_id: Uuid,
@@ -41,21 +41,9 @@ pub struct Request {
 }
 
 impl PaymentState {
-    const ALL: [Self; 5] = [Self::Authorised, Self::Declined, Self::Captured, Self::Voided, Self::Refunded];
-
-    /// In the database and on the wire; also the kind of the ledger's entry.
+    /// The name in the database and in JSON; also the kind of the ledger entry.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Authorised => "authorised",
-            Self::Declined => "declined",
-            Self::Captured => "captured",
-            Self::Voided => "voided",
-            Self::Refunded => "refunded",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
+        self.into()
     }
 }
 
@@ -68,7 +56,7 @@ impl Payment {
 }
 
 impl Request {
-    /// What the acquirer calls the payment.
+    /// The acquirer's own id of the payment.
     pub fn reference(&self) -> String {
         format!("acq_{}", self.payment_id.simple())
     }
@@ -78,8 +66,10 @@ impl From<&Row> for Payment {
     fn from(row: &Row) -> Self {
         Self {
             payment_id: row.get("payment_id"),
-            state: PaymentState::named(row.get("state"))
-                .expect("the constraint payments_state holds the names"),
+            state: row
+                .get::<_, &str>("state")
+                .parse()
+                .expect("the constraint payments_state allows the names alone"),
             reference: row.get("reference"),
             decline_code: row.get("decline_code"),
             customer_id: row.get("customer_id"),

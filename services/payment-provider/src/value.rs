@@ -1,7 +1,5 @@
-//! What a field of a body or a flag may hold. Parsed at the door; inside, the types are proof.
-//!
-//! Never: an error that does not say what is allowed (after `, expected`, where `runtime::http` looks for it).
-//! Read next: `behaviour.rs`.
+//! The value types of bodies and flags. Parsing validates them. Each error ends with `, expected` and the allowed values,
+//! which `runtime::http` shows separately.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,11 +15,11 @@ pub struct Bounded<const MAX: u32>(u32);
 pub enum ValueError {
     #[error("{given} is out of range, expected 0 to {max}")]
     OutOfRange { given: String, max: u32 },
-    #[error("not a decline code, expected 1 to 64 of a to z, 0 to 9 and _")]
+    #[error("is not a decline code, expected 1 to 64 characters a-z, 0-9 and _")]
     DeclineCode,
-    #[error("not a customer, expected 1 to 200 characters, none of them a control character")]
+    #[error("is not a customer id, expected 1 to 200 characters without control characters")]
     Customer,
-    #[error("not a currency, expected three letters A to Z")]
+    #[error("is not a currency, expected three letters A-Z")]
     Currency,
     #[error("{given} is not an amount, expected 1 to {}", i64::MAX)]
     Amount { given: i64 },
@@ -31,9 +29,9 @@ impl<const MAX: u32> Bounded<MAX> {
     pub const MAX: u32 = MAX;
 
     /// # Panics
-    /// When `value` is more than `MAX`; for values in the code.
+    /// When `value` is more than `MAX`. For constants.
     pub const fn new(value: u32) -> Self {
-        assert!(value <= MAX, "a value in the code is within its bound");
+        assert!(value <= MAX, "a constant is within its bound");
         Self(value)
     }
 
@@ -75,7 +73,7 @@ impl<const MAX: u32> fmt::Display for Bounded<MAX> {
     }
 }
 
-/// A text that `$allowed` accepts.
+/// Defines a text that satisfies `$allowed`.
 macro_rules! text {
     ($(#[$doc:meta])* $name:ident, $error:expr, $allowed:expr) => {
         $(#[$doc])*
@@ -121,14 +119,14 @@ macro_rules! text {
 }
 
 text!(
-    /// Why the acquirer declines: `card_declined`, `insufficient_funds`.
+    /// The reason for a decline: `card_declined`, `insufficient_funds`.
     DeclineCode,
     ValueError::DeclineCode,
     |text| (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 );
 text!(
-    /// Whose money it is.
+    /// The id of the paying customer.
     Customer,
     ValueError::Customer,
     |text| (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control)
@@ -140,7 +138,7 @@ text!(
     |text| text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase())
 );
 
-/// Money in minor units, at least 1: nobody asks an acquirer for nothing.
+/// Money in minor units, at least 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "i64", try_from = "i64")]
 pub struct Amount(i64);

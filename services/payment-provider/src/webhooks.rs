@@ -1,7 +1,5 @@
-//! Tells a URL what happened to a payment, as an acquirer does: signed, again until it is acknowledged, and, when told
-//! so, late, several times, or out of order.
-//!
-//! Never: a webhook of an entry that is not in the ledger; both are one transaction. Read next: `ledger.rs`.
+//! Sends webhooks about payments: signed, repeated until acknowledged, and, if configured, late, several times, or out of
+//! order. A webhook is stored in the transaction of its ledger entry.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +7,7 @@ use chrono::{DateTime, Utc};
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use futures::{StreamExt, stream};
 use runtime::Secret;
-use runtime::signature::{SIGNATURE, sign};
+use runtime::webhook_signature::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKeys};
 use serde_json::json;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
@@ -20,33 +18,33 @@ use crate::behaviour::Behaviour;
 use crate::payment::PaymentState;
 
 const DUE_MAX: i64 = 64;
-const AT_ONCE_MAX: usize = 8;
-const PAUSE: Duration = Duration::from_millis(100);
+const CONCURRENT_MAX: usize = 8;
+const POLL_PAUSE: Duration = Duration::from_millis(100);
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// With the pauses between them these are about two hours; then somebody has to ask.
+/// Spread over about two hours. Afterwards the receiver must query the payment.
 const ATTEMPTS_MAX: i32 = 16;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Webhooks {
-    /// Where webhooks are sent; none are without it
+    /// URL that receives webhooks; without it none are sent
     #[arg(long = "webhook-url", env = "PAYMENT_PROVIDER_WEBHOOK_URL", requires = "secret")]
     pub url: Option<String>,
 
-    /// What webhooks are signed with; the receiver has the same
+    /// Secret that signs webhooks, shared with the receiver: whsec_<base64>, two of them separated by a space during a rotation, or any other text, whose bytes are then the key
     #[arg(id = "secret", long = "webhook-secret", env = "PAYMENT_WEBHOOK_SECRET", hide_env_values = true)]
     pub secret: Option<Secret>,
 }
 
-/// Notes in the ledger's transaction what is to be told.
+/// Stores webhooks in the ledger's transaction.
 #[derive(Clone)]
-pub struct Announcer {
-    /// For whoever has no rule, while the database has no default.
+pub struct WebhookOutbox {
+    /// For customers without a rule, while the database has no default.
     configured: Behaviour,
 }
 
-/// A rule of the customer, or the default of the database, or what was configured. Every other entry of a payment is
-/// the one that comes late when disorder is asked for: the first, the third.
-const ANNOUNCE: &str = "WITH told AS (
+/// The customer's rule applies, else the default in the database, else the configured one. With disorder, the first, the
+/// third and every other odd entry of a payment is delayed.
+const ENQUEUE: &str = "WITH behaviour AS (
          SELECT webhook_copies, webhook_delay_ms, webhook_disorder FROM (
              SELECT customer_id, webhook_copies, webhook_delay_ms, webhook_disorder, 0 AS rank FROM behaviours
              WHERE customer_id = (SELECT customer_id FROM payments WHERE payment_id = $1) OR customer_id IS NULL
@@ -58,40 +56,40 @@ const ANNOUNCE: &str = "WITH told AS (
          + CASE WHEN webhook_disorder AND (SELECT count(*) % 2 FROM ledger_entries WHERE payment_id = $1) = 1
                 THEN interval '2 s' ELSE interval '0' END,
          webhook_copies
-     FROM told WHERE webhook_copies > 0";
+     FROM behaviour WHERE webhook_copies > 0";
 
-impl Announcer {
+impl WebhookOutbox {
     pub fn new(configured: Behaviour) -> Self {
         Self { configured }
     }
 
     /// # Errors
     /// When the database does not answer.
-    pub async fn announce(
+    pub async fn enqueue(
         &self,
         transaction: &Transaction<'_>,
         payment_id: Uuid,
         state: PaymentState,
     ) -> Result<(), PoolError> {
-        let number = |bounded: u32| i32::try_from(bounded).expect("every number of a behaviour is bounded");
+        let number = |bounded: u32| i32::try_from(bounded).expect("every number of a behaviour fits");
         let copies = number(self.configured.webhook_copies.get());
         let delay_ms = number(self.configured.webhook_delay_ms.get());
         let disorder = self.configured.webhook_disorder;
-        let statement = transaction.prepare_cached(ANNOUNCE).await?;
+        let statement = transaction.prepare_cached(ENQUEUE).await?;
         transaction.execute(&statement, &[&payment_id, &state.name(), &copies, &delay_ms, &disorder]).await?;
         Ok(())
     }
 }
 
-/// Sends what is due.
-pub struct Sender {
+/// Sends the webhooks that are due.
+pub struct WebhookSender {
     pool: Pool,
     http: reqwest::Client,
     url: String,
-    secret: Secret,
+    keys: WebhookKeys,
 }
 
-struct Due {
+struct DueWebhook {
     event_id: Uuid,
     payment_id: Uuid,
     state: String,
@@ -107,78 +105,78 @@ const AGAIN: &str = "UPDATE webhooks SET attempts = attempts + 1,
      due_at = clock_timestamp() + least(1800, power(2, attempts)) * interval '500 ms' WHERE event_id = $1";
 const GIVE_UP: &str = "DELETE FROM webhooks WHERE event_id = $1";
 
-impl Sender {
+impl WebhookSender {
     /// # Errors
-    /// When no HTTP client can be made.
-    pub fn new(pool: Pool, url: String, secret: Secret) -> Result<Self, reqwest::Error> {
+    /// When the HTTP client cannot be created.
+    pub fn new(pool: Pool, url: String, keys: WebhookKeys) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { pool, http, url, secret })
+        Ok(Self { pool, http, url, keys })
     }
 
-    /// Sends until `shutdown`. A webhook that is not acknowledged is sent again, later each time.
+    /// Runs until `shutdown`. A webhook that is not acknowledged is sent again, with growing pauses.
     pub async fn run(self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
             let sent = self.send_due().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "webhooks wait for the database");
+                tracing::warn!(%error, "cannot send webhooks: database unavailable");
                 0
             });
             if sent == 0 {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = tokio::time::sleep(POLL_PAUSE) => {}
                 }
             }
         }
     }
 
     async fn send_due(&self) -> Result<usize, PoolError> {
-        let due: Vec<Due> = {
+        let due: Vec<DueWebhook> = {
             let client = self.pool.get().await?;
             let statement = client.prepare_cached(DUE).await?;
-            client.query(&statement, &[&DUE_MAX]).await?.iter().map(Due::from).collect()
+            client.query(&statement, &[&DUE_MAX]).await?.iter().map(DueWebhook::from).collect()
         };
         let count = due.len();
         let sending = due.into_iter().map(|webhook| self.send(webhook));
-        let outcomes: Vec<_> = stream::iter(sending).buffer_unordered(AT_ONCE_MAX).collect().await;
-        // Also when another one could not be written down: what was acknowledged is not sent again for that.
+        let outcomes: Vec<_> = stream::iter(sending).buffer_unordered(CONCURRENT_MAX).collect().await;
+        // Stored even if another webhook's outcome was not: an acknowledged webhook must not be sent again.
         let acknowledged: Vec<Uuid> = outcomes.iter().filter_map(|outcome| *outcome.as_ref().ok()?).collect();
         if !acknowledged.is_empty() {
-            self.write_down(COPIES_SENT, &acknowledged).await?;
+            self.execute(COPIES_SENT, &acknowledged).await?;
         }
         outcomes.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(count)
     }
 
-    /// The webhook's id when it was acknowledged, which its caller writes down with the others'.
-    async fn send(&self, webhook: Due) -> Result<Option<Uuid>, PoolError> {
+    /// Returns the webhook's id if it was acknowledged; the caller stores those together.
+    async fn send(&self, webhook: DueWebhook) -> Result<Option<Uuid>, PoolError> {
         let (outcome, statement) = match self.post(&webhook).await {
             Ok(()) => ("acknowledged", None),
             Err(why) if webhook.attempts + 1 >= ATTEMPTS_MAX => {
-                tracing::error!(payment_id = %webhook.payment_id, why, "a webhook was given up");
+                tracing::error!(payment_id = %webhook.payment_id, why, "webhook abandoned");
                 ("given_up", Some(GIVE_UP))
             }
             Err(why) => {
-                tracing::debug!(payment_id = %webhook.payment_id, why, "a webhook is sent again later");
+                tracing::debug!(payment_id = %webhook.payment_id, why, "webhook not acknowledged; it is sent again later");
                 ("not_acknowledged", Some(AGAIN))
             }
         };
         metrics::counter!("payment_provider_webhooks_total", "outcome" => outcome).increment(1);
         let Some(statement) = statement else { return Ok(Some(webhook.event_id)) };
-        self.write_down(statement, &webhook.event_id).await?;
+        self.execute(statement, &webhook.event_id).await?;
         Ok(None)
     }
 
-    async fn write_down(&self, sql: &str, of: &(dyn ToSql + Sync)) -> Result<(), PoolError> {
+    async fn execute(&self, sql: &str, of: &(dyn ToSql + Sync)) -> Result<(), PoolError> {
         let client = self.pool.get().await?;
         let statement = client.prepare_cached(sql).await?;
         client.execute(&statement, &[of]).await?;
         Ok(())
     }
 
-    async fn post(&self, webhook: &Due) -> Result<(), String> {
+    async fn post(&self, webhook: &DueWebhook) -> Result<(), String> {
         let body = json!({
             "event_id": webhook.event_id,
             "payment_id": webhook.payment_id,
@@ -187,12 +185,16 @@ impl Sender {
             "happened_at": webhook.happened_at,
         })
         .to_string();
+        // The same for each attempt and each copy, so that a receiver can recognise a repeat.
+        let id = webhook.event_id.to_string();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let request = self
             .http
             .post(&self.url)
             .header("content-type", "application/json")
-            .header(SIGNATURE, sign(&self.secret, now, body.as_bytes()))
+            .header(WEBHOOK_ID, &id)
+            .header(WEBHOOK_TIMESTAMP, now)
+            .header(WEBHOOK_SIGNATURE, self.keys.sign(&id, now, body.as_bytes()))
             .body(body);
         match request.send().await {
             Ok(response) if response.status().is_success() => Ok(()),
@@ -202,7 +204,7 @@ impl Sender {
     }
 }
 
-impl From<&Row> for Due {
+impl From<&Row> for DueWebhook {
     fn from(row: &Row) -> Self {
         Self {
             event_id: row.get("event_id"),

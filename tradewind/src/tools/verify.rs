@@ -1,7 +1,5 @@
-//! `tradewind verify`: proves that everything agrees, once or all the time.
-//!
-//! Never: exit code 0 when something was not checked. It reads as the role of each schema, in transactions that the
-//! server holds to reading. Read next: `verify/src/lib.rs`.
+//! `tradewind verify`: checks that everything agrees, once or repeatedly. The exit code is 0 only when everything was
+//! checked. It reads as the role of each schema, in READ ONLY transactions.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,43 +8,43 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 use clap::builder::PossibleValuesParser;
 use event_bus::BusConfig;
-use events::Context;
+use events::{Context, TOPIC_PARTITIONS};
 use futures::FutureExt;
 use runtime::http::{Limits, bind, serve};
 use runtime::postgres::{connect, owner_url};
 use runtime::{Check, Health, Secret, ops_router};
 use tokio_util::sync::CancellationToken;
-use verify::{Engines, Property, Report, Scope};
+use verify::{Connections, PROPERTIES, Property, Report, Scope};
 
-use super::place::{BesideUp, Databases};
+use super::connections::{Databases, WithLocalDefaults};
 use crate::up::stop_signal;
 
-/// Something could not be checked: neither "all agree" nor "they differ".
+/// The exit code when something could not be checked: neither "all agree" nor "they differ".
 const NOT_CHECKED: u8 = 2;
 
-pub type Args = BesideUp<Options>;
+pub type Args = WithLocalDefaults<Options>;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
-    /// Only these properties (repeat for several) [default: all]
+    /// Check only this property (may be repeated) [default: all]
     #[arg(long, value_parser = names())]
     only: Vec<String>,
-    /// All but these properties (repeat for several)
+    /// Check all properties except this one (may be repeated)
     #[arg(long, value_parser = names(), conflicts_with = "only")]
     except: Vec<String>,
-    /// How long after its deadline a process may still be on its way
+    /// Seconds after its deadline before an unfinished process is a violation
     #[arg(long, default_value_t = 300)]
     grace_seconds: u32,
-    /// One JSON object for each run
+    /// Print one JSON object for each run
     #[arg(long)]
     json: bool,
-    /// Again and again until Ctrl-C: one line for each run, metrics at --listen
+    /// Check repeatedly until Ctrl-C: print one line for each run, serve metrics at --listen
     #[arg(long)]
     watch: bool,
-    /// Between two runs of --watch
+    /// Seconds between two runs of --watch
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     interval_seconds: u64,
-    /// Where --watch has /livez, /readyz and /metrics: host:port
+    /// The address of /livez, /readyz and /metrics of --watch, as host:port
     #[arg(long, env = "VERIFY_LISTEN", default_value = "127.0.0.1:8085")]
     listen: String,
     #[command(flatten)]
@@ -62,16 +60,16 @@ pub struct Options {
 }
 
 fn names() -> PossibleValuesParser {
-    Property::ALL.map(Property::name).into()
+    PROPERTIES.map(|property| property.name).into()
 }
 
 impl Options {
-    fn wants(&self, property: Property) -> bool {
-        let is_named = |names: &[String]| names.iter().any(|name| name == property.name());
+    fn wants(&self, property: &Property) -> bool {
+        let is_named = |names: &[String]| names.iter().any(|name| name == property.name);
         if self.only.is_empty() { !is_named(&self.except) } else { is_named(&self.only) }
     }
 
-    fn url(&self, owner: &'static str) -> Secret {
+    fn url(&self, owner: &str) -> Secret {
         let own = match owner {
             verify::READ_MODEL => self.readmodel_database_url.clone(),
             verify::PROVIDER => self.provider_database_url.clone(),
@@ -80,7 +78,7 @@ impl Options {
         own.unwrap_or_else(|| owner_url(self.databases.base(), owner))
     }
 
-    fn engines(&self) -> Engines {
+    fn connections(&self) -> Connections {
         let options = self.clone();
         let mut kafka: Vec<(String, String)> = self
             .bus
@@ -89,7 +87,7 @@ impl Options {
             .map(|property| (property.key.clone(), property.value.clone()))
             .collect();
         kafka.push(("bootstrap.servers".to_owned(), self.bus.brokers.clone()));
-        Engines {
+        Connections {
             connect: Arc::new(move |owner| {
                 let url = options.url(owner);
                 async move { connect(&url).await.map_err(|error| format!("{:#}", anyhow::Error::from(error))) }
@@ -97,6 +95,7 @@ impl Options {
             }),
             kafka,
             topic_prefix: self.bus.topic_prefix.clone(),
+            topic_partitions: TOPIC_PARTITIONS,
         }
     }
 
@@ -108,16 +107,16 @@ impl Options {
 }
 
 /// # Errors
-/// None that is no exit code: what could not be checked is 2.
-pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
-    let engines = options.engines();
+/// Only when --watch cannot listen; every other failure is exit code 2.
+pub async fn run(WithLocalDefaults(options): Args) -> anyhow::Result<ExitCode> {
+    let connections = options.connections();
     if options.watch {
-        return watch(&options, &engines).await;
+        return watch(&options, &connections).await;
     }
-    Ok(match verify::run(&engines, &options.scope()).await {
+    Ok(match verify::run(&connections, &options.scope()).await {
         Ok(report) => {
             if options.json {
-                println!("{}", as_json(&report));
+                println!("{}", report.as_json());
             } else {
                 print!("{report}");
             }
@@ -130,7 +129,7 @@ pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What was found weighs more than what was not checked.
+/// A violation counts more than a property that was not checked.
 fn code(report: &Report) -> u8 {
     match (report.fails(), report.holds()) {
         (true, _) => 1,
@@ -143,12 +142,8 @@ fn in_full(error: verify::Error) -> String {
     format!("{:#}", anyhow::Error::from(error))
 }
 
-fn as_json(report: &Report) -> serde_json::Value {
-    serde_json::json!({"holds": report.holds(), "properties": report.lines})
-}
-
-/// Runs until told to stop. What was found last is in the metrics and in /readyz.
-async fn watch(options: &Options, engines: &Engines) -> anyhow::Result<ExitCode> {
+/// Checks until SIGTERM or SIGINT. The last result is in the metrics and in /readyz.
+async fn watch(options: &Options, connections: &Connections) -> anyhow::Result<ExitCode> {
     runtime::telemetry::init("verify", false);
     let stop = stop_signal();
     let health = Health::new();
@@ -161,7 +156,7 @@ async fn watch(options: &Options, engines: &Engines) -> anyhow::Result<ExitCode>
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => break,
-                code = round(options, engines, &check) => last = code,
+                code = round(options, connections, &check) => last = code,
             }
             let _ =
                 tokio::time::timeout(Duration::from_secs(options.interval_seconds), stop.cancelled()).await;
@@ -174,9 +169,9 @@ async fn watch(options: &Options, engines: &Engines) -> anyhow::Result<ExitCode>
 }
 
 /// One run of a watch: its exit code.
-async fn round(options: &Options, engines: &Engines, check: &Check) -> u8 {
+async fn round(options: &Options, connections: &Connections, check: &Check) -> u8 {
     let started = Instant::now();
-    let outcome = verify::run(engines, &options.scope()).await;
+    let outcome = verify::run(connections, &options.scope()).await;
     metrics::histogram!("tradewind_verify_duration_seconds").record(started.elapsed());
     let code = outcome.as_ref().map_or(NOT_CHECKED, code);
     let name = match code {
@@ -187,9 +182,9 @@ async fn round(options: &Options, engines: &Engines, check: &Check) -> u8 {
     metrics::counter!("tradewind_verify_runs_total", "outcome" => name).increment(1);
     match outcome {
         Ok(report) => {
-            tell(&report, check);
+            publish(&report, check);
             if options.json {
-                println!("{}", as_json(&report));
+                println!("{}", report.as_json());
             } else {
                 println!("{} {}", chrono::Utc::now().format("%FT%TZ"), status(&report, started.elapsed()));
             }
@@ -203,34 +198,33 @@ async fn round(options: &Options, engines: &Engines, check: &Check) -> u8 {
     code
 }
 
-fn tell(report: &Report, check: &Check) {
-    for (property, line) in &report.lines {
-        let holds = u8::from(line.violations == 0 && line.not_checked.is_none());
-        metrics::gauge!("tradewind_verify_holds", "property" => property.name()).set(f64::from(holds));
+fn publish(report: &Report, check: &Check) {
+    for (property, line) in report.lines() {
+        let holds = u8::from(line.holds());
+        metrics::gauge!("tradewind_verify_holds", "property" => property.name).set(f64::from(holds));
         let violations = u32::try_from(line.violations).unwrap_or(u32::MAX);
-        metrics::gauge!("tradewind_verify_violations", "property" => property.name())
+        metrics::gauge!("tradewind_verify_violations", "property" => property.name)
             .set(f64::from(violations));
     }
     if report.holds() { check.ok() } else { check.failing(failures(report)) }
 }
 
 fn failures(report: &Report) -> String {
-    let failed = report.lines.iter().filter_map(|(property, line)| {
+    let failed = report.lines().filter_map(|(property, line)| {
         let why = line.first.as_ref().map(ToString::to_string);
         let why = why.or_else(|| line.not_checked.as_ref().map(|why| format!("not checked: {why}")));
-        why.map(|why| format!("{}: {why}", property.name()))
+        why.map(|why| format!("{}: {why}", property.name))
     });
     failed.collect::<Vec<_>>().join(" | ")
 }
 
 fn status(report: &Report, took: Duration) -> String {
-    let (all, events) =
-        (report.lines.len(), report.lines.get(&Property::Log).and_then(|line| line.counts.get("events")));
+    let (all, events) = (report.lines().len(), report.count("log", "events"));
     let events = events.map_or_else(String::new, |events| format!(", {events} events"));
     if report.holds() {
         format!("ok: {all} of {all} properties hold{events}, {took:.1?}")
     } else {
-        let failed = report.lines.values().filter(|line| line.violations > 0).count();
+        let failed = report.lines().filter(|(_, line)| line.violations > 0).count();
         let verdict = if failed > 0 { "FAIL" } else { "?" };
         format!("{verdict}: {failed} of {all} properties fail{events}, {took:.1?} | {}", failures(report))
     }

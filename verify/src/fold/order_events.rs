@@ -1,28 +1,17 @@
-//! The table `order_events`: one row for each event of an order's streams. Read next: `fold/processes.rs`.
+//! The table `order_events`: one row for each event of an order's streams.
 
-use events::Context;
+use crate::read::row::{Cell, Row};
+use crate::read::streams::LoggedEvent;
 
-use super::Table;
-use crate::report::Property;
-use crate::row::{Cell, Row};
-use crate::streams::Told;
-
-pub const TABLE: Table = Table {
-    property: Property::ReadModelOrderEvents,
-    name: "order_events",
-    consumer: "query-side.order-events",
-    key: "order_id",
-};
-
-/// The row of one event; none where its metadata are no metadata.
-pub fn fold(context: Context, order_id: &str, told: &Told) -> Option<Row> {
-    let (event, metadata) = (&told.event, told.event.metadata().ok()?);
-    // As the build's current version of the event has it.
-    let data = told.fact.as_ref()?.payload();
+/// The row of one event; none where it cannot be read.
+pub fn fold(order_id: &str, LoggedEvent { event, fact }: &LoggedEvent) -> Option<Row> {
+    let metadata = event.metadata().ok()?;
+    // In the current version of the event, whatever version was appended.
+    let data = fact.as_ref().ok()?.payload();
     Some(Row::new([
         ("event_id", event.event_id.to_string().into()),
         ("order_id", order_id.into()),
-        ("context", context.name().into()),
+        ("context", event.context.name().into()),
         ("stream", event.stream.as_str().into()),
         ("version", event.version.into()),
         ("position", event.position.into()),

@@ -1,43 +1,34 @@
-//! The table `orders`: one row for each order that was placed. Read next: `fold/payments.rs`.
+//! The table `orders`: one row for each order that was placed.
 
 use events::orders::OrderPlaced;
-use events::{Event, OrderEvent};
+use events::{Context, Event, OrderEvent};
 use serde_json::json;
 
-use super::Table;
-use crate::report::Property;
-use crate::row::{Cell, Row};
-use crate::streams::Told;
+use crate::read::row::{Cell, Row};
+use crate::read::shop::orders::Applied;
 
-pub const TABLE: Table = Table {
-    property: Property::ReadModelOrders,
-    name: "orders",
-    consumer: "query-side.orders",
-    key: "order_id",
-};
-
-pub fn fold(applied: &[&Told]) -> Option<Row> {
+pub fn fold(_id: &str, applied: &Applied<'_>) -> Option<Row> {
     let mut row: Option<Row> = None;
-    // What the customer gave as the reason to cancel, from when on they did.
+    // The reason for a cancellation, once one was requested.
     let mut reason: Option<&str> = None;
-    for told in applied {
-        let Some(Event::Order(event)) = &told.fact else { continue };
+    for logged in applied.of(Context::Orders) {
+        let Ok(Event::Order(event)) = &logged.fact else { continue };
         match event {
-            OrderEvent::OrderPlaced(placed) => (row, reason) = (Some(begun(placed)), None),
-            OrderEvent::OrderCancellationRequested(asked) => reason = Some(&asked.reason),
-            OrderEvent::OrderCancelled(done) => reason = Some(&done.reason),
+            OrderEvent::OrderPlaced(placed) => (row, reason) = (Some(first(placed)), None),
+            OrderEvent::OrderCancellationRequested(requested) => reason = Some(&requested.reason),
+            OrderEvent::OrderCancelled(cancelled) => reason = Some(&cancelled.reason),
             _ => {}
         }
         let Some(row) = &mut row else { continue };
         for change in changes(event, reason) {
             row.set([change]);
         }
-        row.set([("version", told.event.version.into()), ("position", told.event.position.into())]);
+        row.set([("version", logged.event.version.into()), ("position", logged.event.position.into())]);
     }
     row
 }
 
-fn begun(placed: &OrderPlaced) -> Row {
+fn first(placed: &OrderPlaced) -> Row {
     Row::new([
         ("order_id", placed.order_id.to_string().into()),
         ("customer_id", placed.customer_id.as_str().into()),
@@ -53,7 +44,7 @@ fn begun(placed: &OrderPlaced) -> Row {
 }
 
 fn changes(event: &OrderEvent, reason: Option<&str>) -> Vec<(&'static str, Cell)> {
-    let wish = |state: &str| ("cancellation", Cell::json(&json!({"reason": reason, "state": state})));
+    let cancellation = |state: &str| ("cancellation", Cell::json(&json!({"reason": reason, "state": state})));
     match event {
         OrderEvent::OrderPlaced(_) => vec![("status", "placed".into())],
         OrderEvent::OrderConfirmed(_) => vec![("status", "confirmed".into())],
@@ -61,13 +52,13 @@ fn changes(event: &OrderEvent, reason: Option<&str>) -> Vec<(&'static str, Cell)
             vec![("status", "rejected".into()), ("rejection", Cell::json(&event.reason))]
         }
         OrderEvent::OrderCancellationRequested(_) => {
-            vec![("status", "cancelling".into()), wish("requested")]
+            vec![("status", "cancelling".into()), cancellation("requested")]
         }
         OrderEvent::OrderCancellationRefused(_) => {
-            let refused = reason.map(|_| wish("refused"));
+            let refused = reason.map(|_| cancellation("refused"));
             [("status", "confirmed".into())].into_iter().chain(refused).collect()
         }
-        OrderEvent::OrderCancelled(_) => vec![("status", "cancelled".into()), wish("done")],
+        OrderEvent::OrderCancelled(_) => vec![("status", "cancelled".into()), cancellation("done")],
         OrderEvent::OrderShipped(event) => {
             let shipment = json!({"carrier": event.carrier, "tracking": event.tracking});
             vec![("status", "shipped".into()), ("shipment", Cell::json(&shipment))]

@@ -1,28 +1,19 @@
-//! The table `payments`: one row for each payment, asked for or undone before that. Read next: `fold/sales.rs`.
+//! The table `payments`: one row for each payment, also for one that was cancelled before it was requested.
 
-use events::{Event, PaymentEvent};
+use events::{Context, Event, PaymentEvent};
 
-use super::Table;
-use crate::report::Property;
-use crate::row::{Cell, Row};
-use crate::streams::Told;
+use crate::read::row::{Cell, Row};
+use crate::read::shop::orders::Applied;
 
-pub const TABLE: Table = Table {
-    property: Property::ReadModelPayments,
-    name: "payments",
-    consumer: "query-side.payments",
-    key: "payment_id",
-};
-
-pub fn fold(id: &str, applied: &[&Told]) -> Option<Row> {
+pub fn fold(id: &str, applied: &Applied<'_>) -> Option<Row> {
     let mut row: Option<Row> = None;
-    for told in applied {
-        let Some(Event::Payment(event)) = &told.fact else { continue };
+    for logged in applied.of(Context::Payments) {
+        let Ok(Event::Payment(event)) = &logged.fact else { continue };
         let row = row.get_or_insert_with(|| empty(id));
         for change in changes(event, row) {
             row.set([change]);
         }
-        row.set([("version", told.event.version.into()), ("position", told.event.position.into())]);
+        row.set([("version", logged.event.version.into()), ("position", logged.event.position.into())]);
     }
     row
 }

@@ -1,27 +1,17 @@
-//! The table `processes`: what each context did for an order, and where that leaves it.
-//!
-//! Read next: `story.rs` (where that leaves it), `fold/stock.rs`.
+//! The table `processes`: what each context did for an order, and the status that results.
 
 use chrono::{DateTime, Utc};
-use events::{Context, Event, OrderEvent, PaymentEvent};
+use events::{Event, OrderEvent, PaymentEvent};
 use serde::Serialize;
 
-use super::Table;
-use crate::report::Property;
-use crate::row::{Cell, Row};
-use crate::story::Story;
-use crate::streams::Told;
-
-pub const TABLE: Table = Table {
-    property: Property::ReadModelProcesses,
-    name: "processes",
-    consumer: "query-side.processes",
-    key: "order_id",
-};
+use crate::fold::order_process::Happened;
+use crate::read::row::{Cell, Row};
+use crate::read::shop::orders::Applied;
+use crate::read::streams::LoggedEvent;
 
 /// What a context did.
 #[derive(Serialize)]
-struct Done<'a> {
+struct Track<'a> {
     version: i32,
     position: i64,
     facts: Vec<Fact<'a>>,
@@ -33,40 +23,38 @@ struct Fact<'a> {
     at: DateTime<Utc>,
 }
 
-impl<'a> Done<'a> {
-    fn of(applied: &[&'a Told]) -> Self {
+impl<'a> Track<'a> {
+    fn of(applied: &[&'a LoggedEvent]) -> Self {
         let (version, position) =
             applied.last().map_or((0, 0), |last| (last.event.version, last.event.position));
-        let fact = |told: &&'a Told| Fact { event: &told.event.event_type, at: told.event.recorded_at };
+        let fact =
+            |logged: &&'a LoggedEvent| Fact { event: &logged.event.event_type, at: logged.event.recorded_at };
         Self { version, position, facts: applied.iter().map(fact).collect() }
     }
 }
 
-/// `applied`: by context, in the order of [`Context::ALL`].
-pub fn fold(id: &str, applied: &[Vec<&Told>; 4]) -> Option<Row> {
-    if applied.iter().all(Vec::is_empty) {
-        return None;
-    }
+pub fn fold(id: &str, applied: &Applied<'_>) -> Option<Row> {
+    applied.events().next()?; // an order without events has no row
     let mut row = Row::new([
         ("order_id", id.into()),
         ("customer_id", Cell::Null),
         ("cancellation_reason", Cell::Null),
         ("payment_deadline", Cell::Null),
     ]);
-    let (mut since, mut story) = (DateTime::<Utc>::UNIX_EPOCH, Story::default());
-    for (context, told) in Context::ALL.into_iter().zip(applied) {
-        row.set([(context.name(), Cell::json(&Done::of(told)))]);
-        for told in told {
-            since = since.max(told.event.recorded_at);
-            story.hear(&told.event.event_type);
-            details(&mut row, told.fact.as_ref());
-        }
+    let (mut since, mut happened) = (DateTime::<Utc>::UNIX_EPOCH, Happened::default());
+    for (context, events) in applied.contexts() {
+        row.set([(context.name(), Cell::json(&Track::of(events)))]);
     }
-    let stand = story.stand();
+    for logged in applied.events() {
+        since = since.max(logged.event.recorded_at);
+        happened.add(&logged.event.event_type);
+        details(&mut row, logged.fact.as_ref().ok());
+    }
+    let status = happened.status();
     row.set([
-        ("state", stand.state.into()),
-        ("waiting_for", stand.waiting_for.map(|step| step.name).into()),
-        ("outcome", stand.outcome.into()),
+        ("state", status.state.into()),
+        ("waiting_for", status.waiting_for.map(|step| step.name).into()),
+        ("outcome", status.outcome.into()),
         ("since", since.into()),
     ]);
     Some(row)
@@ -77,8 +65,8 @@ fn details(row: &mut Row, fact: Option<&Event>) {
         Some(Event::Order(OrderEvent::OrderPlaced(placed))) => {
             row.set([("customer_id", placed.customer_id.as_str().into())]);
         }
-        Some(Event::Order(OrderEvent::OrderCancellationRequested(asked))) => {
-            row.set([("cancellation_reason", asked.reason.as_str().into())]);
+        Some(Event::Order(OrderEvent::OrderCancellationRequested(requested))) => {
+            row.set([("cancellation_reason", requested.reason.as_str().into())]);
         }
         Some(Event::Payment(PaymentEvent::PaymentRequested(requested))) => {
             row.set([("payment_deadline", requested.expires_at.into())]);

@@ -1,24 +1,15 @@
-//! The table `sales`: one row for each order that was ever confirmed. Read next: `fold/stock.rs`.
+//! The table `sales`: one row for each order that was ever confirmed.
 
-use events::{Event, OrderEvent};
+use events::{Context, Event, OrderEvent};
 
-use super::Table;
-use crate::report::Property;
-use crate::row::Row;
-use crate::streams::Told;
+use crate::read::row::Row;
+use crate::read::shop::orders::Applied;
 
-pub const TABLE: Table = Table {
-    property: Property::ReadModelSales,
-    name: "sales",
-    consumer: "query-side.sales",
-    key: "order_id",
-};
-
-pub fn fold(applied: &[&Told]) -> Option<Row> {
+pub fn fold(_id: &str, applied: &Applied<'_>) -> Option<Row> {
     let mut row: Option<Row> = None;
-    for told in applied {
-        match (&told.fact, &mut row) {
-            (Some(Event::Order(OrderEvent::OrderConfirmed(confirmed))), row) => {
+    for logged in applied.of(Context::Orders) {
+        match (&logged.fact, &mut row) {
+            (Ok(Event::Order(OrderEvent::OrderConfirmed(confirmed))), row) => {
                 let row = row.get_or_insert_default();
                 let units: i64 = confirmed.items.iter().map(|item| item.quantity.get()).sum();
                 row.set([
@@ -30,13 +21,13 @@ pub fn fold(applied: &[&Told]) -> Option<Row> {
                     ("counted", true.into()),
                 ]);
             }
-            (Some(Event::Order(OrderEvent::OrderCancelled(_))), Some(row)) => {
+            (Ok(Event::Order(OrderEvent::OrderCancelled(_))), Some(row)) => {
                 row.set([("counted", false.into())]);
             }
             _ => continue,
         }
         if let Some(row) = &mut row {
-            row.set([("version", told.event.version.into()), ("position", told.event.position.into())]);
+            row.set([("version", logged.event.version.into()), ("position", logged.event.position.into())]);
         }
     }
     row

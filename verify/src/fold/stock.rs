@@ -1,17 +1,10 @@
-//! The table `stock`, and the law that it has to keep: received = available + reserved + shipped, none below 0.
-//!
-//! Read next: `stock.rs` (who holds the one against the other).
+//! The table `stock`, and its invariant: received = available + reserved + shipped, none below 0.
 
 use events::StockEvent;
 
-use super::Table;
-use crate::report::Property;
-use crate::row::{Cell, Row};
+use crate::read::row::{Cell, Row};
 
-pub const TABLE: Table =
-    Table { property: Property::ReadModelStock, name: "stock", consumer: "query-side.stock", key: "sku" };
-
-/// The pieces of one SKU. Wide enough that no sum of 64-bit numbers leaves it.
+/// The pieces of one SKU. No sum of 64-bit numbers overflows 128 bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pieces {
     pub received: i128,
@@ -36,8 +29,8 @@ impl Pieces {
                 self.adjusted += pieces;
                 self.available += pieces;
             }
-            StockEvent::StockReserved(event) => self.hold(event.quantity.get()),
-            StockEvent::StockReleased(event) => self.hold(-event.quantity.get()),
+            StockEvent::StockReserved(event) => self.reserve(event.quantity.get()),
+            StockEvent::StockReleased(event) => self.reserve(-event.quantity.get()),
             StockEvent::StockShipped(event) => {
                 let pieces = i128::from(event.quantity.get());
                 self.reserved -= pieces;
@@ -46,17 +39,17 @@ impl Pieces {
         }
     }
 
-    fn hold(&mut self, pieces: i64) {
+    fn reserve(&mut self, pieces: i64) {
         self.available -= i128::from(pieces);
         self.reserved += i128::from(pieces);
     }
 
-    /// What breaks the law, if anything does.
-    pub fn unlawful(&self) -> Option<String> {
+    /// What breaks the invariant, if anything does.
+    pub fn broken(&self) -> Option<String> {
         let Self { received, available, reserved, shipped, .. } = self;
-        let is_lawful = *received == available + reserved + shipped
+        let holds = *received == available + reserved + shipped
             && [available, reserved, shipped].into_iter().all(|pieces| *pieces >= 0);
-        (!is_lawful).then(|| {
+        (!holds).then(|| {
             format!("received {received}, available {available}, reserved {reserved}, shipped {shipped}")
         })
     }

@@ -1,8 +1,5 @@
-//! A socket that cannot be held for ever by a client that does not read, and that is closed so that the client sees
-//! the last answer.
-//!
-//! Never: a look at what a client sends, or a change to what our routes answer. Read next: `unreadable.rs` (the answers
-//! that are not theirs), `guard.rs`.
+//! The stream under each connection. It closes a connection whose client does not read, and closes every connection so that
+//! the client still receives the last response.
 
 use std::io;
 use std::pin::Pin;
@@ -13,63 +10,63 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use super::{Limits, unreadable};
+use super::middleware::RETRY_AFTER;
+use super::{Limits, hyper_errors};
+use crate::Problem;
 
-/// For how long what a client still sends is read and thrown away after the last answer. Closing a socket with unread
-/// input resets the connection, and the client may then lose the answer (a 413, say) before it has read it.
+/// How long the server reads and discards input after its last response. A socket that is closed with unread input resets
+/// the connection, and the client may lose the response (a 413, say) before it has read it.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 const LINGER_BUFFER_BYTES: usize = 4096;
 
-const REFUSAL_BODY: &str = r#"{"type":"/problems/overloaded","title":"The server has too much to do","status":503,"code":"overloaded","detail":"too many connections are open; nothing was done"}"#;
-
-pub(super) struct GuardedStream {
+pub(super) struct ClientStream {
     stream: TcpStream,
     limits: Limits,
-    /// What is written in the place of an answer that hyper gave by itself, and how much of it is out.
-    instead: Option<(Vec<u8>, usize)>,
-    /// Armed while a write waits for the client.
-    stalled: Option<Pin<Box<Sleep>>>,
-    /// Armed once our side is closed.
+    /// What replaces a response of hyper's own, and how many of its bytes are written.
+    replacement: Option<(Vec<u8>, usize)>,
+    /// Runs while a write waits for the client.
+    write_timeout: Option<Pin<Box<Sleep>>>,
+    /// Runs once our side is closed.
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
-impl GuardedStream {
+impl ClientStream {
     pub(super) fn new(stream: TcpStream, limits: Limits) -> Self {
-        Self { stream, limits, instead: None, stalled: None, lingering: None }
+        Self { stream, limits, replacement: None, write_timeout: None, lingering: None }
     }
 
-    /// Writes `bytes`, or what stands in their place; tells how many of `bytes` that was.
-    fn write_or_explain(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.instead.is_none() {
-            self.instead = unreadable::explained(bytes, &self.limits).map(|answer| (answer, 0));
+    /// Writes `bytes`, or their replacement. Returns how many of `bytes` are done.
+    fn write_or_replace(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.replacement.is_none() {
+            self.replacement = hyper_errors::replacement(bytes, &self.limits).map(|bytes| (bytes, 0));
         }
-        let Some((answer, out)) = &mut self.instead else {
+        let Some((replacement, written)) = &mut self.replacement else {
             return Pin::new(&mut self.stream).poll_write(cx, bytes);
         };
-        while *out < answer.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &answer[*out..]))? {
+        while *written < replacement.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &replacement[*written..]))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => *out += written,
+                more => *written += more,
             }
         }
-        self.instead = None;
+        self.replacement = None;
         Poll::Ready(Ok(bytes.len()))
     }
 
-    /// Passes on what a write came to, and gives up when none has moved a byte for too long.
-    fn watch<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Returns the outcome of a write, or an error when no write has made progress for too long.
+    fn with_timeout<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
-            self.stalled = None;
+            self.write_timeout = None;
             return outcome;
         }
         let max = self.limits.write_stall_max;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(max)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
+        let timeout = self.write_timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(max)));
+        ready!(timeout.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its response")))
     }
 }
 
-impl AsyncRead for GuardedStream {
+impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -79,10 +76,10 @@ impl AsyncRead for GuardedStream {
     }
 }
 
-impl AsyncWrite for GuardedStream {
+impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = self.write_or_explain(cx, bytes);
-        self.watch(cx, outcome)
+        let outcome = self.write_or_replace(cx, bytes);
+        self.with_timeout(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -91,10 +88,10 @@ impl AsyncWrite for GuardedStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = match slices {
-            [only] => self.write_or_explain(cx, only),
+            [only] => self.write_or_replace(cx, only),
             _ => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
         };
-        self.watch(cx, outcome)
+        self.with_timeout(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -129,20 +126,24 @@ impl AsyncWrite for GuardedStream {
     }
 }
 
-/// Tells a client that came when all slots were taken, without reading what it wants.
+/// Answers 503 without reading the request.
 pub(super) async fn refuse(mut stream: TcpStream) {
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{REFUSAL_BODY}",
-        REFUSAL_BODY.len()
+    let problem =
+        Problem::overloaded(RETRY_AFTER).detail("too many open connections; the request was not processed");
+    let body = serde_json::to_string(&problem).expect("a problem is plain data");
+    let response = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: {}\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        RETRY_AFTER.as_secs(),
+        body.len()
     );
-    let farewell = async {
-        stream.write_all(answer.as_bytes()).await?;
+    let exchange = async {
+        stream.write_all(response.as_bytes()).await?;
         stream.shutdown().await?;
         let mut scratch = [0; LINGER_BUFFER_BYTES];
         while stream.read(&mut scratch).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether the client heard it is its own affair.
-    let _ = tokio::time::timeout(LINGER_MAX, farewell).await;
+    // A client that disconnects, or does not read, needs no response.
+    let _ = tokio::time::timeout(LINGER_MAX, exchange).await;
 }

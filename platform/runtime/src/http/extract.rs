@@ -1,26 +1,77 @@
-//! Path and query parameters, and what a client hears about a route that is not there.
-//!
-//! Never: an answer that is not a [`Problem`]. Read next: `context.rs`.
+//! Path and query parameters, the context of a request, and the problems for a missing route or method.
+
+use std::convert::Infallible;
 
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, OriginalUri, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::json::field_error;
+use crate::trace::TraceContext;
 use crate::{FieldError, Problem};
+
+/// A UUID. The server creates one where the client sends none, and returns it with every response.
+// tower-http's request-id passes on any text; events carry this one as a UUID, so another text is refused here.
+pub const CORRELATION_ID: &str = "x-correlation-id";
+const TRACEPARENT: &str = "traceparent";
 
 /// As an argument: the parameters of the route's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path<T>(pub T);
 
-/// As an argument: the parameters after the `?`. Unknown ones are the target type's to refuse
+/// As an argument: the parameters after the `?`. Unknown ones are refused by the target type
 /// (`#[serde(deny_unknown_fields)]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Query<T>(pub T);
+
+/// As an argument: what connects this request with its log lines, its events and the caller's trace.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestContext {
+    /// The same for everything that this request causes.
+    pub correlation_id: Uuid,
+    /// Our span in the caller's trace, or in a new one.
+    pub trace: TraceContext,
+}
+
+impl RequestContext {
+    fn new() -> Self {
+        Self { correlation_id: Uuid::now_v7(), trace: TraceContext::new_root() }
+    }
+
+    /// An invalid traceparent starts a new trace, as W3C requires.
+    ///
+    /// # Errors
+    /// When the correlation id is not a UUID.
+    pub(super) fn from_headers(headers: &HeaderMap) -> Result<Self, Problem> {
+        let mut context = Self::new();
+        if let Some(given) = headers.get(CORRELATION_ID) {
+            let given = given.to_str().ok().and_then(|text| Uuid::try_parse(text).ok());
+            context.correlation_id = given.ok_or_else(|| {
+                let allowed = "a UUID, or no such header: the server then creates one";
+                Problem::invalid_header().field("X-Correlation-Id", "is not a UUID", allowed)
+            })?;
+        }
+        let parent =
+            headers.get(TRACEPARENT).and_then(|given| given.to_str().ok()?.parse::<TraceContext>().ok());
+        if let Some(parent) = parent {
+            context.trace = parent.child();
+        }
+        Ok(context)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestContext {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_else(Self::new))
+    }
+}
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
     type Rejection = Problem;
@@ -29,16 +80,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(value)) => Ok(Self(value)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => {
-                let problem = Problem::new(
-                    StatusCode::BAD_REQUEST,
-                    "invalid_path",
-                    "The path is not what is asked for",
-                );
                 let mut error = path_error(error.into_kind());
                 if error.field == UNNAMED {
                     error.field = parameter_names(parts, state).await;
                 }
-                Err(problem.field_error(error))
+                Err(Problem::invalid_path().field_error(error))
             }
             Err(_) => Err(Problem::internal()),
         }
@@ -54,35 +100,34 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         let pairs = form_urlencoded::parse(query.as_bytes());
         serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs)).map(Self).map_err(
             |error| {
-                let wrong = field_error(&error.path().to_string(), &error.inner().to_string());
-                Problem::new(StatusCode::BAD_REQUEST, "invalid_query", "The query is not what is asked for")
-                    .field_error(wrong)
+                let path = error.path().to_string();
+                let parent = if path == "." { "" } else { &path };
+                Problem::invalid_query().field_error(field_error(parent, &error.inner().to_string()))
             },
         )
     }
 }
 
-/// What is not UTF-8 would be mended in silence, and something else be looked for than was asked.
+/// The query parser would replace invalid UTF-8 silently, and the search would be for another text than was sent.
 fn check_utf_8(query: &str) -> Result<(), Problem> {
     let broken = query.split('&').find(|pair| percent_decode_str(pair).decode_utf8().is_err());
     let Some(pair) = broken else { return Ok(()) };
     let name = pair.split('=').next().unwrap_or_default();
     let name = percent_decode_str(name).decode_utf8_lossy();
-    let problem =
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_query", "The query is not what is asked for");
-    Err(problem.field(name, "is not UTF-8", "percent-encoded UTF-8"))
+    Err(Problem::invalid_query().field(name, "is not UTF-8", "percent-encoded UTF-8"))
 }
 
 pub(super) async fn not_found(OriginalUri(uri): OriginalUri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no_such_route", "There is nothing at this path").detail(uri.path())
+    Problem::new(StatusCode::NOT_FOUND, "no_such_route", "Not found")
+        .detail(format!("no route matches {}", uri.path()))
 }
 
 pub(super) async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not take this method")
-        .detail(format!("{method} {}; the Allow header says what it takes", uri.path()))
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+        .detail(format!("{} does not support {method}; the Allow header lists what it supports", uri.path()))
 }
 
-/// axum does not say which parameter of a tuple, or of a route that has only one.
+/// axum does not name the parameter when the target is a tuple, or when the route has only one.
 const UNNAMED: &str = "(path)";
 
 async fn parameter_names<S: Send + Sync>(parts: &mut Parts, state: &S) -> String {
@@ -95,14 +140,14 @@ async fn parameter_names<S: Send + Sync>(parts: &mut Parts, state: &S) -> String
 fn path_error(kind: ErrorKind) -> FieldError {
     match kind {
         ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
-            field_error(&key, &format!("not of the type, expected {expected_type}"))
+            field_error(&key, &format!("has the wrong type, expected {expected_type}"))
         }
         ErrorKind::DeserializeError { key, message, .. } => field_error(&key, &message),
         ErrorKind::InvalidUtf8InPathParam { key } => {
-            field_error(&key, "not UTF-8, expected percent-encoded UTF-8")
+            field_error(&key, "is not UTF-8, expected percent-encoded UTF-8")
         }
         ErrorKind::ParseError { expected_type, .. } | ErrorKind::ParseErrorAtIndex { expected_type, .. } => {
-            field_error(UNNAMED, &format!("not of the type, expected {expected_type}"))
+            field_error(UNNAMED, &format!("has the wrong type, expected {expected_type}"))
         }
         other => field_error(UNNAMED, &other.to_string()),
     }

@@ -1,8 +1,6 @@
-//! A JSON body, read strictly: what is refused is named by its field, with what would have been accepted.
+//! The JSON request body and response body. A refused body names the field and what would have been accepted.
 //!
-//! Never: a guess at what the client meant. Unknown fields are the target type's to refuse
-//! (`#[serde(deny_unknown_fields)]`). Read next: `strict.rs` (what no
-//! derived type refuses), `json_shape.rs` (what no type can).
+//! Unknown fields are refused by the target type (`#[serde(deny_unknown_fields)]`).
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -13,18 +11,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::json_shape;
-use super::strict::Strict;
+use super::json_parser::{self, JsonError};
 use crate::{FieldError, Problem};
 
 /// A message of serde may quote what the client sent.
 const DETAIL_CHARS_MAX: usize = 300;
 
-/// As an argument: the body as a `T`. As an answer: `T` as the body.
+/// As an argument: the body as a `T`. As a return value: `T` as the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Json<T>(pub T);
 
-/// As an argument: the body as it came, said to be JSON and not too large; for whoever needs the bytes as well.
+/// As an argument: the bytes of a body whose content type is JSON, for handlers that need the bytes too.
 #[derive(Debug, Clone)]
 pub struct JsonBytes(pub Bytes);
 
@@ -32,26 +29,22 @@ impl JsonBytes {
     /// # Errors
     /// When the bytes are not JSON, or not a `T`: a 400 that names the field.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        self.tree()?;
-        let mut json = serde_json::Deserializer::from_slice(&self.0);
-        serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
-            let path = error.path().to_string();
-            let message = without_place(error.inner());
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "The body is not what is asked for")
-                .detail("see errors for the field and what is allowed there")
-                .field_error(field_error(&path, &message))
+        json_parser::convert(&self.tree()?).map_err(|error| {
+            Problem::invalid_body()
+                .detail("see errors for the field and its allowed values")
+                .field_error(field_error(&error.field, &error.detail))
         })
     }
 
-    /// For whoever reads the fields alone: whatever JSON the bytes are.
+    /// Any JSON, for handlers that read the fields themselves.
     ///
     /// # Errors
-    /// When they are none: a 400 that names the field.
+    /// When the bytes are not JSON: a 400 that names the field.
     pub fn tree(&self) -> Result<Value, Problem> {
         let text = std::str::from_utf8(&self.0).map_err(|error| {
-            malformed(String::new(), format!("not UTF-8 from byte {} on", error.valid_up_to()))
+            malformed(String::new(), format!("invalid UTF-8 at byte {}", error.valid_up_to()))
         })?;
-        json_shape::read(text).map_err(|wrong| malformed(wrong.field, shortened(&wrong.detail)))
+        json_parser::parse(text).map_err(|JsonError { field, detail }| malformed(field, truncated(&detail)))
     }
 }
 
@@ -60,7 +53,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonBytes {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         check_content_type(request.headers())?;
-        // The server loop has the whole body already.
+        // The middleware has already read the whole body into memory.
         match request.into_body().collect().await {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) => Err(malformed(String::new(), error.to_string())),
@@ -82,7 +75,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// `application/json` or `application/<anything>+json`; JSON has one encoding, so parameters are not looked at.
+/// Accepts `application/json` and `application/<anything>+json`. JSON has one encoding, so parameters are ignored.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|given| given.to_str().ok()).unwrap_or("");
     let essence = given.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
@@ -91,31 +84,24 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     if json {
         return Ok(());
     }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "The body must be JSON").field(
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "Unsupported content type").field(
         "Content-Type",
-        if given.is_empty() { "absent".to_owned() } else { shortened(given) },
+        if given.is_empty() { "is missing".to_owned() } else { truncated(given) },
         "application/json",
     ))
 }
 
 fn malformed(field: String, detail: String) -> Problem {
-    let problem = Problem::new(StatusCode::BAD_REQUEST, "malformed_json", "The body is not well-formed JSON");
+    let problem = Problem::new(StatusCode::BAD_REQUEST, "malformed_json", "Malformed JSON");
     if field.is_empty() {
         return problem.detail(detail);
     }
     problem.detail(format!("{field}: {detail}")).field_error(FieldError { field, detail, allowed: None })
 }
 
-/// serde_json says where in the text; the path says it better.
-fn without_place(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    message.strip_suffix(&place).unwrap_or(&message).to_owned()
-}
-
-/// Takes `unknown field `x`, expected `a` or `b`` apart. Only for the reader's eye: nothing is decided by it.
-pub(super) fn field_error(path: &str, message: &str) -> FieldError {
-    let parent = if path == "." { "" } else { path };
+/// Splits serde's messages into their parts, such as ``unknown field `x`, expected `a` or `b` ``. The parts are only
+/// shown: no decision depends on them.
+pub(super) fn field_error(parent: &str, message: &str) -> FieldError {
     let named = ["missing field `", "duplicate field `"].iter().find_map(|start| message.strip_prefix(start));
     let field = match named.and_then(|rest| rest.split_once('`')) {
         Some((name, _)) if parent.is_empty() => name.to_owned(),
@@ -125,13 +111,13 @@ pub(super) fn field_error(path: &str, message: &str) -> FieldError {
     };
     match message.rsplit_once(", expected ") {
         Some((detail, expected)) => {
-            FieldError { field, detail: shortened(detail), allowed: Some(in_words(expected).to_owned()) }
+            FieldError { field, detail: truncated(detail), allowed: Some(in_words(expected).to_owned()) }
         }
-        None => FieldError { field, detail: shortened(message), allowed: None },
+        None => FieldError { field, detail: truncated(message), allowed: None },
     }
 }
 
-/// Rust's names for types say little to someone with curl.
+/// Replaces names of Rust types, which a client may not know.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" => "a whole number from 0 to 255",
@@ -148,7 +134,7 @@ fn in_words(expected: &str) -> &str {
     }
 }
 
-fn shortened(text: &str) -> String {
+fn truncated(text: &str) -> String {
     match text.char_indices().nth(DETAIL_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

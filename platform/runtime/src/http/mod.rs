@@ -1,22 +1,18 @@
-//! The HTTP server loop: what `axum::serve` leaves out. A client may be slow, greedy, or one of ten thousand; each
-//! gets an answer or is cut off, and the others are served.
+//! The HTTP server loop: what `axum::serve` leaves out. Every client, slow, greedy or one of ten thousand, gets a response
+//! or is disconnected, and the other clients are served.
 //!
-//! Never: a wait, a queue or a size without a limit; a request that changes something dropped half-way because its
-//! client hung up. Read next: `guard.rs` (what surrounds each request), `seats.rs` (who may be connected),
-//! `connection.rs` (what guards each socket), `json.rs` (how a body is read).
+//! Never: a wait, a queue or a size without a limit; a command that is dropped half-way because its client disconnected.
+//! Read next: `middleware.rs` (what surrounds each request), `connection_limit.rs` (how many connections are open),
+//! `connection.rs` (the stream under each connection), `json.rs` (how a body is read).
 
-mod body;
 mod connection;
-mod context;
+mod connection_limit;
 mod extract;
-mod guard;
+mod hyper_errors;
 mod json;
-mod json_shape;
-mod meter;
-mod open_files;
-mod seats;
-mod strict;
-mod unreadable;
+mod json_parser;
+mod metrics;
+mod middleware;
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -38,36 +34,35 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-pub use context::{CORRELATION_ID, RequestContext};
-pub use extract::{Path, Query};
+pub use extract::{CORRELATION_ID, Path, Query, RequestContext};
 pub use json::{Json, JsonBytes};
 
-use connection::GuardedStream;
-use guard::Guards;
-use meter::Meter;
-use seats::{Seat, Seats};
+use connection::ClientStream;
+use connection_limit::{ConnectionLimiter, ConnectionSlot};
+use metrics::RequestMetrics;
+use middleware::RequestState;
 
-/// What one listener allows.
+/// The limits of one listener.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections. One more takes the seat of the client that has kept us waiting longest, or is told 503 when
-    /// all of them are being served. Never more than the process may have files open. A body is taken in before its
-    /// request counts as in flight, so at worst as many bodies are in memory.
+    /// Open connections. A further one evicts the connection that has been idle longest, or is answered 503 when none is
+    /// idle. Capped to a share of the process's limit of open files. A body is read before its request counts as in
+    /// flight, so at worst this many bodies are in memory.
     pub connections_max: usize,
-    /// Requests being worked on; one more is told 503. `/livez`, `/readyz` and `/metrics` are always answered.
+    /// Requests in flight; a further one is answered 503. `/livez`, `/readyz` and `/metrics` are always answered.
     pub requests_in_flight_max: usize,
-    /// For the whole head of a request to arrive; also how long a connection may idle between two requests.
+    /// For the whole head of a request to arrive; also how long a connection may be idle between two requests.
     pub head_read_max: Duration,
     pub head_bytes_max: usize,
     pub headers_max: usize,
     /// For the whole body of a request to arrive.
     pub body_read_max: Duration,
     pub body_bytes_max: usize,
-    /// From the whole request to the first byte of the answer. Longer than the longest wait a route offers.
+    /// From the whole request to the head of the response. Longer than the longest wait that a route offers.
     pub request_max: Duration,
-    /// How long a client may leave an answer unread before it is cut off.
+    /// How long a client may leave a response unread before it is disconnected.
     pub write_stall_max: Duration,
-    /// On shutdown, for requests under way to end.
+    /// On shutdown, for requests in flight to end.
     pub drain_max: Duration,
 }
 
@@ -88,11 +83,11 @@ impl Default for Limits {
     }
 }
 
-/// When the process has no file descriptor left, accepting again at once would only spin.
+/// Before accepting again after an error: without a free file descriptor, accepting at once would only spin.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
-/// hyper's smallest read buffer; a connection needs no more, since bodies are passed on as they come.
+/// A lower bound for hyper's read buffer. A connection needs no more, because bodies are passed on as they arrive.
 const CONNECTION_BUFFER_BYTES_MIN: usize = 16 * 1024;
-/// How many connections over the limit are told so at a time; further ones are closed without a word.
+/// How many connections over the limit are answered 503 at a time; further ones are closed without a response.
 const REFUSALS_AT_ONCE_MAX: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
@@ -103,10 +98,10 @@ pub enum BindError {
     Other { address: String, flag: &'static str, source: io::Error },
 }
 
-/// Opens a listener. `flag` is the option that `address` came from, which the error names.
+/// Opens a listener. `flag` is the option that gives `address`; an error names it.
 ///
 /// # Errors
-/// When the port is taken, or the address is not this machine's.
+/// When the port is in use, or the address is not one of this machine.
 pub async fn bind(address: impl Display, flag: &'static str) -> Result<TcpListener, BindError> {
     let address = address.to_string();
     TcpListener::bind(&address).await.map_err(|source| match source.kind() {
@@ -115,7 +110,7 @@ pub async fn bind(address: impl Display, flag: &'static str) -> Result<TcpListen
     })
 }
 
-/// Ends the connection without an answer, as a server does that is killed at this moment.
+/// Closes the connection without a response, as a server does that is killed at this moment.
 pub fn hang_up() -> Response {
     let mut response = Response::default();
     response.extensions_mut().insert(HangUp);
@@ -129,7 +124,7 @@ struct HangUp;
 #[error("the handler asked for the connection to be closed")]
 struct HungUp;
 
-/// Serves until `shutdown`, then lets what is under way end, at most `limits.drain_max` long.
+/// Serves until `shutdown`, then waits for requests in flight, at most `limits.drain_max`.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdown: CancellationToken) {
     let server = Server::new(router, limits);
     let refusals = Arc::new(Semaphore::new(REFUSALS_AT_ONCE_MAX));
@@ -139,11 +134,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => match server.seats.take() {
-                Some(seat) => server.converse(stream, seat),
+            Ok((stream, _)) => match server.limiter.acquire() {
+                Some(slot) => server.spawn_connection(stream, slot),
                 None => refuse(stream, &refusals),
             },
-            // The client gave up before it was accepted.
+            // The client disconnected before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::error!(%error, "cannot accept connections");
@@ -157,47 +152,47 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, shutdo
 
 struct Server {
     router: Router,
-    guards: Arc<Guards>,
-    seats: Arc<Seats>,
+    state: Arc<RequestState>,
+    limiter: Arc<ConnectionLimiter>,
     graceful: GracefulShutdown,
-    /// Cancelled when draining took too long.
-    abandon: CancellationToken,
+    /// Cancelled when draining takes too long.
+    abort: CancellationToken,
     limits: Limits,
 }
 
 impl Server {
     fn new(router: Router, limits: Limits) -> Self {
-        let guards = Arc::new(Guards {
+        let state = Arc::new(RequestState {
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
-            unfinished: TaskTracker::new(),
+            commands: TaskTracker::new(),
             limits: limits.clone(),
-            meter: Meter::new(),
+            metrics: RequestMetrics::new(),
         });
         Self {
-            router: guard::protect(router, guards.clone()),
-            guards,
-            seats: Seats::new(open_files::connections_allowed(limits.connections_max)),
+            router: middleware::wrap(router, state.clone()),
+            state,
+            limiter: ConnectionLimiter::new(connection_limit::connections_allowed(limits.connections_max)),
             graceful: GracefulShutdown::new(),
-            abandon: CancellationToken::new(),
+            abort: CancellationToken::new(),
             limits,
         }
     }
 
-    /// One task per connection; the seat is free again when it ends.
-    fn converse(&self, stream: TcpStream, seat: Arc<Seat>) {
-        // Answers are small and whole: waiting to fill a packet only adds latency.
+    /// One task per connection. The slot is free again when the task ends.
+    fn spawn_connection(&self, stream: TcpStream, slot: Arc<ConnectionSlot>) {
+        // Responses are small and written whole: waiting to fill a packet would only add latency.
         let _ = stream.set_nodelay(true);
-        let (router, served) = (self.router.clone(), seat.clone());
+        let (router, request_slot) = (self.router.clone(), slot.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            let (router, seat) = (router.clone(), served.clone());
+            let (router, slot) = (router.clone(), request_slot.clone());
             async move {
-                request.extensions_mut().insert(seat.clone());
-                let answer: Result<Response, Infallible> = router.oneshot(request.map(Body::new)).await;
-                let Ok(response) = answer;
+                request.extensions_mut().insert(slot.clone());
+                let served: Result<Response, Infallible> = router.oneshot(request.map(Body::new)).await;
+                let Ok(response) = served;
                 if response.extensions().get::<HangUp>().is_some() {
                     return Err(HungUp);
                 }
-                Ok(response.map(|body| seats::seated(body, seat)))
+                Ok(response.map(|body| connection_limit::end_with(body, slot)))
             }
         });
         let mut http = http1::Builder::new();
@@ -206,15 +201,15 @@ impl Server {
             .max_headers(self.limits.headers_max)
             .max_header_size(self.limits.head_bytes_max)
             .max_buf_size(self.limits.head_bytes_max.max(CONNECTION_BUFFER_BYTES_MIN));
-        let stream = GuardedStream::new(stream, self.limits.clone());
+        let stream = ClientStream::new(stream, self.limits.clone());
         let connection = self.graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        let abandon = self.abandon.clone();
+        let abort = self.abort.clone();
         tokio::spawn(async move {
-            let open = metrics::gauge!("http_connections_open");
+            let open = ::metrics::gauge!("http_connections_open");
             open.increment(1);
             tokio::select! {
-                () = abandon.cancelled() => {}
-                () = seat.lost() => tracing::debug!("an idle connection made room for another"),
+                () = abort.cancelled() => {}
+                () = slot.evicted() => tracing::debug!("idle connection evicted"),
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!(%error, "connection ended early");
                 },
@@ -224,20 +219,23 @@ impl Server {
     }
 
     async fn drain(self) {
-        self.guards.unfinished.close();
+        self.state.commands.close();
         let ended = async {
             self.graceful.shutdown().await;
-            self.guards.unfinished.wait().await;
+            self.state.commands.wait().await;
         };
         if tokio::time::timeout(self.limits.drain_max, ended).await.is_err() {
-            tracing::warn!(drain_ms_max = self.limits.drain_max.as_millis(), "requests cut off by shutdown");
+            tracing::warn!(
+                drain_ms_max = self.limits.drain_max.as_millis(),
+                "shutdown ended requests in flight"
+            );
         }
-        self.abandon.cancel();
+        self.abort.cancel();
     }
 }
 
 fn refuse(stream: TcpStream, refusals: &Arc<Semaphore>) {
-    metrics::counter!("http_connections_refused_total").increment(1);
+    ::metrics::counter!("http_connections_refused_total").increment(1);
     if let Ok(permit) = refusals.clone().try_acquire_owned() {
         tokio::spawn(async move {
             connection::refuse(stream).await;

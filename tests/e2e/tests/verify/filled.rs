@@ -1,6 +1,4 @@
-//! A platform that took orders to each kind of end, and rests; copies of it for whoever wants to do harm.
-//!
-//! Never: harm to what the other tests copy. Read next: `tampered.rs`.
+//! A stopped platform with orders in every end state, and copies of it for the tests that change something.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,14 +13,18 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 const WAIT: Duration = Duration::from_secs(60);
-const SCHEMAS: [&str; 5] = ["orders", "inventory", "payments", "shipping", "readmodel"];
 
-/// What rests, and what is in it.
+/// The schemas with checkpoints.
+pub fn schemas() -> impl Iterator<Item = &'static str> {
+    Context::ALL.into_iter().map(Context::name).chain(["readmodel"])
+}
+
+/// The stopped platform, and some of its orders.
 pub struct Filled {
     database_url: String,
     topic_prefix: String,
@@ -30,17 +32,15 @@ pub struct Filled {
     pub rejected: Uuid,
 }
 
-/// Of one database at a time a copy can be made.
-static COPYING: Mutex<()> = Mutex::const_new(());
 static FILLED: OnceCell<Filled> = OnceCell::const_new();
 
-/// A copy of a platform that rests.
+/// A copy of the stopped platform.
 pub struct Resting {
     pub url: String,
     pub topic_prefix: String,
 }
 
-/// What a verification said.
+/// What a verification printed.
 #[derive(Debug)]
 pub struct Verdict {
     pub code: i32,
@@ -64,13 +64,20 @@ impl Copied {
     }
 }
 
+/// One for all tests of a run, whichever process each of them is.
 pub async fn filled() -> &'static Filled {
-    FILLED.get_or_init(fill).await
+    FILLED
+        .get_or_init(async || {
+            let make = async || fill().await.to_json().to_string();
+            let filled = testkit::once_per_run("verify filled", make).await;
+            Filled::from_json(&serde_json::from_str(&filled).expect("it was written as JSON"))
+        })
+        .await
 }
 
-/// Takes orders to each kind of end, or half-way.
+/// Takes orders to every end state, and some half-way.
 async fn fill() -> Filled {
-    let platform = Platform::start("verify", &[]).await;
+    let mut platform = Platform::start("verify", &[]).await;
     let shop = platform.shop();
     shop.receives_stock("TEAPOT", 100).await;
     shop.provider_treats("dan", json!({"outcome": "decline", "decline_code": "insufficient_funds"})).await;
@@ -113,17 +120,33 @@ async fn fill() -> Filled {
 }
 
 impl Filled {
-    /// A database of the test's own; the topics are everybody's: not to be changed.
-    pub async fn copy_database(&self) -> Resting {
-        let _one_at_a_time = COPYING.lock().await;
-        let (server, database) = self.database_url.rsplit_once('/').expect("a URL ends in /<database>");
-        let name = testkit::unique("verify_copy").replace('-', "_");
-        let admin = format!("{server}/postgres");
-        execute(&admin, &format!("CREATE DATABASE {name} TEMPLATE {database}")).await;
-        Resting { url: format!("{server}/{name}"), topic_prefix: self.topic_prefix.clone() }
+    fn to_json(&self) -> Value {
+        let Self { database_url, topic_prefix, delivered, rejected } = self;
+        json!({
+            "database_url": database_url, "topic_prefix": topic_prefix,
+            "delivered": delivered, "rejected": rejected,
+        })
     }
 
-    /// A database and topics of the test's own. `change` gives what becomes of each record.
+    fn from_json(json: &Value) -> Self {
+        let text = |name: &str| json[name].as_str().expect("to_json wrote it").to_owned();
+        let id = |name: &str| text(name).parse().expect("to_json wrote it");
+        Self {
+            database_url: text("database_url"),
+            topic_prefix: text("topic_prefix"),
+            delivered: id("delivered"),
+            rejected: id("rejected"),
+        }
+    }
+
+    /// A database of the test's own; the topics are everybody's: not to be changed.
+    pub async fn copy_database(&self) -> Resting {
+        let name = testkit::unique("verify_copy").replace('-', "_");
+        let copy = testkit::copy_database(&self.database_url, &name).await;
+        Resting { url: copy.url, topic_prefix: self.topic_prefix.clone() }
+    }
+
+    /// A database and topics for one test alone. `change` returns the records to write in place of each record.
     pub async fn copy_all(&self, change: impl Fn(Copied) -> Vec<Copied>) -> Resting {
         let mut copy = self.copy_database().await;
         copy.topic_prefix = format!("{}.", testkit::unique("verify-copy"));
@@ -137,7 +160,7 @@ impl Filled {
                     producer.send(record).expect("the producer's queue holds a few records");
                 }
             }
-            for schema in SCHEMAS {
+            for schema in schemas() {
                 let topic = context.topic();
                 let rename = "UPDATE {schema}.checkpoints SET topic = '{to}' WHERE topic LIKE '%.{topic}'";
                 let rename =
@@ -188,19 +211,19 @@ impl Resting {
 
 impl Verdict {
     /// # Panics
-    /// With everything that was said, when something does not hold.
+    /// With everything that was printed, when something does not hold.
     #[track_caller]
     pub fn is_clean(&self) -> &Value {
         assert!(self.code == 0 && self.json["holds"] == json!(true), "{self:#?}");
         &self.json["properties"]
     }
 
-    /// The first offender of a property.
+    /// The first violation of a property.
     ///
     /// # Panics
-    /// With everything that was said, when that property holds.
+    /// With everything that was printed, when that property holds.
     #[track_caller]
-    pub fn offender(&self, property: &str) -> &Value {
+    pub fn violation(&self, property: &str) -> &Value {
         let first = &self.json["properties"][property]["first"];
         assert!(self.code == 1 && first.is_object(), "{property} should fail: {self:#?}");
         first

@@ -1,4 +1,4 @@
-//! `tradewind verify --watch`: what begins to be wrong shows in the metrics and in the readiness.
+//! `tradewind verify --watch`: a violation shows in the metrics and in the readiness.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ const ORDERS_ARE_RIGHT: &str = r#"tradewind_verify_holds{property="read-model-or
 const ORDERS_ARE_WRONG: &str = r#"tradewind_verify_holds{property="read-model-orders"} 0"#;
 
 #[tokio::test]
-async fn a_watch_tells_when_something_begins_to_be_wrong_and_when_it_is_right_again() {
+async fn a_watch_reports_a_violation_and_its_end() {
     let filled = filled().await;
     let copy = filled.copy_database().await;
     let address = free_address();
