@@ -37,6 +37,20 @@ pub struct Metadata {
     pub idempotency_key: Option<String>,
 }
 
+impl Metadata {
+    /// Of what `actor` does by itself: no event caused it.
+    pub fn by(actor: impl Into<String>, correlation_id: Uuid) -> Self {
+        Self {
+            correlation_id,
+            causation_id: None,
+            depends_on: Positions::default(),
+            actor: actor.into(),
+            traceparent: None,
+            idempotency_key: None,
+        }
+    }
+}
+
 /// An event as it lies in the log, its payload not decoded.
 #[derive(Debug, Clone)]
 pub struct RawEvent {
