@@ -146,7 +146,7 @@ fn view(row: Row, stuck_before: DateTime<Utc>) -> Process {
         for_events: step.ended_by().to_vec(),
         by: if step.is_a_persons() { Actor::Person } else { Actor::Machine },
         since: row.since,
-        deadline: row.payment_deadline.filter(|_| step == Step::AuthorisePayment),
+        deadline: row.payment_deadline.filter(|_| step.has_deadline()),
     });
     Process {
         order_id: row.order_id,

@@ -1,7 +1,5 @@
-//! A stage for the sagas: a database, topics and a payment provider of the test's own, and a small relay that carries
-//! every record twice.
-//!
-//! Never: a sleep; what is waited for is looked at until a limit. Read next: `main.rs`.
+//! A private database, private topics and a private payment provider for each test, and a small relay that publishes every
+//! record twice.
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
@@ -26,7 +24,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const RELAY_BATCH_MAX: usize = 500;
 
-pub struct Stage {
+pub struct TestEnvironment {
     pub bus: BusConfig,
     database_url: Secret,
     provider_address: String,
@@ -37,14 +35,14 @@ pub struct Stage {
 }
 
 /// Sagas that run in this test.
-pub struct Playing {
+pub struct RunningSagas {
     pub health: Health,
     stop: CancellationToken,
     task: JoinHandle<Result<(), SagaError>>,
 }
 
-impl Stage {
-    pub async fn set() -> Self {
+impl TestEnvironment {
+    pub async fn start() -> Self {
         let owners = ["provider", "every context"];
         let database = testkit::migrated_database("sagas", &owners, async |admin| {
             postgres::prepare_owner(admin, "provider", None).await.expect("the admin may make owners");
@@ -62,7 +60,7 @@ impl Stage {
             stores.insert(context, store);
         }
         let stop = CancellationToken::new();
-        let stage = Self {
+        let environment = Self {
             bus,
             database_url,
             provider_address: format!("127.0.0.1:{}", free_port()),
@@ -71,10 +69,10 @@ impl Stage {
             _stopped_at_the_end: stop.clone().drop_guard(),
             stop,
         };
-        for store in stage.stores.values() {
-            tokio::spawn(relay(store.clone(), stage.bus.clone(), stage.stop.clone()));
+        for store in environment.stores.values() {
+            tokio::spawn(relay(store.clone(), environment.bus.clone(), environment.stop.clone()));
         }
-        stage
+        environment
     }
 
     /// What only the owner of the database may do to it.
@@ -88,19 +86,19 @@ impl Stage {
     }
 
     /// Starts the sagas with these options besides the engines'.
-    pub fn play(&self, options: &[&str]) -> Playing {
+    pub fn start_sagas(&self, options: &[&str]) -> RunningSagas {
         let config = self.config(options);
         let (health, stop) = (Health::new(), self.stop.child_token());
         let task = tokio::spawn(sagas::run(config, health.clone(), stop.clone()));
-        Playing { health, stop, task }
+        RunningSagas { health, stop, task }
     }
 
-    /// Starts the sagas with another provider than that of the stage.
-    pub fn play_with(&self, provider: Arc<dyn PaymentProvider>) -> Playing {
+    /// Starts the sagas with another provider than that of the environment.
+    pub fn start_sagas_with(&self, provider: Arc<dyn PaymentProvider>) -> RunningSagas {
         let config = self.config(&[]);
         let (health, stop) = (Health::new(), self.stop.child_token());
         let task = tokio::spawn(sagas::run_with(config, provider, health.clone(), stop.clone()));
-        Playing { health, stop, task }
+        RunningSagas { health, stop, task }
     }
 
     fn config(&self, options: &[&str]) -> sagas::Config {
@@ -127,21 +125,21 @@ impl Stage {
         .await;
     }
 
-    /// Tells the provider what to do with everybody's payments.
-    pub async fn tell_provider(&self, behaviour: Value) {
+    /// Changes what the provider does with all payments.
+    pub async fn set_provider_behaviour(&self, behaviour: Value) {
         let url = format!("http://{}/v1/behaviour", self.provider_address);
-        let told = self.http.put(url).json(&json!({ "default": behaviour })).send().await;
-        assert!(told.expect("the provider answers").status().is_success());
+        let answer = self.http.put(url).json(&json!({ "default": behaviour })).send().await;
+        assert!(answer.expect("the provider answers").status().is_success());
     }
 
-    /// What the provider has in its books about an order.
+    /// What the provider's ledger says about an order.
     pub async fn at_provider(&self, order_id: OrderId) -> Value {
         let url = format!("http://{}/v1/payments/{order_id}", self.provider_address);
         let answer = self.http.get(url).send().await.expect("the provider answers");
         answer.json().await.expect("JSON")
     }
 
-    /// Lets go of what is held for an order, past us.
+    /// Voids the payment of an order at the provider, without our knowledge.
     pub async fn void_at_provider(&self, order_id: OrderId) {
         let url = format!("http://{}/v1/payments/{order_id}/void", self.provider_address);
         let answer = self.http.post(url).send().await.expect("the provider answers");
@@ -154,7 +152,7 @@ impl Stage {
         admin.batch_execute(sql).await.expect("the owner may do anything");
     }
 
-    /// The provider's own sums: in all currencies together, how many entries of each kind.
+    /// How many entries of each kind the provider's ledger has, in all currencies.
     pub async fn provider_entries(&self) -> Value {
         let url = format!("http://{}/v1/ledger", self.provider_address);
         let answer = self.http.get(url).send().await.expect("the provider answers");
@@ -199,7 +197,7 @@ impl Stage {
         self.history(Context::Payments, &events::payments::stream(order_id)).await
     }
 
-    /// The ids of the deadlines that stand in the payments context.
+    /// The ids of the deadlines that are set in the payments context.
     pub async fn deadlines(&self) -> Vec<String> {
         let client = self.store(Context::Payments).pool().get().await.expect("a connection");
         let rows = client.query("SELECT id FROM deadlines ORDER BY id", &[]).await.expect("a readable table");
@@ -225,12 +223,12 @@ impl Stage {
     }
 }
 
-impl Playing {
+impl RunningSagas {
     pub async fn until_ready(&self) {
         eventually("the sagas are ready", async || self.health.readiness().ok()).await;
     }
 
-    pub async fn end(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("no panic").expect("no error");
     }
