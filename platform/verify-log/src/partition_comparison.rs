@@ -12,13 +12,14 @@ use crate::check::topics::{Place, RepeatedRecord};
 use crate::check::{checkpoints, foreign_records, topics};
 use crate::read::applied_positions::Checkpoint;
 use crate::read::record::ExpectedRecord;
-use crate::read::topic::{Bounds, Partition, Record};
+use crate::read::topic::{Bounds, Record};
 use crate::report::Report;
 
-pub struct PartitionComparison {
+pub struct PartitionComparison<R> {
     place: Place,
     bounds: Bounds,
-    partition: Partition,
+    /// Reads the partition's next record; none at its end.
+    read: R,
     /// By `next_offset`. Those before the next record are checked already.
     checkpoints: VecDeque<Checkpoint>,
     /// The highest position so far, which a checkpoint here must have. None when the partition's first records are gone.
@@ -28,17 +29,17 @@ pub struct PartitionComparison {
     repeated: mpsc::Sender<RepeatedRecord>,
 }
 
-impl PartitionComparison {
+impl<R: FnMut() -> Result<Option<Record>, Error>> PartitionComparison<R> {
     pub fn new(
         place: Place,
         bounds: Bounds,
-        partition: Partition,
+        read: R,
         mut checkpoints: Vec<Checkpoint>,
         repeated: mpsc::Sender<RepeatedRecord>,
     ) -> Self {
         checkpoints.sort_by_key(|checkpoint| checkpoint.next_offset);
         let highest = (bounds.begin == 0).then_some(0);
-        Self { place, bounds, partition, checkpoints: checkpoints.into(), highest, next: None, repeated }
+        Self { place, bounds, read, checkpoints: checkpoints.into(), highest, next: None, repeated }
     }
 
     /// The next first occurrence, once [`Self::find`] has looked.
@@ -89,7 +90,7 @@ impl PartitionComparison {
     /// Reads up to the next first occurrence. It is most likely that of `expected`, and is then recognised by its bytes.
     fn read_next(&mut self, expected: Option<&ExpectedRecord>, report: &mut Report) -> Result<(), Error> {
         while self.next.is_none() {
-            let Some(record) = self.partition.read()? else { break };
+            let Some(record) = (self.read)()? else { break };
             self.check_checkpoints(record.offset, report);
             report.line(&topics::PROPERTY).count("records", 1);
             let expected = expected.filter(|expected| expected.has_value(&record.value));
