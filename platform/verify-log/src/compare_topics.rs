@@ -21,7 +21,7 @@ use crate::read::positions::Positions;
 use crate::read::progress::Progress;
 use crate::read::record::ExpectedRecord;
 use crate::read::snapshots::Snapshots;
-use crate::read::topic::{Partition, Record, Topic};
+use crate::read::topic::{Partition, Topic};
 use crate::report::Report;
 
 /// The most events in a chunk, and the most chunks that are read ahead.
@@ -192,29 +192,35 @@ fn partitions(
     topic: &Topic,
     checkpoints: &[Checkpoint],
     to_look_up: &mpsc::Sender<RepeatedRecord>,
-) -> Result<Vec<PartitionComparison<impl FnMut() -> Result<Option<Record>, Error> + use<>>>, Error> {
+) -> Result<Vec<PartitionComparison>, Error> {
     let partitions = (0..).zip(topic.partitions()?).zip(&topic.bounds);
     let comparison = |((number, mut partition), bounds): ((i32, Partition), &_)| {
         let of_partition = checkpoints.iter().filter(|checkpoint| checkpoint.partition == number);
         let place = Place { context, topic: topic.name.clone(), partition: number };
         let checkpoints = of_partition.cloned().collect();
-        PartitionComparison::new(place, *bounds, move || partition.read(), checkpoints, to_look_up.clone())
+        PartitionComparison::new(
+            place,
+            *bounds,
+            Box::new(move || partition.read()),
+            checkpoints,
+            to_look_up.clone(),
+        )
     };
     Ok(partitions.map(comparison).collect())
 }
 
 /// One pass over a log beside the partitions of its topic.
-struct Pass<R> {
+struct Pass {
     topic: String,
     cursor: i64,
     heads: Positions,
     positions: PositionCheck,
-    partitions: Vec<PartitionComparison<R>>,
+    partitions: Vec<PartitionComparison>,
     progress: ProgressCheck,
     report: Report,
 }
 
-impl<R: FnMut() -> Result<Option<Record>, Error>> Pass<R> {
+impl Pass {
     fn run(mut self, mut chunks: mpsc::Receiver<Chunk>) -> Result<(Report, Shown), Error> {
         while let Chunk::Events(events) = chunks.blocking_recv().ok_or(Error::Stopped)? {
             for expected in &events {

@@ -29,7 +29,7 @@ pub use domain::Domain;
 pub use error::Error;
 pub use read::applied_positions::{AppliedPositions, Consumer, Partitions};
 pub use read::connections::{Connect, Connections};
-pub use read::database::{JsonText, Snapshot};
+pub use read::database::Snapshot;
 pub use read::keyed::Keyed;
 pub use read::log::{COLUMNS, Log, Metadata, RawEvent, RawEvents};
 pub use read::row::{Cell, Row, StoredRow};

@@ -15,11 +15,13 @@ use crate::read::record::ExpectedRecord;
 use crate::read::topic::{Bounds, Record};
 use crate::report::Report;
 
-pub struct PartitionComparison<R> {
+/// Reads the next record of a partition; none at its end.
+pub type ReadRecord = Box<dyn FnMut() -> Result<Option<Record>, Error>>;
+
+pub struct PartitionComparison {
     place: Place,
     bounds: Bounds,
-    /// Reads the partition's next record; none at its end.
-    read: R,
+    read: ReadRecord,
     /// By `next_offset`. Those before the next record are checked already.
     checkpoints: VecDeque<Checkpoint>,
     /// The highest position so far, which a checkpoint here must have. None when the partition's first records are gone.
@@ -29,11 +31,11 @@ pub struct PartitionComparison<R> {
     repeated: mpsc::Sender<RepeatedRecord>,
 }
 
-impl<R: FnMut() -> Result<Option<Record>, Error>> PartitionComparison<R> {
+impl PartitionComparison {
     pub fn new(
         place: Place,
         bounds: Bounds,
-        read: R,
+        read: ReadRecord,
         mut checkpoints: Vec<Checkpoint>,
         repeated: mpsc::Sender<RepeatedRecord>,
     ) -> Self {

@@ -13,7 +13,7 @@ use crate::domain::TOY;
 use crate::read::log::RawEvent;
 use crate::read::positions::tests::positions;
 use crate::read::progress::RecordedProgress;
-use crate::read::topic::Bounds;
+use crate::read::topic::{Bounds, Record};
 
 const CONTEXT: ContextName = TOY.contexts[0];
 const PARTITIONS: i32 = 2;
@@ -97,7 +97,7 @@ fn compared(given: Given) -> (Report, Vec<RepeatedRecord>) {
         let place = Place { context: CONTEXT, topic: "toy".to_owned(), partition: number };
         let (mut records, own) = (records.into_iter(), |it: &&Checkpoint| it.partition == number);
         let own = checkpoints.iter().filter(own).cloned().collect();
-        PartitionComparison::new(place, bounds, move || Ok(records.next()), own, to_look_up.clone())
+        PartitionComparison::new(place, bounds, Box::new(move || Ok(records.next())), own, to_look_up.clone())
     };
     let partitions = (0..PARTITIONS).map(partition).collect();
     let passed = checkpoints.iter().map(|it| (it.partition, it.last_position)).collect();
