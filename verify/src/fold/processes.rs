@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use events::{Event, OrderEvent, PaymentEvent};
 use serde::Serialize;
+use verify_log::{Cell, Row};
 
+use crate::LoggedEvent;
 use crate::fold::order_process::Happened;
-use crate::read::row::{Cell, Row};
-use crate::read::shop::orders::Applied;
-use crate::read::streams::LoggedEvent;
+use crate::read::orders::Applied;
 
 /// What a context did.
 #[derive(Serialize)]
