@@ -4,6 +4,7 @@
 //! stands on this platform, with [`event_enum!`] and [`contexts!`].
 //! Read next: [`contexts!`] (the registry), [`Envelope`], [`State`] and [`Aggregate`].
 
+mod checkpoint;
 pub mod cloud_event;
 pub mod codec;
 mod command;
@@ -15,6 +16,7 @@ mod registry;
 mod state;
 mod stream;
 
+pub use checkpoint::{Checkpoint, CheckpointMove};
 pub use codec::{CodecError, EventData, EventFamily, EventSet};
 pub use command::{CommandSet, CommandVisitor};
 pub use context::{CONTEXT_NAME_BYTES_MAX, ContextName, InvalidContextName, UnknownContext};

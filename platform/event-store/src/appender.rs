@@ -1,13 +1,13 @@
-//! Group commit: one task per store that takes whatever appends wait and sends them as one batch.
+//! Group commit: one task per store that sends all waiting appends as one batch.
 //!
-//! One batch is under way at a time and there is no timer: an idle log appends at once, a busy one batches by itself, and a batch
-//! lets those come who were just answered (docs/decisions/0020).
-//! The task has a connection of its own. When that breaks while a batch is under way, nobody knows whether the batch was
-//! committed; so it is sent again, which the version checks make harmless, and a command that now meets its own events
-//! in the log is known to have been appended ([`own_events`]). Callers get a definite answer.
+//! One batch is in flight at a time, and there is no timer. An idle log appends at once; under load the batches grow.
+//! Before the appender closes a batch, it waits briefly for clients that it has just answered (docs/decisions/0020).
 //!
-//! Never: an unbounded queue, a timer, or two batches at once. A caller who is gone changes nothing.
-//! Read next: `batch.rs`.
+//! The task has its own connection. If the connection breaks during a batch, the appender does not know whether the
+//! batch was committed. It then sends the batch again: the version checks make that harmless, and a command that
+//! conflicts with its own events was appended by the first attempt ([`own_events`]). Callers get a definite answer.
+//!
+//! Never: an unbounded queue, a timer, or two batches at once. A cancelled caller does not cancel its append.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,60 +20,61 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::append::Prepared;
+use crate::append::{Appended, Prepared};
 use crate::append_notifier::AppendNotifier;
 use crate::batch::{self, Command};
 use crate::cache::AggregateCache;
-use crate::error::said;
+use crate::error::{AppendError, StoreError, describe};
 use crate::failure::{Failure, own_events};
 use crate::in_flight::{AppendHandle, AppendState, OutcomeSender};
-use crate::{AppendError, Appended, StoreError, StoreOptions};
+use crate::store::StoreOptions;
 
-/// No answer for that long, and the connection counts as broken. Longer than the function waits for the lock.
+/// The connection counts as broken after this long without an answer. Longer than the SQL function waits for the lock.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
 const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Turns of the scheduler in which nobody came; a microsecond or two each while nothing else is ready.
+/// Scheduler turns without a new append; each takes a microsecond or two while no other task is ready.
 const IDLE_TURNS_MAX: u32 = 16;
-/// What every command counts at least against the queue's bytes.
+/// The least that a command counts against the queue's bytes.
 const COMMAND_BYTES_MIN: usize = 512;
 
 type Outcome = Result<Appended, AppendError>;
 
-/// The way to the appender's task.
+/// Handle of the appender's task.
 pub(crate) struct Appender {
     context: ContextName,
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedAppend>,
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
     stop: CancellationToken,
     task: TaskTracker,
 }
 
-/// An append in the queue, and who wants to know what became of it.
-struct Waiting {
+/// An append in the queue, with the channels that report its outcome.
+struct QueuedAppend {
     prepared: Prepared,
-    /// The appends that it was decided on: they are in the log, in this batch before it, or failed.
+    /// The appends that it was decided on. When it is sent, each of them is in the log, earlier in the same batch, or
+    /// failed.
     depends_on: Vec<AppendHandle>,
     outcome_sender: OutcomeSender,
     caller: oneshot::Sender<Outcome>,
     _room: OwnedSemaphorePermit,
 }
 
-impl Waiting {
+impl QueuedAppend {
     fn has_failed_dependency(&self) -> bool {
         self.depends_on.iter().any(|handle| handle.state() == AppendState::Failed)
     }
 
-    fn tell(self, outcome: Outcome) {
+    fn report(self, outcome: Outcome) {
         self.outcome_sender.settle(outcome.is_ok());
-        // A caller who is gone does not want to know.
+        // A dropped caller no longer receives the outcome.
         let _ = self.caller.send(outcome);
     }
 }
 
 impl Appender {
-    /// Starts the task. It connects when there is something to append: who only reads has no idle connection.
+    /// Starts the task. The task connects at the first append, so a process that only reads has no idle connection.
     pub(crate) fn start(
         context: ContextName,
         pool: Pool,
@@ -84,8 +85,9 @@ impl Appender {
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let herald = AppendNotifier::start(context, pool.clone());
-        let worker = Worker { context, pool, client: None, cache, herald, options, waiting, held_back: None };
+        let notifier = AppendNotifier::start(context, pool.clone());
+        let worker =
+            Worker { context, pool, client: None, cache, notifier, options, waiting, held_back: None };
         task.spawn(worker.run(stop.clone()));
         task.close();
         Self {
@@ -98,8 +100,8 @@ impl Appender {
         }
     }
 
-    /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.
-    /// `depends_on`: the appends that it was decided on, which were submitted before it.
+    /// Queues the append at once, or refuses it if the queue is full. The returned future resolves to the outcome.
+    /// `depends_on` names the appends that this one was decided on; they were submitted before it.
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
@@ -115,7 +117,8 @@ impl Appender {
         };
         let context = self.context;
         let (caller, answer) = oneshot::channel();
-        match self.queue.try_send(Waiting { prepared, depends_on, outcome_sender, caller, _room: room }) {
+        match self.queue.try_send(QueuedAppend { prepared, depends_on, outcome_sender, caller, _room: room })
+        {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = self.queue.max_capacity();
@@ -140,11 +143,11 @@ struct Worker {
     pool: Pool,
     client: Option<ClientWrapper>,
     cache: Arc<AggregateCache>,
-    herald: AppendNotifier,
+    notifier: AppendNotifier,
     options: StoreOptions,
-    waiting: mpsc::Receiver<Waiting>,
-    /// Taken from the queue and too much for the batch: it begins the next.
-    held_back: Option<Waiting>,
+    waiting: mpsc::Receiver<QueuedAppend>,
+    /// Taken from the queue, but too large for the batch: it begins the next one.
+    held_back: Option<QueuedAppend>,
 }
 
 impl Worker {
@@ -165,11 +168,12 @@ impl Worker {
         }
     }
 
-    /// Those who were just answered often append again at once. Until as many have, or for some turns none does, they are let
-    /// come: then they go along in this batch, instead of standing in line behind a batch of one of them.
+    /// Waits for follow-up appends of clients that were just answered, so that these join this batch instead of
+    /// queueing behind it. Stops when as many have arrived as were answered, or when none arrives for some scheduler
+    /// turns.
     async fn wait_for_followers(&self, answered: usize) {
         let mut turns = 0;
-        // The first is taken out of the queue already.
+        // The first append is no longer in the queue.
         while self.waiting.len() + 1 < answered && turns < IDLE_TURNS_MAX {
             let before = self.waiting.len();
             tokio::task::yield_now().await;
@@ -177,8 +181,8 @@ impl Worker {
         }
     }
 
-    /// The next append, as soon as there is one; none when the store was told to stop and all are done.
-    async fn next(&mut self, stop: &CancellationToken) -> Option<Waiting> {
+    /// The next append, as soon as there is one. None if the store is shutting down and the queue is empty.
+    async fn next(&mut self, stop: &CancellationToken) -> Option<QueuedAppend> {
         if stop.is_cancelled() {
             self.waiting.close();
         }
@@ -195,14 +199,14 @@ impl Worker {
         }
     }
 
-    /// Whatever waits, up to the limits. Empty when all of it stood on what has failed.
-    fn fill(&mut self, first: Waiting) -> Vec<Waiting> {
+    /// Collects the waiting appends, up to the limits. The result is empty if all of them depended on failed appends.
+    fn fill(&mut self, first: QueuedAppend) -> Vec<QueuedAppend> {
         let mut events = 0;
         let mut batch = Vec::new();
         let mut next = Some(first);
         while let Some(waiting) = next {
             if waiting.has_failed_dependency() {
-                waiting.tell(Err(AppendError::DependencyFailed));
+                waiting.report(Err(AppendError::DependencyFailed));
             } else {
                 events += waiting.prepared.metadata.len();
                 if events > self.options.batch_events_max && !batch.is_empty() {
@@ -217,21 +221,22 @@ impl Worker {
         batch
     }
 
-    /// Sends the batch until its outcome is known, and tells each caller. `open`: it was sent before and may be in the log.
-    async fn settle(&mut self, batch: Vec<Waiting>, started: Instant, mut open: bool) {
+    /// Sends the batch until its outcome is known, and reports it to each caller. `open`: an earlier attempt may be in
+    /// the log.
+    async fn settle(&mut self, batch: Vec<QueuedAppend>, started: Instant, mut open: bool) {
         let mut pause = RECONNECT_PAUSE_MIN;
         loop {
             match self.attempt(&batch, open).await {
                 Ok(outcomes) => {
                     crash_point!("appender::committed_before_answer");
-                    return self.tell(batch, outcomes);
+                    return self.report(batch, outcomes);
                 }
                 Err(Failure::Refused(cause)) if batch.len() > 1 => {
-                    // One of them is to blame. The others shall not suffer for it.
-                    warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
+                    // One command caused the refusal. The appender sends each alone, so that the others succeed.
+                    warn!(context = %self.context, cause = describe(&cause), commands = batch.len(), "batch refused; sending its commands one by one");
                     for alone in batch {
                         if alone.has_failed_dependency() {
-                            alone.tell(Err(AppendError::DependencyFailed));
+                            alone.report(Err(AppendError::DependencyFailed));
                         } else {
                             Box::pin(self.settle(vec![alone], started, open)).await;
                         }
@@ -239,11 +244,11 @@ impl Worker {
                     return;
                 }
                 Err(Failure::Refused(cause)) => return self.fail(batch, || self.database_error(&cause)),
-                Err(Failure::NotNow(cause)) if !open => {
+                Err(Failure::Temporary(cause)) if !open => {
                     self.client = None;
                     return self.fail(batch, || self.database_error(&cause));
                 }
-                Err(Failure::NotNow(_) | Failure::NotSent) => self.client = None,
+                Err(Failure::Temporary(_) | Failure::NotSent) => self.client = None,
                 Err(Failure::Open) => {
                     self.client = None;
                     open = true;
@@ -261,21 +266,22 @@ impl Worker {
         }
     }
 
-    /// The connection that there is, or a new one. It belongs to the appender alone and does not count against the pool.
+    /// Returns the open connection or makes a new one. It belongs to the appender alone and does not count against the
+    /// pool.
     async fn connection(&mut self) -> Result<&ClientWrapper, Failure> {
         let context = self.context;
         match self.client.take().filter(|client| !client.is_closed()) {
-            Some(living) => Ok(self.client.insert(living)),
+            Some(open) => Ok(self.client.insert(open)),
             None => match tokio::time::timeout(ANSWER_WAIT_MAX, self.pool.get()).await {
                 Ok(Ok(object)) => {
-                    info!(%context, "the appender has a new connection");
-                    // The database may have been restored: what is remembered may be of another log.
+                    info!(%context, "the appender connected");
+                    // The database may have been restored from a backup, so cached states may belong to another log.
                     self.cache.clear();
                     Ok(self.client.insert(Object::take(object)))
                 }
                 Ok(Err(cause)) => {
                     let error = StoreError::NoConnection { context, cause: Arc::new(cause) };
-                    warn!(%context, %error, "the appender has no connection");
+                    warn!(%context, %error, "the appender could not connect");
                     Err(Failure::NotSent)
                 }
                 Err(_) => Err(Failure::NotSent),
@@ -283,7 +289,7 @@ impl Worker {
         }
     }
 
-    async fn attempt(&mut self, batch: &[Waiting], open: bool) -> Result<Vec<Outcome>, Failure> {
+    async fn attempt(&mut self, batch: &[QueuedAppend], open: bool) -> Result<Vec<Outcome>, Failure> {
         let client = self.connection().await?;
         let commands: Vec<Command> = batch.iter().map(|waiting| command(waiting, batch)).collect();
         crash_point!("appender::before_send");
@@ -304,23 +310,23 @@ impl Worker {
         }
     }
 
-    fn tell(&self, batch: Vec<Waiting>, outcomes: Vec<Outcome>) {
+    fn report(&self, batch: Vec<QueuedAppend>, outcomes: Vec<Outcome>) {
         let conflicts =
             outcomes.iter().filter(|outcome| matches!(outcome, Err(e) if e.is_conflict())).count();
         metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.to_string())
             .increment(conflicts as u64);
         if outcomes.iter().flatten().any(|appended| appended.first_position > 0) {
-            self.herald.notify();
+            self.notifier.notify();
         }
         for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-            waiting.tell(outcome);
+            waiting.report(outcome);
         }
     }
 
-    fn fail(&self, batch: Vec<Waiting>, error: impl Fn() -> StoreError) {
+    fn fail(&self, batch: Vec<QueuedAppend>, error: impl Fn() -> StoreError) {
         warn!(context = %self.context, commands = batch.len(), error = %error(), "appends failed");
         for waiting in batch {
-            waiting.tell(Err(error().into()));
+            waiting.report(Err(error().into()));
         }
     }
 
@@ -328,7 +334,7 @@ impl Worker {
         StoreError::Database { context: self.context, doing: "append", cause: Arc::clone(cause) }
     }
 
-    fn measure(&self, batch: &[Waiting]) {
+    fn measure(&self, batch: &[QueuedAppend]) {
         let events: usize = batch.iter().map(|waiting| waiting.prepared.metadata.len()).sum();
         let context = self.context.to_string();
         metrics::histogram!("tradewind_append_batch_commands", "context" => context.clone())
@@ -340,11 +346,11 @@ impl Worker {
     }
 }
 
-/// With the places in the batch of what it stands on, as far as that is not in the log already.
-fn command<'a>(waiting: &'a Waiting, batch: &[Waiting]) -> Command<'a> {
-    let place =
+/// Adds the indexes in the batch of the appends that it depends on and that are not in the log yet.
+fn command<'a>(waiting: &'a QueuedAppend, batch: &[QueuedAppend]) -> Command<'a> {
+    let index_of =
         |handle: &AppendHandle| batch.iter().position(|earlier| earlier.outcome_sender.settles(handle));
     let open = waiting.depends_on.iter().filter(|handle| handle.state() == AppendState::Open);
-    let depends_on = open.map(|handle| place(handle).expect("one batch is under way at a time")).collect();
+    let depends_on = open.map(|handle| index_of(handle).expect("one batch is in flight at a time")).collect();
     Command { prepared: &waiting.prepared, depends_on }
 }

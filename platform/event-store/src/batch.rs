@@ -1,8 +1,7 @@
-//! One call of the SQL function `append`: a batch of commands in, what became of each out.
+//! One call of the SQL function `append`: a batch of commands goes in, an outcome for each comes out.
 //!
-//! The columns here are the parameters there, name by name and in the same order; what they mean is written there.
-//! Never: a judgement. The function judges; this only spells.
-//! Read next: `migrations/context/functions/append.sql`.
+//! Each column here is the parameter of the same name there; the SQL file explains what they mean. This module only
+//! encodes and decodes; the SQL function makes every check.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,27 +9,28 @@ use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use deadpool_postgres::{ClientWrapper, Transaction};
+use event_log::CheckpointMove;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use crate::append::Prepared;
-use crate::{Answer, StoredAnswer, StreamWrite};
-use crate::{AppendError, Appended, CheckpointMove, DeadlineChange, ParkedEvent};
+use crate::append::{
+    Answer, Appended, DeadlineChange, IdempotencyClaim, ParkedEvent, Prepared, StoredAnswer, StreamWrite,
+};
+use crate::error::AppendError;
 
-/// An append, and the places in its batch of the earlier ones that it stands on.
+/// An append, and the indexes in its batch of the earlier appends that it depends on.
 pub(crate) struct Command<'a> {
     pub prepared: &'a Prepared,
     pub depends_on: Vec<usize>,
 }
 
-/// Sends the batch and returns, in its order, what became of each command.
+/// Sends the batch and returns the outcome of each command, in the same order.
 ///
-/// # Errors
-/// Whatever the database says. Nothing of the batch is in the log when it says it with a SQLSTATE about the statement;
-/// otherwise that is open.
+/// Any database error. After an SQLSTATE about the statement, nothing of the batch is in the log; after any other error
+/// the outcome is unknown.
 pub(crate) async fn append(
     client: &ClientWrapper,
     batch: &[Command<'_>],
@@ -42,10 +42,9 @@ pub(crate) async fn append(
     columns.outcomes(batch, &rows)
 }
 
-/// The same for one command, in a transaction with something else.
+/// The same for one command, inside a transaction that does more.
 ///
-/// # Errors
-/// Whatever the database says: roll back.
+/// Any database error: the caller rolls back.
 pub(crate) async fn append_one_in(
     transaction: &Transaction<'_>,
     prepared: &Prepared,
@@ -57,14 +56,14 @@ pub(crate) async fn append_one_in(
     Ok(columns.outcomes(&batch, &rows)?.remove(0))
 }
 
-/// Declares the columns of a batch, once: each is a parameter of the SQL function `append` of the same name.
+/// Declares the columns of a batch once. Each is a parameter of the same name of the SQL function `append`.
 macro_rules! columns {
     ($($name:ident: $type:ty,)+) => {
         #[derive(Default)]
         struct Columns<'a> {
             $($name: $type,)+
             checkpoints: Ordinals<(&'a str, &'a str, i32)>,
-            /// By the ordinals that the function's `subject` refers to.
+            /// Indexed by the ordinals that the function's `subject` refers to.
             moves: Vec<&'a CheckpointMove>,
             writes: Vec<&'a StreamWrite>,
         }
@@ -136,7 +135,6 @@ columns! {
 
     dependent_commands: Vec<i32>,
     dependencies: Vec<i32>,
-
 }
 
 /// A column as a parameter.
@@ -152,7 +150,7 @@ impl<T: ToSql + Sync> Column for Vec<T> {
 
 impl<T: ToSql + Sync> Column for Ordinals<T> {
     fn column(&self) -> &(dyn ToSql + Sync) {
-        &self.named
+        &self.values
     }
 }
 
@@ -160,9 +158,9 @@ impl<'a> Columns<'a> {
     fn of(batch: &[Command<'a>]) -> Self {
         let mut columns = Self::default();
         for (command, Command { prepared, depends_on }) in (1..).zip(batch) {
-            for place in depends_on {
+            for index in depends_on {
                 columns.dependent_commands.push(command);
-                columns.dependencies.push(i32::try_from(*place).expect("a batch has few commands") + 1);
+                columns.dependencies.push(i32::try_from(*index).expect("a batch has few commands") + 1);
             }
             columns.add_claim(prepared);
             columns.add_moves(prepared);
@@ -177,8 +175,8 @@ impl<'a> Columns<'a> {
         let claim = prepared.append.claim.as_ref();
         self.command_keys.push(claim.map(|claim| self.keys.of(&claim.key)));
         self.command_fingerprints.push(claim.map(|claim| &claim.fingerprint[..]));
-        // A status that is none is left to the table's constraint.
-        let status = |claim: &crate::IdempotencyClaim| i16::try_from(claim.answer.status).unwrap_or(i16::MAX);
+        // The table's constraint refuses an invalid status.
+        let status = |claim: &IdempotencyClaim| i16::try_from(claim.answer.status).unwrap_or(i16::MAX);
         self.command_statuses.push(claim.map(status));
         self.command_bodies.push(claim.map(|claim| Json(&claim.answer.body)));
     }
@@ -186,12 +184,12 @@ impl<'a> Columns<'a> {
     fn add_moves(&mut self, prepared: &'a Prepared) {
         self.command_moves.push(count(&prepared.append.checkpoints));
         for checkpoint in &prepared.append.checkpoints {
-            let named = (checkpoint.consumer.as_str(), checkpoint.topic.as_str(), checkpoint.partition);
-            let ordinal = self.checkpoints.of(named);
-            if self.checkpoint_topics.len() < self.checkpoints.named.len() {
-                self.checkpoint_consumers.push(named.0);
-                self.checkpoint_topics.push(named.1);
-                self.checkpoint_partitions.push(named.2);
+            let key = (checkpoint.consumer.as_str(), checkpoint.topic.as_str(), checkpoint.partition);
+            let ordinal = self.checkpoints.of(key);
+            if self.checkpoint_topics.len() < self.checkpoints.values.len() {
+                self.checkpoint_consumers.push(key.0);
+                self.checkpoint_topics.push(key.1);
+                self.checkpoint_partitions.push(key.2);
             }
             self.move_checkpoints.push(ordinal);
             self.move_from_offsets.push(checkpoint.from_offset);
@@ -266,7 +264,7 @@ impl<'a> Columns<'a> {
         batch.iter().zip(rows).map(|(command, row)| self.outcome(command.prepared, row)).collect()
     }
 
-    /// What the function's row says about a command; the outer error is a row that cannot be read.
+    /// Decodes the outcome of a command from the function's row. The outer error is a row that cannot be decoded.
     fn outcome(
         &self,
         prepared: &Prepared,
@@ -311,7 +309,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The answer in a row of the function, or of a query that names its columns alike.
+/// Decodes the answer from a row of the function, or of a query with the same column names.
 pub(crate) fn stored_answer(row: &Row) -> Result<StoredAnswer, tokio_postgres::Error> {
     let fingerprint: &[u8] = row.try_get("answer_fingerprint")?;
     let status: i16 = row.try_get("answer_status")?;
@@ -331,23 +329,23 @@ fn count<T>(items: &[T]) -> i32 {
     i32::try_from(items.len()).expect("a command is bounded by its queue's bytes")
 }
 
-/// Names each thing once and gives it an ordinal, from 1.
+/// Numbers distinct values from 1, in the order of their first occurrence.
 struct Ordinals<T> {
-    named: Vec<T>,
+    values: Vec<T>,
     ordinals: HashMap<T, i32>,
 }
 
 impl<T> Default for Ordinals<T> {
     fn default() -> Self {
-        Self { named: Vec::new(), ordinals: HashMap::new() }
+        Self { values: Vec::new(), ordinals: HashMap::new() }
     }
 }
 
 impl<T: Copy + Eq + Hash> Ordinals<T> {
-    fn of(&mut self, thing: T) -> i32 {
-        *self.ordinals.entry(thing).or_insert_with(|| {
-            self.named.push(thing);
-            count(&self.named)
+    fn of(&mut self, value: T) -> i32 {
+        *self.ordinals.entry(value).or_insert_with(|| {
+            self.values.push(value);
+            count(&self.values)
         })
     }
 }
