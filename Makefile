@@ -5,17 +5,21 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 DEV := $(TARGET)/debug/tradewind
 
 RELEASE := $(TARGET)/release
+# What cargo built of the registry's crates is kept outside the clone; a clean clone on this machine takes it from there.
+DEPENDENCIES := scripts/dependency-cache
 
-.PHONY: help setup build demo tour test bench fuzz chaos planted up engines fmt lint
+.PHONY: help setup build demo tour test test-quick bench fuzz chaos planted up engines fmt lint
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing (root), or name it
 	@scripts/setup
 
 build: setup ## build the release binary
+	@$(DEPENDENCIES) restore
 	cargo build --release --locked --package tradewind
+	@$(DEPENDENCIES) save
 
 demo: build ## orders to each kind of end, on a platform of its own
 	scripts/demo
@@ -23,12 +27,11 @@ demo: build ## orders to each kind of end, on a platform of its own
 tour: build ## type every command of the README's tour, at full speed
 	scripts/tour
 
-# Tests of engines and platforms wait more than they compute. More side by side than this is faster where there are more cores.
-TEST_THREADS ?= 2
-test: setup ## unit, property, integration and end-to-end tests on private engines
-	cargo test --workspace --locked --no-run
-	cargo test --package fault --test release --release --locked
-	RUST_TEST_THREADS=$(TEST_THREADS) TRADEWIND_BIN=$(DEV) $(DEV) engines run -- cargo test --workspace --locked
+test: setup ## unit, property, integration and end-to-end tests on private engines; TEST_THREADS=n
+	scripts/test
+
+test-quick: setup ## what needs no engines: for while you work
+	scripts/test --quick
 
 fuzz: setup ## send both doors what their OpenAPI documents allow and forbid; SEED=n
 	cargo build --locked --package tradewind
@@ -64,6 +67,9 @@ fmt: ## format the code
 
 lint: setup ## what CI asks for besides the tests
 	cargo fmt --all --check
+	@$(DEPENDENCIES) restore
 	cargo clippy --workspace --all-targets --locked -- --deny warnings
+	@$(DEPENDENCIES) save
 	scripts/check-arrows
+	scripts/check-dependencies
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; fi

@@ -1,13 +1,15 @@
 //! The events of the shop: what can happen, and how it is written down.
 //!
 //! PURE: no clock, no I/O, no randomness. Never: a decision; the rules are in `domain`.
-//! Read next: [`orders`] (what can happen to an order), then `domain/src/orders.rs` (what we allow), and [`contexts`] (the
+//! Read next: [`orders`] (what can happen to an order), then `domain/src/orders.rs` (what we allow), [`processes`] (what
+//! follows from what), and [`contexts`] (the
 //! registry).
 
 pub mod contexts;
 pub mod inventory;
 pub mod orders;
 pub mod payments;
+pub mod processes;
 pub mod shipping;
 mod value;
 

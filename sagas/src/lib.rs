@@ -1,22 +1,22 @@
-//! Events in, commands out: each context reacts to the facts of the others with commands on its own aggregates.
-//! There is no coordinator; the story is a table ([`order_fulfilment::STORY`]).
+//! The sagas of the shop: each context reacts to the events of the others with commands on its own aggregates.
 //!
-//! Never: a write to another context, a remote call inside a transaction, a checkpoint moved without its effect.
-//! Read next: [`order_fulfilment`] (how facts cause decisions), then `reactor.rs` (how that happens exactly once),
-//! then [`payments`] (the one place that talks to the world).
+//! There is no coordinator. Each process is a folder with one pure `react` function for each context, and a table of its
+//! steps and reactions in `events/src/processes/`; [`PROCESSES`] lists them.
+//! Never: a write to another context's log, a remote call inside a transaction.
+//! Read next: [`order_fulfilment`] (how events cause decisions), `platform/reactors/src/lib.rs` (how that happens exactly
+//! once), [`payments`] (the port to the payment provider).
 
-mod carry_out;
 mod config;
-mod fate;
+mod execute_reaction;
 pub mod order_fulfilment;
-mod parking;
 pub mod payments;
-mod progress;
-mod reactor;
+mod process_check;
+mod processes;
 mod retry;
 mod run;
-mod witness;
 
 pub use config::{Config, READERS};
+pub use process_check::{TableError, check};
+pub use processes::{PROCESSES, Process, React, ReactionContext, react, sources_of};
 pub use retry::{RetryError, consumers_of, retry_parked};
 pub use run::{SagaError, run, run_with};

@@ -16,7 +16,8 @@ use event_bus::forget_groups;
 use events::Context;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
-use stage::{Stage, until};
+use stage::Stage;
+use testkit::eventually;
 
 const REACTOR: &str = "sagas.inventory";
 
@@ -33,7 +34,7 @@ async fn offsets(stage: &Stage) -> BTreeMap<(String, i32), i64> {
 
 /// A reactor whose checkpoint lies before what Kafka was told takes the database for a restored one, and stops.
 async fn forget_what_kafka_was_told(stage: &Stage) {
-    until("the sagas have left their group, and it is forgotten", async || {
+    eventually("the sagas have left their group, and it is forgotten", async || {
         forget_groups(&stage.bus, sagas::READERS).await.ok()
     })
     .await;
@@ -55,7 +56,7 @@ async fn the_reactors_checkpoints_are_lost() -> Verdict {
     stage.as_owner(&format!("DELETE FROM inventory.checkpoints WHERE consumer = '{REACTOR}'")).await;
     forget_what_kafka_was_told(&stage).await;
     let playing = stage.play(&[]);
-    until("all of it was read again", async || {
+    eventually("all of it was read again", async || {
         let now = offsets(&stage).await;
         before.iter().all(|(partition, offset)| now.get(partition) >= Some(offset)).then_some(())
     })

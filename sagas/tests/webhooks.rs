@@ -1,5 +1,5 @@
-//! The door for webhooks, on a real Postgres: a hint moves the time of asking and nothing else; what is not signed is
-//! nothing.
+//! The endpoint for webhooks, on a real Postgres: a webhook changes the time of the next call to the provider and nothing else; an
+//! unsigned one changes nothing.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,11 +8,11 @@ use clap::{Args, Command, FromArgMatches};
 use domain::payments::{PaymentState, ProviderAnswer};
 use domain::{Payment, PaymentCommand};
 use event_store::{EventStore, StoreOptions};
-use events::{Context, Metadata, Money, OrderId, StreamId};
+use events::{Context, Metadata, Money, OrderId};
 use runtime::http::{Limits, bind, serve};
 use runtime::webhook_signature::{WEBHOOK_ID, WEBHOOK_SIGNATURE, WEBHOOK_TIMESTAMP, WebhookKeys};
 use runtime::{Secret, postgres};
-use sagas::payments::WebhookDoor;
+use sagas::payments::WebhookEndpoint;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 const SECRET: &str = "between the two of us";
 const PATH: &str = "/v1/webhooks/payments";
 
-struct Door {
+struct Endpoint {
     store: EventStore,
     url: String,
     http: reqwest::Client,
@@ -54,20 +54,17 @@ fn webhook(order_id: OrderId, state: &str) -> String {
     .to_string()
 }
 
-impl Door {
+impl Endpoint {
     async fn open() -> Self {
-        let database_url = Secret::from(testkit::fresh_database("webhooks").await.url);
-        let mut admin = postgres::connect(&database_url).await.expect("the database is there");
-        postgres::prepare_owner(&admin, "payments", None).await.expect("the admin may make owners");
-        event_store::migrate(&mut admin, Context::Payments).await.expect("the migrations apply");
+        let database_url = Secret::from(testkit::context("webhooks", Context::Payments).await.url);
         let options = ["--database-url", database_url.expose(), "--kafka-brokers", "none:9092"];
         let config = config(&[&options[..], &["--payment-webhook-secret", SECRET]].concat());
-        let door =
-            WebhookDoor::open(&config).await.expect("the database is there").expect("there is a secret");
+        let endpoint =
+            WebhookEndpoint::open(&config).await.expect("the database is there").expect("there is a secret");
         let listener = bind("127.0.0.1:0", "--listen").await.expect("a free port");
         let url = format!("http://{}{PATH}", listener.local_addr().expect("a bound port"));
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, door.router(), Limits::default(), stop.clone()));
+        tokio::spawn(serve(listener, endpoint.router(), Limits::default(), stop.clone()));
         let pool = postgres::pool(&postgres::owner_url(&database_url, "payments"), 4).expect("a good url");
         let store = EventStore::new(Context::Payments, pool, StoreOptions::default()).await.expect("a store");
         Self { store, url, http: reqwest::Client::new(), _stop: stop.drop_guard() }
@@ -122,45 +119,49 @@ impl Door {
 
     async fn state(&self, order_id: OrderId) -> (PaymentState, i32) {
         let stream = events::payments::stream(order_id);
-        self.store.evict(std::slice::from_ref(&stream));
+        self.store.invalidate(std::slice::from_ref(&stream));
         let payment = self.store.load::<Payment>(&stream).await.expect("the log can be read");
         (payment.state.state(), payment.version)
     }
 }
 
 #[tokio::test]
-async fn a_webhook_has_the_provider_asked_now_and_believes_nothing() {
-    let door = Door::open().await;
-    let order_id = door.open_payment().await;
-    let before = door.state(order_id).await;
-    assert_eq!(door.due().await, []);
+async fn a_webhook_makes_the_call_to_the_provider_due_now_and_is_not_trusted() {
+    let endpoint = Endpoint::open().await;
+    let order_id = endpoint.open_payment().await;
+    let before = endpoint.state(order_id).await;
+    assert_eq!(endpoint.due().await, []);
     for lie in ["captured", "refunded", "declined", "no such state"] {
-        assert_eq!(door.post_signed(&webhook(order_id, lie)).await, (202, json!({"asking": true})));
-        assert_eq!(door.state(order_id).await, before, "{lie}");
+        assert_eq!(endpoint.post_signed(&webhook(order_id, lie)).await, (202, json!({"asking": true})));
+        assert_eq!(endpoint.state(order_id).await, before, "{lie}");
     }
-    let due = door.due().await;
-    assert_eq!(due.len(), 1, "however many webhooks, one question: {due:?}");
+    let due = endpoint.due().await;
+    assert_eq!(due.len(), 1, "however many webhooks, one call: {due:?}");
     let (id, wake) = &due[0];
     assert_eq!(id, &format!("provider:{order_id}"));
     assert_eq!((&wake["do"], &wake["cause"]["actor"]), (&json!("ask_provider"), &json!("provider-webhook")));
-    assert_eq!(wake["cause"]["correlation_id"], json!(Uuid::from_u128(7)), "the story goes on");
+    assert_eq!(
+        wake["cause"]["correlation_id"],
+        json!(Uuid::from_u128(7)),
+        "the correlation id is carried on"
+    );
 }
 
 #[tokio::test]
-async fn thirty_webhooks_at_once_are_one_question() {
-    let door = Door::open().await;
-    let order_id = door.open_payment().await;
+async fn thirty_webhooks_at_once_are_one_call() {
+    let endpoint = Endpoint::open().await;
+    let order_id = endpoint.open_payment().await;
     let body = webhook(order_id, "authorised");
-    for (status, _) in futures::future::join_all((0..30).map(|_| door.post_signed(&body))).await {
+    for (status, _) in futures::future::join_all((0..30).map(|_| endpoint.post_signed(&body))).await {
         assert_eq!(status, 202);
     }
-    assert_eq!(door.due().await.len(), 1);
+    assert_eq!(endpoint.due().await.len(), 1);
 }
 
 #[tokio::test]
 async fn what_is_not_signed_by_the_provider_now_is_401_and_changes_nothing() {
-    let door = Door::open().await;
-    let order_id = door.open_payment().await;
+    let endpoint = Endpoint::open().await;
+    let order_id = endpoint.open_payment().await;
     let body = webhook(order_id, "authorised");
     let good = signed(SECRET, now(), &body);
     let with_signature = |signature: &str| {
@@ -180,59 +181,59 @@ async fn what_is_not_signed_by_the_provider_now_is_401_and_changes_nothing() {
         (signed(SECRET, now() + 3_600, &body).to_vec(), "Webhook-Timestamp", "from the receiver's clock"),
     ];
     for (headers, field, detail) in cases {
-        let (status, problem) = door.post(&headers, &body).await;
+        let (status, problem) = endpoint.post(&headers, &body).await;
         assert_eq!((status, &problem["code"]), (401, &json!("invalid_signature")), "{headers:?}: {problem}");
         let error = &problem["errors"][0];
         assert_eq!(error["field"], field, "{headers:?}: {problem}");
         assert!(error["detail"].as_str().is_some_and(|text| text.contains(detail)), "{headers:?}: {problem}");
         assert!(error["allowed"].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
     }
-    assert_eq!(door.due().await, []);
+    assert_eq!(endpoint.due().await, []);
 }
 
 #[tokio::test]
-async fn a_webhook_about_a_payment_that_nobody_asked_for_is_404() {
-    let door = Door::open().await;
-    let (status, problem) = door.post_signed(&webhook(OrderId(Uuid::now_v7()), "captured")).await;
+async fn a_webhook_about_an_unknown_payment_is_404() {
+    let endpoint = Endpoint::open().await;
+    let (status, problem) = endpoint.post_signed(&webhook(OrderId(Uuid::now_v7()), "captured")).await;
     assert_eq!((status, &problem["code"]), (404, &json!("payment_not_found")), "{problem}");
-    assert_eq!(door.due().await, []);
+    assert_eq!(endpoint.due().await, []);
 }
 
 #[tokio::test]
-async fn a_webhook_that_comes_after_the_end_is_acknowledged_and_asks_nothing() {
-    let door = Door::open().await;
-    let order_id = door.open_payment().await;
+async fn a_webhook_that_comes_after_the_end_is_acknowledged_and_leads_to_no_call() {
+    let endpoint = Endpoint::open().await;
+    let order_id = endpoint.open_payment().await;
     let answer = ProviderAnswer::Declined { decline_code: "card_declined".into() };
-    door.give(order_id, PaymentCommand::RecordAnswer { order_id, answer }).await;
-    let before = door.state(order_id).await;
+    endpoint.give(order_id, PaymentCommand::RecordAnswer { order_id, answer }).await;
+    let before = endpoint.state(order_id).await;
     assert_eq!(before.0, PaymentState::Declined);
     for state in ["authorised", "declined", "captured"] {
-        assert_eq!(door.post_signed(&webhook(order_id, state)).await, (200, json!({"asking": false})));
+        assert_eq!(endpoint.post_signed(&webhook(order_id, state)).await, (200, json!({"asking": false})));
     }
-    assert_eq!((door.state(order_id).await, door.due().await), (before, Vec::new()));
+    assert_eq!((endpoint.state(order_id).await, endpoint.due().await), (before, Vec::new()));
 }
 
 #[tokio::test]
 async fn a_signed_webhook_that_cannot_be_read_is_refused_by_its_field() {
-    let door = Door::open().await;
+    let endpoint = Endpoint::open().await;
     for (body, code) in [
         ("{", "malformed_json"),
         ("{}", "invalid_body"),
         (r#"{"event_id":"7","payment_id":"8"}"#, "invalid_body"),
         (r#"{"event_id":"7","event_id":"7"}"#, "malformed_json"),
     ] {
-        let (status, problem) = door.post_signed(body).await;
+        let (status, problem) = endpoint.post_signed(body).await;
         assert_eq!((status, &problem["code"]), (400, &json!(code)), "{body}: {problem}");
     }
 }
 
 #[tokio::test]
-async fn without_a_secret_or_the_payments_there_is_no_door() {
+async fn without_a_secret_or_the_payments_there_is_no_endpoint() {
     let base = ["--database-url", "postgres://nobody@127.0.0.1:1/none", "--kafka-brokers", "none:9092"];
     let elsewhere = ["--payment-webhook-secret", SECRET, "--context", "orders"];
     for more in [&[][..], &elsewhere[..]] {
         let config = config(&[&base[..], more].concat());
-        let opened = WebhookDoor::open(&config);
+        let opened = WebhookEndpoint::open(&config);
         let opened =
             tokio::time::timeout(Duration::from_secs(60), opened).await.expect("no database is asked");
         assert!(opened.expect("no database is asked").is_none());

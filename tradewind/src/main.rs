@@ -1,19 +1,17 @@
 //! The one binary: `up`, a subcommand for each role, and the tools. This file is the table of contents.
-//!
-//! Never: a decision, a query or a loop; those stand in the crate that a subcommand names.
-//! Read next: `up/mod.rs`, the order in which a Tradewind comes up and goes down.
 
-mod engines;
+mod command_line;
 mod health;
 mod migrate;
 mod roles;
+mod services;
 mod tools;
 mod topics;
 mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 #[global_allocator]
@@ -23,7 +21,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser, Debug)]
 #[command(name = "tradewind", version)]
 struct Cli {
-    /// Write logs as JSON, one object per line
+    /// Write log lines as JSON, one object per line
     #[arg(long, global = true, env = "TRADEWIND_JSON_LOGS")]
     json_logs: bool,
     #[command(subcommand)]
@@ -32,41 +30,47 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Task {
-    /// Start everything: engines, schemas, topics, every role; Ctrl-C stops it
+    /// Start everything: PostgreSQL, Kafka, schemas, topics and all roles; Ctrl-C stops it
     Up(up::Options),
 
-    /// Role: takes commands over HTTP, decides, appends events
+    /// Role: accepts commands over HTTP, decides and appends events
     CommandSide(command_side::Config),
-    /// Role: carries the events of every log to Kafka, in order
+    /// Role: publishes the events of every log to Kafka, in order
     Relay(tools::relay::Relay),
     /// Role: reacts to events with commands
     Sagas(roles::SagasOptions),
     /// Role: builds the read models from Kafka and answers queries over HTTP
     QuerySide(query_side::Config),
-    /// Role: the payment provider that ships with Tradewind
+    /// Role: the fake payment provider for development and tests
     PaymentProvider(payment_provider::Config),
 
-    /// Tool: send a file of real orders through the HTTP door, and say what became of them
+    /// Tool: send a file of real orders over HTTP and report the outcome of each
     Load(tools::load::Args),
-    /// Tool: rebuild projections from the logs, compare them with the live ones, swap
+    /// Tool: rebuild projections from the logs, compare them with the live ones, and swap them
     Replay(tools::replay::Args),
-    /// Tool: prove that logs, topics, checkpoints, read models, stock and money agree; exit code 0, 1, or 2: not checked
+    /// Tool: check that logs, topics, checkpoints, read models, stock and money agree; exit code 0: they agree, 1: they differ, 2:
+    /// something was not checked
     Verify(tools::verify::Args),
-    /// Tool: show the log itself
+    /// Tool: show the events of the logs
     Events(tools::events::Args),
-    /// Tool: after a restore, bring topics and read models to what the logs say
+    /// Tool: after a restore of a database, rebuild topics and read models from the logs
     Reconcile(tools::reconcile::Args),
-    /// Tool: what consumers could not handle: list, show, retry, discard
+    /// Tool: list, show, retry or discard the events that consumers could not handle
     Parked(tools::parked::Args),
 
-    /// Create or bring up to date the schemas, roles and tables
+    /// Create or update the schemas, database roles and tables
     Migrate(migrate::Options),
     /// Create the topics
     Topics(topics::Options),
-    /// Run a command with private engines of its own
-    Engines(engines::run::Options),
-    /// Ask a role whether it is ready: exit code 0 when it is
+    /// Run a command with a private PostgreSQL and Kafka, or one of them alone
+    Engines(services::run::Options),
+    /// Check whether a role is ready; exit code 0: it is
     Health(health::Options),
+
+    /// Print a completion script for a shell
+    Completions(command_line::CompletionsOptions),
+    /// Print the manual page, or write one page for each subcommand
+    Man(command_line::ManOptions),
 }
 
 #[tokio::main]
@@ -80,24 +84,24 @@ async fn main() -> ExitCode {
         }
         Task::CommandSide(config) => {
             log("command-side");
-            until_told(|shutdown| roles::command_side(config, shutdown)).await
+            run_until_signal(|shutdown| roles::command_side(config, shutdown)).await
         }
         Task::Relay(tools::relay::Relay::Role(config)) => {
             log("relay");
-            until_told(|shutdown| roles::relay(config, shutdown)).await
+            run_until_signal(|shutdown| roles::relay(config, shutdown)).await
         }
         Task::Relay(tools::relay::Relay::Status(databases)) => tools::relay::status(databases).await,
         Task::Sagas(config) => {
             log("sagas");
-            until_told(|shutdown| roles::sagas(config, shutdown)).await
+            run_until_signal(|shutdown| roles::sagas(config, shutdown)).await
         }
         Task::QuerySide(config) => {
             log("query-side");
-            until_told(|shutdown| query_side::run(config, shutdown)).await
+            run_until_signal(|shutdown| query_side::run(config, shutdown)).await
         }
         Task::PaymentProvider(config) => {
             log("payment-provider");
-            until_told(|shutdown| payment_provider::run(config, shutdown)).await
+            run_until_signal(|shutdown| payment_provider::run(config, shutdown)).await
         }
         Task::Load(args) => tools::load::run(args).await,
         Task::Replay(args) => tools::replay::run(args).await,
@@ -107,8 +111,10 @@ async fn main() -> ExitCode {
         Task::Parked(args) => tools::parked::run(args).await,
         Task::Migrate(options) => migrate::run(options).await,
         Task::Topics(options) => topics::run(options).await,
-        Task::Engines(options) => engines::run::run(options).await,
+        Task::Engines(options) => services::run::run(options).await,
         Task::Health(options) => health::run(options).await,
+        Task::Completions(options) => command_line::completions(Cli::command(), &options),
+        Task::Man(options) => command_line::man(Cli::command(), &options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("tradewind: {error:#}");
@@ -116,8 +122,8 @@ async fn main() -> ExitCode {
     })
 }
 
-/// Runs a role until SIGTERM or SIGINT, and lets it drain.
-async fn until_told<E, F>(role: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<ExitCode>
+/// Runs a role until SIGTERM or SIGINT; then the role finishes what is in flight.
+async fn run_until_signal<E, F>(role: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<ExitCode>
 where
     E: Into<anyhow::Error>,
     F: Future<Output = Result<(), E>>,

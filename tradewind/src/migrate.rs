@@ -1,7 +1,4 @@
-//! `tradewind migrate`: schemas, roles and tables of every owner.
-//!
-//! Never: SQL of its own; it stands in `/migrations` and in the crate that owns it.
-//! Read next: `platform/runtime/src/postgres.rs` (`prepare_owner`).
+//! `tradewind migrate`: creates or updates the schemas, database roles and tables of every owner.
 
 use std::process::ExitCode;
 
@@ -15,16 +12,16 @@ const PROVIDER: &str = "provider";
 
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// As a role that may create schemas and roles; each owner's role gets the same password
+    /// The database, as a role that may create schemas and roles; the role of each owner gets the same password
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Secret,
-    /// Only this owner's schema, where owners have databases of their own (repeat for several) [default: all]
+    /// Migrate only the schema of this owner, for owners with separate databases (may be repeated) [default: all]
     #[arg(long, value_parser = owners())]
     owner: Vec<String>,
 }
 
 /// # Errors
-/// When the database does not answer, or refuses.
+/// When the database does not answer, or refuses a statement.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let all = owners().map(str::to_owned).to_vec();
     let owners = if options.owner.is_empty() { all } else { options.owner };
@@ -35,10 +32,10 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Brings every owner's schema up to date.
+/// Migrates the schema of every owner.
 ///
 /// # Errors
-/// When the database does not answer, or refuses.
+/// When the database does not answer, or refuses a statement.
 pub async fn migrate_all(database_url: &Secret) -> anyhow::Result<()> {
     for owner in owners() {
         migrate_owner(database_url, owner).await?;
@@ -53,8 +50,7 @@ fn owners() -> [&'static str; 6] {
 
 async fn migrate_owner(database_url: &Secret, owner: &str) -> anyhow::Result<()> {
     let mut admin = connect(database_url).await?;
-    // One at a time in this database: two would apply the same migration. The connection is this call's own, and the lock
-    // goes with it.
+    // Only one process migrates an owner at a time: two would apply the same migration. The lock ends with this connection.
     let name = format!("tradewind migrate {owner}");
     admin.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", &[&name]).await?;
     prepare_owner(&admin, owner, password_of(database_url)?.as_ref()).await?;

@@ -1,7 +1,5 @@
-//! The roles, as a table: their names, the variable that says where each listens, and the crate that runs each.
-//!
-//! Never: an option that only `up` can set; every one stands in a role's own `--help`.
-//! Read next: `up/mod.rs`.
+//! The roles: their names, and the crate that runs each. Each option of a role is in the `--help` of its subcommand;
+//! none is known to `up` alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -11,13 +9,15 @@ use axum::Router;
 use clap::{Args, Command};
 use runtime::http::{Limits, bind, serve};
 use runtime::{Health, ops_router};
-use sagas::payments::WebhookDoor;
+use sagas::payments::WebhookEndpoint;
+use strum::{IntoStaticStr, VariantArray};
 use tokio_util::sync::CancellationToken;
 
 /// Values for a role's options, by the environment variables that name them.
 pub type Settings = BTreeMap<String, String>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Role {
     CommandSide,
     QuerySide,
@@ -27,37 +27,24 @@ pub enum Role {
 }
 
 impl Role {
-    /// In the order in which they stop: the doors first, and each before what it leans on.
-    pub const ALL: [Self; 5] =
-        [Self::CommandSide, Self::QuerySide, Self::Sagas, Self::Relay, Self::PaymentProvider];
+    /// In the order in which they stop: the HTTP servers first, and each role before those that it depends on.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Also the name of its subcommand.
+    /// The name of its subcommand.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::CommandSide => "command-side",
-            Self::QuerySide => "query-side",
-            Self::Sagas => "sagas",
-            Self::Relay => "relay",
-            Self::PaymentProvider => "payment-provider",
-        }
+        self.into()
     }
 
-    /// The variable that holds the address it listens on.
-    pub fn listen_variable(self) -> &'static str {
-        match self {
-            Self::CommandSide => "COMMAND_SIDE_LISTEN",
-            Self::QuerySide => "QUERY_SIDE_LISTEN",
-            Self::Sagas => "SAGAS_LISTEN",
-            Self::Relay => "RELAY_LISTEN",
-            Self::PaymentProvider => "PAYMENT_PROVIDER_LISTEN",
-        }
+    /// The variable with the address that it listens on, such as `QUERY_SIDE_LISTEN`.
+    pub fn listen_variable(self) -> String {
+        format!("{}_LISTEN", self.name().replace('-', "_").to_uppercase())
     }
 
-    /// Runs it in this process until `shutdown` is cancelled. Options that `settings` does not hold come from
-    /// the environment, as they would in a process of its own.
+    /// Runs the role in this process until `shutdown` is cancelled. Options that are not in `settings` come from the
+    /// environment, as they would in a separate process.
     ///
     /// # Errors
-    /// When an option is missing or wrong, or the role cannot go on.
+    /// When an option is missing or invalid, or the role fails.
     pub async fn run(self, settings: &Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
         match self {
             Self::CommandSide => command_side(options_from(self.name(), settings)?, shutdown).await,
@@ -71,20 +58,20 @@ impl Role {
     }
 }
 
-/// The relay has no door; this is where it says how it is.
+/// The relay's own options and the address of its health endpoints.
 #[derive(Args, Clone, Debug)]
 pub struct RelayOptions {
-    /// Where /livez, /readyz and /metrics are: host:port
+    /// The address of /livez, /readyz and /metrics, as host:port
     #[arg(long = "listen", env = "RELAY_LISTEN", default_value = "127.0.0.1:8083")]
     listen: String,
     #[command(flatten)]
     role: relay::Config,
 }
 
-/// Where the sagas say how they are, and take the payment provider's webhooks.
+/// The sagas' own options and the address of their health endpoints and the payment webhooks.
 #[derive(Args, Clone, Debug)]
 pub struct SagasOptions {
-    /// Where /livez, /readyz, /metrics and /v1/webhooks/payments are: host:port
+    /// The address of /livez, /readyz, /metrics and /v1/webhooks/payments, as host:port
     #[arg(long = "listen", env = "SAGAS_LISTEN", default_value = "127.0.0.1:8084")]
     listen: String,
     #[command(flatten)]
@@ -92,33 +79,33 @@ pub struct SagasOptions {
 }
 
 /// # Errors
-/// When the address is taken, or the role cannot start.
+/// When the address is in use, or the role cannot start.
 pub async fn command_side(config: command_side::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = bind(&config.listen, "--listen").await?;
     Ok(command_side::run(config, listener, Health::new(), shutdown).await?)
 }
 
 /// # Errors
-/// When the address is taken, or the role cannot go on.
+/// When the address is in use, or the role fails.
 pub async fn relay(options: RelayOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
-    let role = relay::run(options.role, health.clone(), shutdown);
+    let role = relay::run(options.role, &events::Context::NAMES, health.clone(), shutdown);
     with_ops(&options.listen, Router::new(), health, role).await
 }
 
 /// # Errors
-/// When the address is taken, or the role cannot go on.
+/// When the address is in use, or the role fails.
 pub async fn sagas(options: SagasOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
-    let door = WebhookDoor::open(&options.role).await?.map(WebhookDoor::router).unwrap_or_default();
+    let webhooks = WebhookEndpoint::open(&options.role).await?.map(WebhookEndpoint::router).unwrap_or_default();
     let role = sagas::run(options.role, health.clone(), shutdown);
-    with_ops(&options.listen, door, health, role).await
+    with_ops(&options.listen, webhooks, health, role).await
 }
 
-/// Answers for a role as long as it runs, its draining included.
+/// Serves `routes` and the health endpoints until the role has ended.
 async fn with_ops<E>(
     listen: &str,
-    door: Router,
+    routes: Router,
     health: Health,
     role: impl Future<Output = Result<(), E>>,
 ) -> anyhow::Result<()>
@@ -127,7 +114,7 @@ where
 {
     let listener = bind(listen, "--listen").await?;
     let ended = CancellationToken::new();
-    let ops = serve(listener, door.merge(ops_router(health)), Limits::default(), ended.clone());
+    let ops = serve(listener, routes.merge(ops_router(health)), Limits::default(), ended.clone());
     let role = async {
         let outcome = role.await;
         ended.cancel();
@@ -137,10 +124,10 @@ where
     Ok(outcome?)
 }
 
-/// Reads the options of the subcommand `name` as it would by itself, with `settings` before the environment.
+/// Reads the options of the subcommand `name`, where `settings` come before the environment.
 ///
 /// # Errors
-/// When an option is missing or wrong; the message names it.
+/// When an option is missing or invalid; the message names it.
 pub fn options_from<C: Args>(name: &'static str, settings: &Settings) -> anyhow::Result<C> {
     let command = C::augment_args(Command::new(name).no_binary_name(true));
     let words: Vec<OsString> = command

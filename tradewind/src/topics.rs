@@ -1,7 +1,4 @@
-//! `tradewind topics`: the topic of each context, made once.
-//!
-//! Never: a topic changed or removed.
-//! Read next: `platform/event-bus/src/topics.rs`.
+//! `tradewind topics`: creates the topic of each context. It changes and deletes none.
 
 use std::process::ExitCode;
 
@@ -12,23 +9,23 @@ use events::Context;
 pub struct Options {
     #[command(flatten)]
     bus: BusConfig,
-    /// Copies of each record, on as many brokers
+    /// The replication factor: copies of each record, on as many brokers
     #[arg(long, env = "TOPIC_REPLICATION", default_value_t = 1)]
     replication: i32,
 }
 
 /// # Errors
-/// When Kafka does not answer, or a topic exists in another shape.
+/// When Kafka does not answer, or a topic exists with other settings.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     ensure(&options).await?;
     println!("topics: {}", Context::ALL.map(|context| options.bus.topic(context)).join(", "));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes the topics that are not there.
+/// Creates the topics that do not exist.
 ///
 /// # Errors
-/// When Kafka does not answer, or a topic exists in another shape.
+/// When Kafka does not answer, or a topic exists with other settings.
 pub async fn ensure(options: &Options) -> anyhow::Result<()> {
-    Ok(ensure_topics(&options.bus, options.replication).await?)
+    Ok(ensure_topics(&options.bus, &events::Context::NAMES, options.replication).await?)
 }

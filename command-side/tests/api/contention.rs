@@ -2,11 +2,12 @@
 
 use futures::future::join_all;
 use serde_json::json;
+use testkit::eventually;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use uuid::Uuid;
 
-use crate::shop::{Shop, an_order, eventually};
+use crate::shop::{Shop, an_order};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parallel_receipts_of_one_sku_in_two_processes_all_count() {

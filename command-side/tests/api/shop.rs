@@ -2,16 +2,14 @@
 //!
 //! Never: a database or a port that another test uses. Read next: `orders.rs`.
 
-use std::time::Duration;
-
 use command_side::Config;
 use event_store::{Append, EventStore, NewEvent, StoreOptions, StreamWrite};
 use events::shipping::ShipmentPrepared;
 use events::{Address, Context, Event, Metadata, OrderId, ShipmentEvent, SkuQuantity, StreamId};
-use runtime::postgres::{connect, owner_url, pool, prepare_owner};
+use runtime::postgres::{connect, owner_url, pool};
 use runtime::{Health, Secret};
 use serde_json::{Value, json};
-use testkit::fresh_database;
+use testkit::eventually;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -20,8 +18,6 @@ use crate::ask::{Ask, Reply};
 
 const CONTEXTS: [Context; 3] = [Context::Orders, Context::Inventory, Context::Shipping];
 /// How long a test waits for what must come.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// One command side. It stops when it is dropped.
 pub struct Shop {
@@ -34,12 +30,7 @@ pub struct Shop {
 impl Shop {
     /// With an empty database.
     pub async fn open() -> Self {
-        let database_url = fresh_database("command_side").await.url;
-        let mut admin = connect(&Secret::from(database_url.clone())).await.expect("the database is there");
-        for context in CONTEXTS {
-            prepare_owner(&admin, context.name(), None).await.expect("the admin may create owners");
-            event_store::migrate(&mut admin, context).await.expect("the migrations apply");
-        }
+        let database_url = testkit::contexts("command_side", &CONTEXTS).await.url;
         Self::at(database_url.clone(), database_url).await
     }
 
@@ -193,17 +184,4 @@ pub fn an_order() -> Value {
         ],
         "shipping_address": {"name": "A. Customer", "street": "1 High Street", "city": "London"}
     })
-}
-
-/// What comes of `attempt`, tried again until it comes.
-pub async fn eventually<T>(what: &str, attempt: impl AsyncFn() -> Option<T>) -> T {
-    let tried = tokio::time::timeout(WAIT_MAX, async {
-        loop {
-            if let Some(found) = attempt().await {
-                return found;
-            }
-            tokio::time::sleep(POLL_EVERY).await;
-        }
-    });
-    tried.await.unwrap_or_else(|_| panic!("waited {WAIT_MAX:?} in vain for {what}"))
 }

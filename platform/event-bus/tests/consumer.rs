@@ -1,16 +1,15 @@
 //! The consumer on a real Kafka and a real Postgres: every effect once, in order, through restarts, retries,
 //! duplicates, poison and checkpoints that others moved.
 
-mod support;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
-use support::{
+use crate::support::{
     CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
-    put_by_hand, until,
+    put_by_hand,
 };
+use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
+use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_takes_effect_once_and_in_order_in_batches() {
@@ -96,7 +95,7 @@ async fn a_consumer_that_stops_leaves_no_checkpoint_behind_what_it_passed() {
     let running = keeper.start(&bus);
     publish(&bus, 1..=200).await;
     let asked = || async { (keeper.asked.lock().expect("no panic").len() >= 200).then_some(()) };
-    until("it was asked about all of them", asked).await;
+    eventually("it was asked about all of them", asked).await;
     running.stop().await;
     assert_eq!(ledger.passed().await, 200);
     assert_eq!(ledger.entries().await, []);
@@ -152,7 +151,7 @@ async fn a_checkpoint_that_another_moved_on_is_read_again_and_followed() {
     let keeper = Keeper::new(&ledger, "a");
     let partition = home(&event(1));
     // Another has handled the first 30 records of the partition, and says so before our first commit.
-    let done = &support::expected(1..=1_000)[&partition][..30];
+    let done = &crate::support::expected(1..=1_000)[&partition][..30];
     *keeper.meddle.lock().expect("no panic") = Some(format!(
         "INSERT INTO checkpoints VALUES ('keeper', '{}', {partition}, 30, {})",
         bus.topic(CONTEXT),
@@ -173,7 +172,7 @@ async fn a_checkpoint_that_was_set_back_leads_back() {
     let running = keeper.start(&bus);
     ledger.when_entries(500).await;
     let partition = home(&event(1));
-    let again = support::expected(1..=500)[&partition].clone();
+    let again = crate::support::expected(1..=500)[&partition].clone();
     // As a restore would: effects and checkpoint of one partition are gone.
     *keeper.meddle.lock().expect("no panic") = Some(format!(
         "BEGIN; DELETE FROM ledger WHERE partition = {partition};
@@ -234,7 +233,7 @@ async fn a_checkpoint_beyond_the_topic_stops_the_consumer_and_is_named() {
             topic: named, partition: at, next_offset: 5_000, low: 0, high, ..
         } => {
             assert_eq!((named, at), (topic, partition));
-            assert_eq!(high, support::expected(1..=100)[&partition].len() as i64);
+            assert_eq!(high, crate::support::expected(1..=100)[&partition].len() as i64);
         }
         other => panic!("{other}"),
     }
@@ -316,7 +315,7 @@ async fn a_partition_that_was_given_up_while_it_was_paused_is_read_when_it_comes
     let second = Keeper::new(&ledger, "b").start(&bus);
     // Partitions are paused when a handler has not ended after 5 s; and the second waits for what the first gives up.
     let locked_at = Instant::now();
-    until("the handler takes long", || async {
+    eventually("the handler takes long", || async {
         (locked_at.elapsed() > Duration::from_secs(8)).then_some(())
     })
     .await;

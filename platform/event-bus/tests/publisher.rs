@@ -1,15 +1,14 @@
 //! The publisher on a real Kafka: order, and what is left of a batch that fails.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{CONTEXT, bus, event, expected, on_topic, outgoing};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TopicError, ensure_topics};
 use events::{Context, TOPIC_PARTITIONS};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use support::{CONTEXT, bus, event, expected, on_topic, outgoing, until};
+use testkit::eventually;
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client")
@@ -140,8 +139,8 @@ async fn topics_are_made_once_and_another_number_of_partitions_is_refused() {
     let three = NewTopic::new(&topic, 3, TopicReplication::Fixed(1));
     let made = admin(&bus.brokers).create_topics([&three], &AdminOptions::new()).await.expect("answered");
     assert_eq!(made, [Ok(topic.clone())]);
-    let refused = until("the topic is known", || async {
-        match ensure_topics(&other, &Context::NAMES, 1).await {
+    let refused = eventually("the topic is known", || async {
+        match ensure_topics(&other, &events::Context::NAMES, 1).await {
             Err(TopicError::NotThere { .. }) => None,
             outcome => Some(outcome),
         }

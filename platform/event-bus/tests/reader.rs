@@ -1,17 +1,15 @@
 //! One reader with several handlers on a real Kafka and a real Postgres: each handler's effects once and in order, whatever
 //! holds up the others.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::support::{
+    CONTEXT, Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, event, home, publish, start_reader,
+};
 use event_bus::{forget_groups, group_members, reader_groups, told_offsets};
 use events::Context;
-use support::{
-    CONTEXT, Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, event, home, publish, start_reader,
-    until,
-};
+use testkit::eventually;
 
 /// More than a handler's buffer holds.
 const MANY: i64 = 5_000;
@@ -45,7 +43,7 @@ async fn two_handlers_get_every_record_once_and_in_order_by_one_group_with_one_m
     running.stop().await;
     let told = told_offsets(&bus, &Context::NAMES, "keepers.other").await.expect("Kafka answers");
     assert_eq!(told.iter().map(|(_, _, offset)| offset).sum::<i64>(), 2_000);
-    until("its group can be forgotten", || async { forget_groups(&bus, GROUP).await.ok() }).await;
+    eventually("its group can be forgotten", || async { forget_groups(&bus, GROUP).await.ok() }).await;
     assert_eq!(reader_groups(&bus, GROUP).await.expect("Kafka answers"), [""; 0]);
 }
 

@@ -1,10 +1,8 @@
 //! The end of a topic, as a relay that takes over reads it.
 
-mod support;
-
+use crate::support::{CONTEXT, bus, event, event_of, expected, home, outgoing, publish, put_by_hand};
 use event_bus::read_tail;
 use events::TOPIC_PARTITIONS;
-use support::{CONTEXT, bus, event, event_of, expected, home, outgoing, publish, put_by_hand};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_topic_has_empty_partitions() {

@@ -1,9 +1,8 @@
 //! Decisions on appends in flight: they are appended with these, and fail with these.
 
-mod support;
-
 use std::pin::Pin;
 
+use crate::support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use domain::{StockCommand, StockItem};
 use event_store::{
     Answer, AppendError, Committed, EventStore, IdempotencyClaim, StoreError, UnitOfWork, retry_conflicts,
@@ -11,7 +10,6 @@ use event_store::{
 use events::StreamId;
 use futures::future::{join_all, try_join_all};
 use futures::poll;
-use support::{TestLog, fresh_log, metadata, received_event, sku, stock};
 use uuid::Uuid;
 
 type Committing = Pin<Box<dyn Future<Output = Result<Committed, AppendError>>>>;

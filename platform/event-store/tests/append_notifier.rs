@@ -1,12 +1,10 @@
 //! The append notifier sends a NOTIFY when the log has grown, and none when it has not.
 
-mod support;
-
 use std::future::poll_fn;
 use std::time::Duration;
 
+use crate::support::{CONTEXT, fresh_log, receipts};
 use event_store::{Append, append_channel};
-use support::{CONTEXT, fresh_log, receipts};
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, NoTls};
 

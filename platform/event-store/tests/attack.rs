@@ -4,8 +4,6 @@
 //! The writer processes are this test binary, started again for the same test. Each prints what it tries and the
 //! outcome: `try <id> …`, then `ok <id>` or `no <id>`. Afterwards the test compares the log with that history.
 
-mod support;
-
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::process::Stdio;
@@ -13,16 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{TestLog, append_statement, connect, fresh_log, open, received, stock};
 use event_store::{Append, AppendError, EventStore, NewEvent, StoreError, StoreOptions, StreamWrite};
 use events::{Position, StreamId, Version};
 use futures::future::join_all;
-use support::proxy::{Cut, Proxy};
-use support::{TestLog, append_statement, connect, fresh_log, open, received, stock};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-const TEST: &str = "no_attack_makes_a_gap_a_loss_or_a_double";
+const TEST: &str = "attack::no_attack_makes_a_gap_a_loss_or_a_double";
 /// Where a writer process finds the log; its absence makes this process the one that checks.
 const LOG_URL: &str = "TRADEWIND_TEST_LOG_URL";
 const WRITERS: usize = 4;

@@ -1,8 +1,6 @@
 //! The rights of the context's role: the database itself keeps the log append-only.
 
-mod support;
-
-use support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
+use crate::support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 

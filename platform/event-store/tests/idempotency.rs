@@ -1,13 +1,11 @@
 //! A repeated request gets its first answer and is executed once.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{fresh_log, receipts};
 use event_store::{Answer, Append, AppendError, EventStore, IdempotencyClaim};
 use futures::future::join_all;
 use serde_json::json;
-use support::{fresh_log, receipts};
 
 fn claimed(key: &str, request: u8, append: Append) -> Append {
     let answer = Answer { status: 201, body: json!({ "request": request }) };

@@ -1,15 +1,14 @@
 //! The connection breaks during an append: before the server has it, after the commit, or so that the request arrives
 //! after its own repetition. The caller gets a definite and true answer.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::proxy::{Cut, Proxy};
+use crate::support::{TestLog, fresh_log, open, receipts, stock};
 use event_store::{Answer, Append, AppendError, EventStore, IdempotencyClaim, StoreError, StoreOptions};
 use futures::future::join_all;
 use serde_json::json;
-use support::proxy::{Cut, Proxy};
-use support::{TestLog, fresh_log, open, receipts, stock, until};
+use testkit::eventually;
 
 /// A store whose connection can be cut, with its statement already prepared.
 async fn through_proxy(log: &TestLog) -> (Proxy, EventStore) {
@@ -105,7 +104,7 @@ async fn an_unreachable_database_is_reported_and_an_unsent_append_is_not_written
     log.admin.batch_execute(kill).await.expect("the owner may end backends");
     // At first the appender may not know that its connection is closed; then it reports that append's outcome as
     // unknown.
-    until(async || {
+    eventually("the append is refused as unavailable", async || {
         let refused = store.append(receipts(&[("B", 0)])).await.expect_err("the database is closed");
         matches!(refused, AppendError::Store(StoreError::Unavailable { .. }))
     })

@@ -14,7 +14,8 @@ use events::{Event, OrderId, StockEvent};
 use fault::mutant;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
-use support::{TestLog, append_statement, connect, fresh_log, metadata, receipts, sku, stock, until};
+use support::{TestLog, append_statement, connect, fresh_log, metadata, receipts, sku, stock};
+use testkit::eventually;
 use uuid::Uuid;
 
 /// Replaces parts of the function `append` in this test's database.
@@ -104,7 +105,7 @@ async fn a_reader_continues_while_an_append_commits_late() -> Verdict {
     // Either it has overtaken the slow append, or it waits for it.
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                     WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
-    until(async || {
+    eventually("the fast append is done, or waits for the slow one", async || {
         let waits: i64 = log.admin.query_one(waiting, &[]).await.expect("pg_locks is readable").get(0);
         waits == 1 || fast.is_finished()
     })

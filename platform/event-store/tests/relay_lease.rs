@@ -1,11 +1,9 @@
 //! One relay at a time, and a cursor that moves only under its lease.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{fresh_log, receipts};
 use event_store::{LEASE_TERM_MAX, RECONCILER};
-use support::{fresh_log, receipts};
 
 const TERM: Duration = Duration::from_secs(60);
 

@@ -1,11 +1,10 @@
 //! A long stream is read from its snapshot on, and no snapshot changes what is read.
 
-mod support;
-
+use crate::support::{TestLog, fresh_log, stock};
 use domain::{StockCommand, StockItem};
 use event_store::EventStore;
 use events::StreamId;
-use support::{TestLog, fresh_log, stock, until};
+use testkit::eventually;
 
 const RECEIPTS: i64 = 250;
 
@@ -17,7 +16,7 @@ async fn sold_often(log: &TestLog) -> StreamId {
     }
     receive(&store, &stock("RARE")).await;
     // The first receipt registers the SKU too: version 251, and the last snapshot is due at 200.
-    until(async || snapshots(log, "version >= 200").await == 1).await;
+    eventually("a snapshot past version 200", async || snapshots(log, "version >= 200").await == 1).await;
     popular
 }
 
@@ -26,7 +25,7 @@ async fn receive(store: &EventStore, stream: &StreamId) {
     let quantity = events::Quantity::try_from(1).expect("one piece is some");
     let command = StockCommand::ReceiveStock { sku, quantity, reference: None };
     let mut work = store.unit_of_work();
-    work.decide::<StockItem>(stream, &command, &support::metadata())
+    work.decide::<StockItem>(stream, &command, &crate::support::metadata())
         .await
         .expect("the database answers")
         .expect("there is room");
@@ -99,7 +98,7 @@ async fn all_snapshots_may_be_deleted_and_are_made_again() {
     let popular = sold_often(&log).await;
     log.admin.execute("DELETE FROM snapshots", &[]).await.expect("the owner may delete them");
     assert_eq!(read_cold(&log, &popular).await, (251, RECEIPTS));
-    until(async || snapshots(&log, "version = 251").await == 1).await;
+    eventually("a snapshot of version 251", async || snapshots(&log, "version = 251").await == 1).await;
     assert_eq!(read_cold(&log, &popular).await, (251, RECEIPTS));
 }
 

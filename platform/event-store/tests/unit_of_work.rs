@@ -1,14 +1,12 @@
 //! Load, decide, commit, with a cache that may be stale.
 
-mod support;
-
+use crate::support::{fresh_log, metadata, receipts, received, received_event, sku, stock};
 use domain::{StockCommand, StockItem, StockRefusal};
 use event_store::{
     Append, AppendError, EventStore, ParkedEvent, ParkedPlace, StoreError, StreamWrite, retry_conflicts,
 };
 use events::OrderId;
 use futures::future::join_all;
-use support::{fresh_log, metadata, receipts, received, received_event, sku, stock};
 use uuid::Uuid;
 
 fn receive(name: &str, quantity: i64) -> StockCommand {
@@ -174,7 +172,7 @@ async fn many_streams_are_loaded_at_once_from_cache_tail_and_log() {
 async fn a_cache_too_small_for_anything_changes_no_outcome() {
     let log = fresh_log("small_cache").await;
     let options = event_store::StoreOptions { cache_bytes_max: 1, ..Default::default() };
-    let store = support::open(&log.role_url, options).await;
+    let store = crate::support::open(&log.role_url, options).await;
     for _ in 0..5 {
         one(&store, "A", receive("A", 2)).await.expect("there is no other writer");
     }
@@ -220,7 +218,7 @@ async fn the_log_and_a_stream_are_read_in_pages() {
     assert_eq!(positions(store.scan(3, 3).await.expect("readable")), [4]);
     assert_eq!(positions(store.read_stream(&stock("A"), 1, 9).await.expect("readable")), [3, 4]);
     let event = store.scan(0, 1).await.expect("readable").remove(0);
-    let envelope = event.decode::<events::Event>(support::CONTEXT).expect("this build wrote it");
+    let envelope = event.decode::<events::Event>(crate::support::CONTEXT).expect("this build wrote it");
     assert!(
         events::StockEvent::try_from(envelope.event.clone()).is_ok()
             && events::OrderEvent::try_from(envelope.event).is_err()

@@ -8,7 +8,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use fault::trial::{Verdict, check, finds};
-use support::{set_max_message_bytes, start, until, world_with_topic};
+use support::{set_max_message_bytes, start, world_with_topic};
+use testkit::eventually;
 
 const EVENTS: i64 = 201;
 /// The one that Kafka refuses, for as long as its limit stands.
@@ -31,7 +32,7 @@ async fn kafka_refuses_one_event_for_a_while() -> Verdict {
     world.append_noted(1, Some("x".repeat(60_000))).await;
     world.append(100).await;
     let running = start(&world.config);
-    until("the relay has noticed, or is past it", async || {
+    eventually("the relay has noticed, or is past it", async || {
         let failing = running.health.readiness().err();
         let noticed = failing.is_some_and(|failing| failing[0].reason.contains("not delivered"));
         (noticed || world.status().await.cursor >= EVENTS).then_some(())
@@ -45,7 +46,7 @@ async fn kafka_refuses_one_event_for_a_while() -> Verdict {
         let apart = |failing: &Vec<runtime::Failing>| failing[0].reason.contains("tradewind reconcile");
         running.task.is_finished() || running.health.readiness().as_ref().is_err_and(apart)
     };
-    until("the cursor is at the end, or the relay gave up", async || {
+    eventually("the cursor is at the end, or the relay gave up", async || {
         (world.status().await.cursor >= EVENTS || gave_up()).then_some(())
     })
     .await;

@@ -9,7 +9,8 @@ use event_bus::{OrderedPublisher, Outgoing};
 use events::{Context, cloud_event};
 use relay::Error;
 use runtime::Health;
-use support::{CONTEXT, World, set_max_message_bytes, start, until, world, world_with_topic};
+use support::{CONTEXT, World, set_max_message_bytes, start, world, world_with_topic};
+use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
 /// Short, for tests in which a lease must run out; still longer than a busy disk takes for a commit.
@@ -81,7 +82,7 @@ async fn a_relay_that_slept_past_its_lease_breaks_no_order_and_moves_no_cursor()
     let awake = sleeper.fall_asleep();
     world.append(5_000).await;
     let successor = start(&world.config);
-    until("the successor has the lease", || async {
+    eventually("the successor has the lease", || async {
         (world.status().await.lease_epoch > sleepers_epoch).then_some(())
     })
     .await;
@@ -108,7 +109,7 @@ async fn a_relay_that_stops_gives_its_lease_to_the_one_that_stands_by() {
     second.when_readiness("ready while it stands by", |reason| reason.is_none()).await;
     let stopping = Instant::now();
     first.stop().await;
-    until("the other has it", || async { (world.status().await.holder != holder).then_some(()) }).await;
+    eventually("the other has it", || async { (world.status().await.holder != holder).then_some(()) }).await;
     assert!(stopping.elapsed().as_secs() < 40, "it did not wait for the lease to run out");
     world.append(100).await;
     world.when_cursor(100).await;

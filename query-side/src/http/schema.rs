@@ -1,6 +1,6 @@
 //! Shapes for the OpenAPI document whose own types (in `events` and `runtime`) know nothing of OpenAPI.
 //!
-//! Never: a value of these types; they describe. Their truth is tested in `tests/openapi.rs`.
+//! Never: a value of these types; they describe. Their truth is tested in `tests/suite/openapi.rs`.
 //! Read next: `routes/openapi.rs`.
 
 use std::collections::BTreeMap;

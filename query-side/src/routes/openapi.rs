@@ -1,6 +1,6 @@
 //! `GET /openapi.json`: what is served, for machines.
 //!
-//! Never: a route here that is not served, or the other way round (`tests/openapi.rs` compares).
+//! Never: a route here that is not served, or the other way round (`tests/suite/openapi.rs` compares).
 //! Read next: [`crate::http::schema`].
 
 use axum::Json;

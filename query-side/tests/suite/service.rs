@@ -19,7 +19,7 @@ use reqwest::{Client, Response};
 use runtime::http::{Limits, bind, serve};
 use runtime::{Secret, postgres};
 use serde_json::Value;
-use testkit::{TestDatabase, fresh_database};
+use testkit::TestDatabase;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub const WAITERS_MAX: usize = 8;
@@ -32,11 +32,12 @@ pub struct ReadModel {
 }
 
 pub async fn read_model() -> ReadModel {
-    let database = fresh_database("query").await;
+    let database = testkit::migrated_database("query", &[READ_MODEL], async |admin| {
+        postgres::prepare_owner(admin, READ_MODEL, None).await.expect("the owner is prepared");
+        query_side::migrate(admin).await.expect("the migrations run");
+    })
+    .await;
     let admin_url = Secret::from(database.url.as_str());
-    let mut admin = postgres::connect(&admin_url).await.expect("the test's database answers");
-    postgres::prepare_owner(&admin, READ_MODEL, None).await.expect("the owner is prepared");
-    query_side::migrate(&mut admin).await.expect("the migrations run");
     let url = postgres::owner_url(&admin_url, READ_MODEL);
     let pool = postgres::pool(&url, 8).expect("a good url");
     ReadModel { database, url, pool }

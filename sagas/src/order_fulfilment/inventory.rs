@@ -1,17 +1,15 @@
-//! What the inventory context does about the facts of the others.
-//!
-//! Never: I/O, or a rule (`domain/src/inventory/reservation.rs` decides). Read next: [`super::payments`].
+//! What the inventory context does about the events of the others.
 
-use domain::ReservationCommand;
 use domain::orders::per_sku;
+use domain::{AnyCommand, ReservationCommand};
 use events::inventory::ReleaseCause;
-use events::{Envelope, Event, Money, OrderEvent, PaymentEvent, ShipmentEvent, StreamId, ValueError};
+use events::{Envelope, Event, Money, OrderEvent, PaymentEvent, ShipmentEvent, ValueError};
 
-use super::{Reaction, Terms};
+use crate::ReactionContext;
 
 /// # Errors
-/// When an order's lines do not sum up, or its total is below 0: our orders context never wrote it.
-pub fn react(trigger: &Envelope, _terms: &Terms) -> Result<Vec<Reaction>, ValueError> {
+/// When an order's lines do not sum up, or its total is negative: the orders context never writes that.
+pub fn react(trigger: &Envelope, _: &ReactionContext) -> Result<Vec<AnyCommand>, ValueError> {
     let command = match &trigger.event {
         Event::Order(OrderEvent::OrderPlaced(event)) => ReservationCommand::Reserve {
             order_id: event.order_id,
@@ -37,20 +35,5 @@ pub fn react(trigger: &Envelope, _terms: &Terms) -> Result<Vec<Reaction>, ValueE
         }
         _ => return Ok(Vec::new()),
     };
-    Ok(vec![Reaction::Reservation(command)])
-}
-
-pub(super) fn name(command: &ReservationCommand) -> &'static str {
-    match command {
-        ReservationCommand::Reserve { .. } => "Reserve",
-        ReservationCommand::Release { .. } => "Release",
-        ReservationCommand::Commit { .. } => "Commit",
-    }
-}
-
-pub(super) fn stream(command: &ReservationCommand) -> StreamId {
-    let (ReservationCommand::Reserve { order_id, .. }
-    | ReservationCommand::Release { order_id, .. }
-    | ReservationCommand::Commit { order_id }) = command;
-    events::inventory::reservation_stream(*order_id)
+    Ok(vec![command.into()])
 }

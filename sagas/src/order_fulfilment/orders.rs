@@ -1,15 +1,13 @@
-//! What the orders context does about the facts of the others.
-//!
-//! Never: I/O, or a rule (`domain/src/orders.rs` decides). Read next: [`super::shipping`].
+//! What the orders context does about the events of the others.
 
-use domain::OrderCommand;
-use events::{Envelope, Event, PaymentEvent, ReservationEvent, ShipmentEvent, StreamId, ValueError};
+use domain::{AnyCommand, OrderCommand};
+use events::{Envelope, Event, PaymentEvent, ReservationEvent, ShipmentEvent, ValueError};
 
-use super::{Reaction, Terms};
+use crate::ReactionContext;
 
 /// # Errors
 /// None today; the same form as its siblings.
-pub fn react(trigger: &Envelope, _terms: &Terms) -> Result<Vec<Reaction>, ValueError> {
+pub fn react(trigger: &Envelope, _: &ReactionContext) -> Result<Vec<AnyCommand>, ValueError> {
     let command = match &trigger.event {
         Event::Payment(PaymentEvent::PaymentAuthorised(event)) => {
             OrderCommand::ConfirmOrder { order_id: event.order_id }
@@ -33,28 +31,5 @@ pub fn react(trigger: &Envelope, _terms: &Terms) -> Result<Vec<Reaction>, ValueE
         }
         _ => return Ok(Vec::new()),
     };
-    Ok(vec![Reaction::Order(command)])
-}
-
-pub(super) fn name(command: &OrderCommand) -> &'static str {
-    match command {
-        OrderCommand::PlaceOrder { .. } => "PlaceOrder",
-        OrderCommand::CancelOrder { .. } => "CancelOrder",
-        OrderCommand::ConfirmOrder { .. } => "ConfirmOrder",
-        OrderCommand::RejectOrder { .. } => "RejectOrder",
-        OrderCommand::CompensationDone { .. } => "CompensationDone",
-        OrderCommand::ShipOrder { .. } => "ShipOrder",
-        OrderCommand::DeliverOrder { .. } => "DeliverOrder",
-    }
-}
-
-pub(super) fn stream(command: &OrderCommand) -> StreamId {
-    let (OrderCommand::PlaceOrder { order_id, .. }
-    | OrderCommand::CancelOrder { order_id, .. }
-    | OrderCommand::ConfirmOrder { order_id }
-    | OrderCommand::RejectOrder { order_id, .. }
-    | OrderCommand::CompensationDone { order_id, .. }
-    | OrderCommand::ShipOrder { order_id, .. }
-    | OrderCommand::DeliverOrder { order_id }) = command;
-    events::orders::stream(*order_id)
+    Ok(vec![command.into()])
 }

@@ -1,7 +1,6 @@
 //! The payment provider over HTTP: `POST /v1/payments`, `/v1/payments/{id}/capture|void|refund`, `GET /v1/payments/{id}`.
 //!
 //! Never: a retry in here, a redirect followed, or "not done" said of a call that may have arrived.
-//! Read next: `gateway.rs`.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use serde_json::json;
 
 use super::provider::{PaymentProvider, ProviderError, ProviderPayment, Reply};
 
-/// Connections that are kept open while nobody calls.
+/// Idle connections that are kept open.
 const IDLE_CONNECTIONS_MAX: usize = 32;
 
-/// Not a place where a provider may listen.
+/// The URL of the provider cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidProviderUrl {
     #[error("--payment-provider-url must be http://host:port or https://host:port, is {given:?}")]
@@ -27,7 +26,7 @@ pub enum InvalidProviderUrl {
     Client(#[source] reqwest::Error),
 }
 
-/// A provider that listens at a URL.
+/// A provider that is reached at a URL.
 #[derive(Debug, Clone)]
 pub struct HttpProvider {
     client: Client,
@@ -35,7 +34,7 @@ pub struct HttpProvider {
 }
 
 impl HttpProvider {
-    /// A call that takes longer than `timeout` is not answered.
+    /// `timeout`: of one call.
     ///
     /// # Errors
     /// [`InvalidProviderUrl`].
@@ -100,7 +99,7 @@ impl PaymentProvider for HttpProvider {
 async fn call(request: RequestBuilder) -> Reply {
     let response = request.send().await.map_err(|error| {
         let cause = chain(&error);
-        // Only a connection that never came about is proof that nothing arrived.
+        // Only a connection that was never established proves that nothing arrived.
         if error.is_connect() {
             ProviderError::Unavailable { cause }
         } else {

@@ -1,7 +1,7 @@
-//! The port to whoever moves the money, and what its replies mean to a payment.
+//! The port to the payment provider, and what its replies mean to a payment.
 //!
-//! Never: a second charge. Every call is keyed by the payment; a reply that did not come is asked for, and what the
-//! provider never heard of is said to it again under the same key. Read next: [`super::http_provider`] (the real one), [`super::gateway`].
+//! Never: a second charge. Every call is keyed by the payment. A reply that did not come is asked for, and a call that the
+//! provider never received is made again under the same key.
 
 use async_trait::async_trait;
 use domain::ProviderCall;
@@ -11,11 +11,11 @@ use events::{CustomerId, Money, OrderId};
 /// A payment provider. Every call is idempotent, keyed by the order.
 #[async_trait]
 pub trait PaymentProvider: Send + Sync + 'static {
-    /// Holds the money (or takes it at once, where the means of payment knows no hold).
+    /// Holds the money (or takes it at once, where the means of payment has no hold).
     async fn authorise(&self, order_id: OrderId, customer_id: &CustomerId, amount: Money) -> Reply;
-    /// Takes the money held.
+    /// Takes the money that is held.
     async fn capture(&self, order_id: OrderId) -> Reply;
-    /// Lets go of what is held. Also before anything was: a later authorisation of the same key is then declined.
+    /// Releases what is held. Also before anything is held: a later authorisation of the same key is then declined.
     async fn void(&self, order_id: OrderId) -> Reply;
     /// Gives back what was taken.
     async fn refund(&self, order_id: OrderId) -> Reply;
@@ -45,26 +45,26 @@ pub enum ProviderState {
     Refunded,
 }
 
-/// Why there is no [`ProviderPayment`].
+/// Why a call gave no [`ProviderPayment`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// Certainly not done: the connection was refused, or the provider said that it takes no calls now.
-    #[error("the payment provider takes no calls: {cause}")]
+    /// Certainly not done: the connection was refused, or the provider said that it accepts no calls now.
+    #[error("the payment provider is unavailable: {cause}")]
     Unavailable { cause: String },
     /// Perhaps done: the call went out and no answer came in time.
     #[error("the payment provider did not answer: {cause}")]
     NoAnswer { cause: String },
     #[error("the payment provider does not know this payment")]
     NotFound,
-    /// Certainly not done, and asking again will change nothing by itself.
+    /// Certainly not done, and a repetition will change nothing by itself.
     #[error("the payment provider refused with status {status}, code {code:?}")]
     Refused { status: u16, code: String },
 }
 
-/// The code of the refusal to void what was taken already.
+/// The code of the refusal to void a payment that is captured.
 const ALREADY_CAPTURED: &str = "already_captured";
-/// The decline code of a payment that the provider let go without being asked.
-const LET_GO: &str = "voided";
+/// The decline code of a payment that the provider voided by itself.
+const VOIDED_BY_PROVIDER: &str = "voided";
 
 /// Makes the call.
 pub async fn ask(provider: &dyn PaymentProvider, call: &ProviderCall) -> Reply {
@@ -82,10 +82,10 @@ pub async fn ask(provider: &dyn PaymentProvider, call: &ProviderCall) -> Reply {
     }
 }
 
-/// What a reply tells the payment.
+/// What a reply means to the payment.
 ///
 /// # Errors
-/// It tells nothing, for this reason: the same question has to be asked again later.
+/// It says nothing about the payment, for this reason: the call has to be repeated later.
 pub fn answer(call: &ProviderCall, reply: Reply) -> Result<ProviderAnswer, ProviderError> {
     let payment = match (call, reply) {
         (_, Ok(payment)) => payment,
@@ -103,12 +103,12 @@ pub fn answer(call: &ProviderCall, reply: Reply) -> Result<ProviderAnswer, Provi
             ProviderState::Authorised => ProviderAnswer::Authorised { reference },
             ProviderState::Captured => ProviderAnswer::AuthorisedAndCaptured { reference },
             ProviderState::Declined | ProviderState::Voided | ProviderState::Refunded => {
-                let decline_code = payment.decline_code.unwrap_or_else(|| LET_GO.to_owned());
+                let decline_code = payment.decline_code.unwrap_or_else(|| VOIDED_BY_PROVIDER.to_owned());
                 ProviderAnswer::Declined { decline_code }
             }
         }),
         (ProviderCall::Capture { .. }, ProviderState::Captured) => Ok(ProviderAnswer::Captured),
-        // Nothing is held and nothing is taken, whatever led there.
+        // Nothing is held and nothing is taken, in whichever way it came to this.
         (
             ProviderCall::Void { .. },
             ProviderState::Voided | ProviderState::Declined | ProviderState::Refunded,
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_that_is_not_about_the_question_tells_nothing() {
+    fn a_reply_that_does_not_answer_the_call_says_nothing() {
         let capture = ProviderCall::Capture { order_id: ORDER };
         let void = ProviderCall::Void { order_id: ORDER };
         let refund = ProviderCall::Refund { order_id: ORDER };
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_void_that_comes_too_late_tells_that_the_money_was_taken() {
+    fn a_void_that_comes_too_late_says_that_the_money_was_taken() {
         let refused = ProviderError::Refused { status: 409, code: ALREADY_CAPTURED.to_owned() };
         let void = ProviderCall::Void { order_id: ORDER };
         assert_eq!(answer(&void, Err(refused.clone())), Ok(ProviderAnswer::Captured));

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use domain::orders::OrderStatus;
 use event_bus::parked::{discard, records};
-use events::{Context, StreamId};
+use events::Context;
 use serde_json::json;
-use stage::{Stage, until};
+use stage::Stage;
+use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_goes_to_its_end_and_everything_knows_what_caused_it() {
@@ -23,11 +24,11 @@ async fn an_order_goes_to_its_end_and_everything_knows_what_caused_it() {
     let order_id = stage.place(&["TEA"], 250).await;
     stage.dispatch_and_deliver(order_id).await;
     stage.until_status(order_id, OrderStatus::Delivered).await;
-    until("the money is taken", async || {
+    eventually("the money is taken", async || {
         (stage.at_provider(order_id).await["state"] == "captured").then_some(())
     })
     .await;
-    until("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
+    eventually("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
     assert_eq!(stage.provider_entries().await, json!({"authorised": 1, "captured": 1}));
     let placed = stage.store(Context::Orders).scan(0, 1).await.expect("the log can be read").remove(0);
     for context in Context::ALL {
@@ -77,12 +78,12 @@ async fn a_provider_that_is_down_holds_nobody_up_and_is_asked_again_until_it_is_
     }
     let gift = stage.place(&["TEA"], 0).await;
     stage.until_status(gift, OrderStatus::Confirmed).await;
-    until("everyone who waits has a deadline to ask again", async || {
+    eventually("everyone who waits has a deadline to ask again", async || {
         let asking = stage.deadlines().await.into_iter().filter(|id| id.starts_with("provider:")).count();
         (asking == waiting.len()).then_some(())
     })
     .await;
-    until("readiness names the provider", async || {
+    eventually("readiness names the provider", async || {
         let failing = playing.health.readiness().err()?;
         failing.iter().any(|failing| failing.check == "payment provider").then_some(())
     })
@@ -107,7 +108,7 @@ async fn a_time_out_after_acceptance_is_resolved_by_asking_and_charged_once() {
     let told = ["PaymentRequested", "PaymentUnknown", "PaymentAuthorised"];
     assert_eq!(stage.payment_history(order_id).await, told);
     assert_eq!(stage.provider_entries().await, json!({"authorised": 1}));
-    until("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
+    eventually("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
     playing.end().await;
 }
 
@@ -119,7 +120,7 @@ async fn a_payment_without_an_outcome_is_given_up_at_its_deadline_and_voided_at_
     stage.receive(&["TEA"], 1).await;
     let order_id = stage.place(&["TEA"], 500).await;
     stage.until_status(order_id, OrderStatus::Rejected).await;
-    until("it is voided", async || {
+    eventually("it is voided", async || {
         (stage.payment_history(order_id).await.last()? == "PaymentVoided").then_some(())
     })
     .await;
@@ -130,7 +131,7 @@ async fn a_payment_without_an_outcome_is_given_up_at_its_deadline_and_voided_at_
     let reservation =
         stage.history(Context::Inventory, &events::inventory::reservation_stream(order_id)).await;
     assert_eq!(reservation, ["ReservationMade", "ReservationReleased"]);
-    until("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
+    eventually("no deadline stands", async || stage.deadlines().await.is_empty().then_some(())).await;
     playing.end().await;
 }
 
@@ -144,7 +145,7 @@ async fn a_provider_that_turns_unavailable_is_asked_to_void_until_it_has() {
     stage.until_status(order_id, OrderStatus::Confirmed).await;
     stage.tell_provider(json!({"fault": "unavailable"})).await;
     stage.cancel(order_id).await;
-    until("the void waits for its deadline", async || {
+    eventually("the void waits for its deadline", async || {
         stage.deadlines().await.contains(&format!("provider:{order_id}")).then_some(())
     })
     .await;
@@ -166,7 +167,7 @@ async fn a_capture_that_the_provider_refuses_for_good_is_named_until_somebody_ha
     stage.void_at_provider(order_id).await;
     stage.dispatch_and_deliver(order_id).await;
     let payment = events::payments::stream(order_id);
-    let refused = until("readiness names the payment", async || {
+    let refused = eventually("readiness names the payment", async || {
         let degraded = playing.health.degraded();
         degraded.into_iter().find(|degraded| degraded.check == "payments refused")
     })
@@ -200,7 +201,7 @@ async fn deadlines_that_cannot_be_read_are_named_and_hold_up_no_others() {
     stage.receive(&["TEA"], 1).await;
     let order_id = stage.place(&["TEA"], 500).await;
     stage.until_status(order_id, OrderStatus::Rejected).await;
-    let named = until("readiness names them", async || {
+    let named = eventually("readiness names them", async || {
         let degraded = playing.health.degraded();
         degraded.into_iter().find(|degraded| degraded.check == "payment deadlines")
     })
@@ -220,18 +221,18 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     stage.until_status(order_id, OrderStatus::Confirmed).await;
     let poisoned = events::orders::stream(order_id);
     let shipped = events::shipping::stream(order_id);
-    until("the confirmation is read", async || {
+    eventually("the confirmation is read", async || {
         (stage.history(Context::Shipping, &shipped).await == ["ShipmentPrepared"]).then_some(())
     })
     .await;
     stage.publish_raw(&poisoned, b"{\"not\": \"an event\"}").await;
-    until("the poison is parked", async || {
+    eventually("the poison is parked", async || {
         let parked = stage.store(Context::Shipping).parked_streams("sagas.shipping").await;
         parked.expect("a readable table").contains(&poisoned).then_some(())
     })
     .await;
     stage.cancel(order_id).await;
-    let parked = until("the cancellation is parked behind it", async || {
+    let parked = eventually("the cancellation is parked behind it", async || {
         let parked = stage.parked("sagas.shipping", &poisoned).await;
         (parked.len() == 2).then_some(parked)
     })
@@ -242,7 +243,7 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     let healthy = stage.place(&["TEA"], 500).await;
     stage.dispatch_and_deliver(healthy).await;
     stage.until_status(healthy, OrderStatus::Delivered).await;
-    let named = until("readiness names what is parked", async || {
+    let named = eventually("readiness names what is parked", async || {
         let degraded = playing.health.degraded();
         degraded.into_iter().find(|degraded| degraded.check == "sagas.shipping parked")
     })
@@ -253,7 +254,8 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     let (consumer, shipping) = ("sagas.shipping", stage.store(Context::Shipping));
     let deadline = chrono::TimeDelta::seconds(900);
     let retry = async |dry_run| {
-        let retried = sagas::retry_parked(shipping, consumer, poisoned.as_str(), deadline, dry_run).await;
+        let parked = (consumer, poisoned.as_str());
+        let retried = sagas::retry_parked(shipping, &stage.bus, parked, deadline, dry_run).await;
         retried.expect("it can be finished")
     };
     let again = retry(false).await;
@@ -275,7 +277,7 @@ async fn a_poison_record_parks_its_stream_in_order_and_no_other() {
     assert_eq!(stage.history(Context::Shipping, &shipped).await, ["ShipmentPrepared", "ShipmentCancelled"]);
     stage.until_status(order_id, OrderStatus::Cancelled).await;
     // The others that read the orders have their own record of it parked still.
-    until("it is not degraded any more", async || {
+    eventually("it is not degraded any more", async || {
         let degraded = playing.health.degraded();
         degraded.iter().all(|degraded| degraded.check != "sagas.shipping parked").then_some(())
     })
@@ -325,7 +327,7 @@ async fn several_processes_come_and_go_and_every_order_settles_once() {
     first.end().await;
     let mut ends = BTreeMap::<&str, i64>::new();
     for order_id in orders {
-        let settled = until("the order is settled", async || {
+        let settled = eventually("the order is settled", async || {
             let status = stage.status(order_id).await;
             let open = matches!(status, OrderStatus::Placed | OrderStatus::Cancelling { .. });
             (!open).then_some(status)

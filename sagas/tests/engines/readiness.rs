@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use domain::orders::OrderStatus;
 use events::{CustomerId, Money, OrderId};
 use sagas::payments::{PaymentProvider, ProviderError, ProviderPayment, ProviderState, Reply};
+use testkit::eventually;
 use tokio::sync::watch;
 
-use crate::stage::{Playing, Stage, until};
+use crate::stage::{Playing, Stage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mood {
@@ -70,7 +71,7 @@ impl PaymentProvider for Moody {
 
 /// Once this part fails, and says so.
 async fn fails(playing: &Playing, part: &str, why: &str) -> String {
-    until(&format!("{part} {why}"), async || {
+    eventually(&format!("{part} {why}"), async || {
         let failing = playing.health.readiness().err()?;
         let named = failing.into_iter().find(|failing| failing.check == part && failing.reason.contains(why));
         named.map(|failing| failing.reason)
@@ -86,9 +87,10 @@ async fn a_deadline_that_is_overdue_is_named_while_the_round_that_should_act_on_
     stage.receive(&["TEA"], 1).await;
     let order_id = stage.place(&["TEA"], 500).await;
     let row = format!("provider:{order_id}");
-    until("it is to be asked again", async || stage.deadlines().await.contains(&row).then_some(())).await;
+    eventually("it is to be asked again", async || stage.deadlines().await.contains(&row).then_some(()))
+        .await;
     tell.send(Mood::Silent).expect("the provider listens");
-    until("the worker hangs", async || provider.kept_waiting.load(Ordering::SeqCst).then_some(())).await;
+    eventually("the worker hangs", async || provider.kept_waiting.load(Ordering::SeqCst).then_some(())).await;
     stage
         .execute(&format!(
             "UPDATE payments.deadlines SET due_at = now() - interval '1 hour' WHERE id = '{row}'"

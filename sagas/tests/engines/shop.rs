@@ -5,9 +5,10 @@
 use domain::{Aggregate, Order, OrderCommand, Shipment, ShipmentCommand, StockCommand, StockItem};
 use events::orders::OrderLine;
 use events::{Address, Context, Metadata, OrderId, Sku, StreamId};
+use testkit::eventually;
 use uuid::Uuid;
 
-use crate::stage::{Stage, until};
+use crate::stage::Stage;
 
 impl Stage {
     async fn give<A: Aggregate>(&self, context: Context, stream: &StreamId, command: &A::Command) {
@@ -62,7 +63,7 @@ impl Stage {
 
     pub async fn dispatch_and_deliver(&self, order_id: OrderId) {
         let stream = events::shipping::stream(order_id);
-        until("the shipment is prepared", async || {
+        eventually("the shipment is prepared", async || {
             (self.fresh::<Shipment>(Context::Shipping, &stream).await == Shipment::Prepared).then_some(())
         })
         .await;

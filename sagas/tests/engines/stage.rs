@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 use domain::orders::OrderStatus;
-use domain::{Aggregate, Order, StockItem};
+use domain::{Order, State, StockItem};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, ensure_topics};
 use event_store::{EventStore, StoreOptions};
 use events::{Context, OrderId, StreamId, cloud_event};
@@ -18,6 +18,7 @@ use runtime::{Health, Secret, postgres};
 use sagas::SagaError;
 use sagas::payments::PaymentProvider;
 use serde_json::{Value, json};
+use testkit::eventually;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -44,17 +45,17 @@ pub struct Playing {
 
 impl Stage {
     pub async fn set() -> Self {
-        let database_url = Secret::from(testkit::fresh_database("sagas").await.url);
-        let mut admin = postgres::connect(&database_url).await.expect("the database is there");
-        for owner in ["orders", "inventory", "payments", "shipping", "provider"] {
-            postgres::prepare_owner(&admin, owner, None).await.expect("the admin may make owners");
-        }
-        payment_provider::migrate(&mut admin).await.expect("the provider's migrations apply");
+        let owners = ["provider", "every context"];
+        let database = testkit::migrated_database("sagas", &owners, async |admin| {
+            postgres::prepare_owner(admin, "provider", None).await.expect("the admin may make owners");
+            payment_provider::migrate(admin).await.expect("the provider's migrations apply");
+            testkit::migrate_contexts(admin, &Context::ALL).await;
+        });
+        let database_url = Secret::from(database.await.url);
         let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("sagas")));
         ensure_topics(&bus, &events::Context::NAMES, 1).await.expect("the topics can be made");
         let mut stores = BTreeMap::new();
         for context in Context::ALL {
-            event_store::migrate(&mut admin, context).await.expect("the context's migrations apply");
             let url = postgres::owner_url(&database_url, context.name());
             let pool = postgres::pool(&url, 4).expect("a good url");
             let store = EventStore::new(context, pool, StoreOptions::default()).await.expect("a store");
@@ -119,7 +120,7 @@ impl Stage {
         let config: payment_provider::Config = parse(&words);
         let running = tokio::spawn(payment_provider::run(config, self.stop.clone()));
         let ready = format!("http://{}/readyz", self.provider_address);
-        until("the provider is ready", async || {
+        eventually("the provider is ready", async || {
             assert!(!running.is_finished(), "the provider ended");
             self.http.get(&ready).send().await.ok().filter(|answer| answer.status().is_success())
         })
@@ -161,9 +162,9 @@ impl Stage {
     }
 
     /// The state as the log has it now.
-    pub async fn fresh<A: Aggregate>(&self, context: Context, stream: &StreamId) -> A {
+    pub async fn fresh<A: State>(&self, context: Context, stream: &StreamId) -> A {
         let store = self.store(context);
-        store.evict(std::slice::from_ref(stream));
+        store.invalidate(std::slice::from_ref(stream));
         A::clone(&store.load::<A>(stream).await.expect("the log can be read").state)
     }
 
@@ -184,7 +185,7 @@ impl Stage {
     pub fn until_status(&self, order_id: OrderId, wanted: OrderStatus) -> impl Future<Output = ()> {
         let what = format!("order {order_id} is {}", wanted.name());
         async move {
-            until(&what, async || (self.status(order_id).await == wanted).then_some(())).await;
+            eventually(&what, async || (self.status(order_id).await == wanted).then_some(())).await;
         }
     }
 
@@ -226,31 +227,12 @@ impl Stage {
 
 impl Playing {
     pub async fn until_ready(&self) {
-        until("the sagas are ready", async || self.health.readiness().ok()).await;
+        eventually("the sagas are ready", async || self.health.readiness().ok()).await;
     }
 
     pub async fn end(self) {
         self.stop.cancel();
         self.task.await.expect("no panic").expect("no error");
-    }
-}
-
-/// Looks until there is something.
-#[track_caller]
-pub fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut look: impl FnMut() -> F,
-) -> impl Future<Output = T> {
-    let asked_at = std::panic::Location::caller();
-    async move {
-        let started = Instant::now();
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {what} ({asked_at})");
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
     }
 }
 

@@ -1,19 +1,18 @@
-//! Who chooses among the moves: everybody ([`every_interleaving`]), or chance and then a calm day ([`wander`]).
-//!
-//! Never: a law; those are in [`super::laws`].
+//! Which transitions are chosen: all of them ([`every_interleaving`]), or some by chance and then none but the necessary ones
+//! ([`wander`]).
 
 use std::collections::HashMap;
 
-use crate::laws;
-use crate::moves::{Faults, Move};
+use crate::invariants;
+use crate::transitions::{Faults, Transition};
 use crate::world::World;
 
-/// More states than any scenario here has: a guard against a story that grows without end.
+/// More states than any scenario here has: a guard against a process that grows without end.
 const STATES_MAX: usize = 2_000_000;
-/// More moves than a calm day needs.
-const CALM_MOVES_MAX: usize = 10_000;
-/// How often a calm day asks the provider in vain before the payment's deadline passes.
-const ASKS_IN_VAIN_MAX: usize = 3;
+/// More transitions than it takes until nothing is left to do.
+const CALM_TRANSITIONS_MAX: usize = 10_000;
+/// How many calls to the provider are repeated before the payment's deadline passes.
+const REPEATED_CALLS_MAX: usize = 3;
 
 /// What there is to see from a start.
 pub struct Explored {
@@ -22,27 +21,27 @@ pub struct Explored {
     pub ends: Vec<World>,
 }
 
-/// Goes every way from `start`, checks the laws in every world on the way and at rest in every end, and that from
-/// every world an end can be reached.
+/// Takes every transition from `start` on, checks the invariants in every world and at rest in every end, and that from every world an
+/// end can be reached.
 pub fn every_interleaving(start: World) -> Explored {
     let mut known = HashMap::from([(start.fingerprint(), 0)]);
     let mut came_from: Vec<Vec<usize>> = vec![Vec::new()];
     let mut ends = Vec::new();
     let mut open = vec![(0, start)];
     while let Some((here, world)) = open.pop() {
-        let moves = world.moves();
-        if moves.is_empty() {
-            laws::at_rest(&world);
+        let transitions = world.transitions();
+        if transitions.is_empty() {
+            invariants::at_rest(&world);
             ends.push((here, world));
             continue;
         }
-        for chosen in moves {
+        for chosen in transitions {
             let mut next = world.clone();
             next.make(chosen);
             let fresh = came_from.len();
             let there = *known.entry(next.fingerprint()).or_insert(fresh);
             if there == fresh {
-                laws::always(&next);
+                invariants::always(&next);
                 assert!(fresh < STATES_MAX, "more than {STATES_MAX} states\n{}", next.trail());
                 came_from.push(Vec::new());
                 open.push((there, next));
@@ -67,46 +66,46 @@ fn reaching(came_from: &[Vec<usize>], ends: Vec<usize>) -> usize {
     reaches.into_iter().filter(|reaches| *reaches).count()
 }
 
-/// Makes the moves that `choices` point to, then lets the day end calmly.
+/// Takes the transitions that `choices` point to, then settles.
 pub fn wander(mut world: World, choices: &[u16]) -> World {
     for choice in choices {
-        let mut moves = world.moves();
-        if moves.is_empty() {
+        let mut transitions = world.transitions();
+        if transitions.is_empty() {
             break;
         }
-        let chosen = moves.swap_remove(usize::from(*choice) % moves.len());
+        let chosen = transitions.swap_remove(usize::from(*choice) % transitions.len());
         world.make(chosen);
-        laws::always(&world);
+        invariants::always(&world);
     }
     settle(world)
 }
 
-/// No more faults and no more wishes: everything that is under way comes to its end.
+/// No more faults and no more wishes: everything that was begun ends.
 pub fn settle(mut world: World) -> World {
     world.faults = Faults::default();
     world.wishes.clear();
-    let mut asked_in_vain = 0;
-    for _ in 0..CALM_MOVES_MAX {
-        let moves = world.moves();
-        let patient = asked_in_vain < ASKS_IN_VAIN_MAX;
-        let chosen = moves.iter().min_by_key(|chosen| match chosen {
-            Move::AskAgain(_) => {
+    let mut repeated_calls = 0;
+    for _ in 0..CALM_TRANSITIONS_MAX {
+        let transitions = world.transitions();
+        let patient = repeated_calls < REPEATED_CALLS_MAX;
+        let chosen = transitions.iter().min_by_key(|chosen| match chosen {
+            Transition::AskAgain(_) => {
                 if patient {
                     1
                 } else {
                     3
                 }
             }
-            Move::Expire(_) => 2,
+            Transition::Expire(_) => 2,
             _ => 0,
         });
         let Some(chosen) = chosen.cloned() else {
-            laws::at_rest(&world);
+            invariants::at_rest(&world);
             return world;
         };
-        asked_in_vain += usize::from(matches!(chosen, Move::AskAgain(_)));
+        repeated_calls += usize::from(matches!(chosen, Transition::AskAgain(_)));
         world.make(chosen);
-        laws::always(&world);
+        invariants::always(&world);
     }
-    panic!("no rest after {CALM_MOVES_MAX} moves\n{}", world.trail())
+    panic!("no rest after {CALM_TRANSITIONS_MAX} transitions\n{}", world.trail())
 }

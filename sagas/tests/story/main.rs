@@ -1,15 +1,15 @@
-//! The story of an order, told in memory: every reaction, every decision, every rule of `domain`, a provider as the
-//! contract has it, and nothing else. Small stories are gone through in every interleaving; large ones by chance.
+//! The fulfilment of an order in memory: every reaction, every decision, every rule of `domain`, and a provider as its
+//! contract says. Small scenarios are explored in every interleaving; large ones by chance.
 //!
-//! Never: a clock, a thread, a real engine (`sagas/tests/engines` has those).
-//! Read next: [`world`], [`moves`], [`deeds`], [`laws`], [`explore`].
+//! Never: a clock, a thread, a real engine (`sagas/tests/engines/` has those).
+//! Read next: [`world`], [`transitions`], [`effects`], [`invariants`], [`explore`].
 
-mod deeds;
+mod effects;
 mod explore;
-mod laws;
-mod moves;
+mod invariants;
 mod provider;
 mod table;
+mod transitions;
 mod world;
 
 use std::collections::BTreeSet;
@@ -18,10 +18,9 @@ use domain::OrderCommand;
 use events::orders::OrderLine;
 use events::{Address, Event, OrderEvent, OrderId, Sku, StreamId};
 use explore::{Explored, every_interleaving, settle, wander};
-use moves::{Faults, Wish};
 use proptest::prelude::*;
 use provider::Behaviour;
-use sagas::order_fulfilment::Reaction;
+use transitions::{Faults, Wish};
 use uuid::Uuid;
 use world::World;
 
@@ -40,14 +39,15 @@ fn place(world: &mut World, order_id: OrderId, lines: &[(u32, i64)], unit_price_
         quantity: (*pieces).try_into().expect("1 or more pieces"),
         unit_price_minor,
     };
-    world.carry_out(&Reaction::Order(OrderCommand::PlaceOrder {
+    let command = OrderCommand::PlaceOrder {
         order_id,
         customer_id: "ada".parse().expect("a customer"),
         currency: "GBP".parse().expect("a currency"),
         lines: lines.iter().map(line).collect(),
         shipping_address: Address::Text("12 Dock Street".into()),
         placed_at: chrono::DateTime::UNIX_EPOCH,
-    }));
+    };
+    world.execute(&command.into());
 }
 
 /// One order of one piece at 5.00, of which there are two.
@@ -150,7 +150,7 @@ fn a_cancellation_against_a_dispatch_leaves_one_end_in_every_interleaving() {
 }
 
 /// The same again with everything that can go wrong between us and the provider, with a second cancellation, and with
-/// webhooks, true or not, at any moment. The laws hold after every move; here it is said what the ends are.
+/// webhooks, true or not, at any moment. The invariants hold after every transition; here it is said what the ends are.
 #[test]
 fn a_cancellation_against_a_dispatch_leaves_one_end_whatever_goes_wrong_meanwhile() {
     let mishaps = [
@@ -299,7 +299,7 @@ fn several_orders(behaviour: Behaviour, faults: Faults, twice: bool, baskets: &[
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// The laws are checked after every move, and at rest in the end.
+    /// The invariants are checked after every transition, and at rest in the end.
     #[test]
     fn several_orders_shuffled_doubled_and_disturbed_each_have_one_end(
         behaviour in some_behaviour(),

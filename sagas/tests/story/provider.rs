@@ -1,6 +1,5 @@
-//! The payment provider as the contract has it, in memory: one ledger entry per payment, every call idempotent.
-//!
-//! Never: a fault; losing, delaying and doubling calls is the world's part. Read next: [`super::world`].
+//! The payment provider as its contract says, in memory: one ledger entry per payment, every call idempotent. The world loses,
+//! delays and repeats the calls.
 
 use std::collections::BTreeMap;
 

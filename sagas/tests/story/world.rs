@@ -1,9 +1,9 @@
-//! A whole Tradewind in memory, without a clock: the four logs, what each reader has read of them, the calls that are
-//! under way to the provider, the deadlines that stand.
+//! A whole shop in memory, without a clock: the four logs, what each reader has read of them, the calls to the provider that
+//! are in flight, the deadlines that are set.
 //!
 //! Streams are delivered each in its own order and in no order between them, which is less than Kafka promises.
-//! What may happen next is in [`super::moves`], what is done then in [`super::deeds`], who chooses in
-//! [`super::explore`], what must hold after every move in [`super::laws`].
+//! What may happen next: [`super::transitions`]. What it does: [`super::effects`]. Which transition is chosen:
+//! [`super::explore`]. What must hold after each: [`super::invariants`].
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +14,14 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta};
 use domain::orders::OrderStatus;
 use domain::{Aggregate, Order, Payment, Reservation, Shipment, StockCommand, StockItem};
+use event_log::CommandSet;
+use events::processes::Trigger;
 use events::{Context, Envelope, Event, OrderId, Sku, StreamId};
-use sagas::order_fulfilment::{Terms, Trigger, payments, react};
+use sagas::payments::provider_call_trigger;
+use sagas::{ReactionContext, react};
 
-use crate::moves::{Call, Caller, Faults, Move, Reader, Wish};
 use crate::provider::{Behaviour, Provider};
+use crate::transitions::{Call, Caller, Faults, Reader, Transition, Wish};
 
 #[derive(Clone)]
 pub struct World {
@@ -29,7 +32,7 @@ pub struct World {
     pub stock: BTreeMap<Sku, StockItem>,
     pub provider: Provider,
     pub calls: Vec<Call>,
-    /// The deadlines that stand: ask the provider again; give up waiting for it.
+    /// The deadlines that are set: to call the provider again; to expire the payment.
     pub ask_again: BTreeSet<OrderId>,
     pub expire: BTreeSet<OrderId>,
     pub wishes: Vec<Wish>,
@@ -40,20 +43,21 @@ pub struct World {
     pub(crate) logs: BTreeMap<StreamId, Vec<(Arc<Envelope>, u64)>>,
     pub(crate) read: BTreeMap<(Reader, StreamId), usize>,
     trail: Option<Arc<Footprint>>,
-    pub(crate) told: Told,
-    pub(crate) telling: Option<(Trigger, Context, &'static str)>,
+    pub(crate) seen: Seen,
+    /// What the events that are appended now come from; none when a person causes them.
+    pub(crate) cause: Option<(Trigger, Context, &'static str)>,
 }
 
 /// What came of what: (trigger, context, command, event). Shared by all worlds with one beginning.
-pub type Told = Rc<RefCell<BTreeSet<(Trigger, Context, &'static str, &'static str)>>>;
+pub type Seen = Rc<RefCell<BTreeSet<(Trigger, Context, &'static str, &'static str)>>>;
 
 struct Footprint {
-    made: Move,
+    made: Transition,
     before: Option<Arc<Footprint>>,
 }
 
-fn terms() -> Terms {
-    Terms { now: DateTime::UNIX_EPOCH, payment_deadline: TimeDelta::minutes(15) }
+fn known() -> ReactionContext {
+    ReactionContext { now: DateTime::UNIX_EPOCH, payment_deadline: TimeDelta::minutes(15) }
 }
 
 impl World {
@@ -74,8 +78,8 @@ impl World {
             logs: BTreeMap::new(),
             read: BTreeMap::new(),
             trail: None,
-            told: Told::default(),
-            telling: None,
+            seen: Seen::default(),
+            cause: None,
         }
     }
 
@@ -95,11 +99,11 @@ impl World {
         self.logs.get(stream).into_iter().flatten().map(|(event, _)| &event.event)
     }
 
-    pub fn told(&self) -> Told {
-        Rc::clone(&self.told)
+    pub fn seen(&self) -> Seen {
+        Rc::clone(&self.seen)
     }
 
-    /// How it came to this, for the message of a broken law.
+    /// How it came to this, for the message of a broken invariant.
     pub fn trail(&self) -> String {
         let mut steps: Vec<String> = std::iter::successors(self.trail.as_ref(), |step| step.before.as_ref())
             .map(|step| format!("  {:?}", step.made))
@@ -109,16 +113,16 @@ impl World {
             let types: Vec<&str> = log.iter().map(|(event, _)| event.event.event_type()).collect();
             format!("  {stream}: {}", types.join(", "))
         });
-        format!("the moves:\n{}\nthe logs:\n{}", steps.join("\n"), logs.collect::<Vec<_>>().join("\n"))
+        format!("the transitions:\n{}\nthe logs:\n{}", steps.join("\n"), logs.collect::<Vec<_>>().join("\n"))
     }
 
-    pub(crate) fn remember(&mut self, made: Move) {
+    pub(crate) fn remember(&mut self, made: Transition) {
         self.trail = Some(Arc::new(Footprint { made, before: self.trail.take() }));
     }
 
     /// Every reader with every stream.
     pub(crate) fn readings(&self) -> impl Iterator<Item = (Reader, StreamId)> {
-        self.logs.keys().flat_map(|stream| Reader::ALL.map(|reader| (reader, stream.clone())))
+        self.logs.keys().flat_map(|stream| Reader::all().map(|reader| (reader, stream.clone())))
     }
 
     pub(crate) fn has_read(&self, reader: Reader, stream: &StreamId) -> bool {
@@ -134,8 +138,8 @@ impl World {
         let read = self.read.get(&(reader, stream.clone())).copied().unwrap_or(0);
         let log = self.logs.get(stream)?;
         log.iter().map(|(event, _)| event).enumerate().skip(read).find(|(_, event)| match reader {
-            Reader::Reactor(context) => !react(context, event, &terms()).expect("our own event").is_empty(),
-            Reader::Gateway => payments::turns_to_provider(event).is_some(),
+            Reader::Reactor(context) => !react(context, event, &known()).expect("our own event").is_empty(),
+            Reader::Gateway => provider_call_trigger(event).is_some(),
         })
     }
 
@@ -152,17 +156,17 @@ impl World {
         let event = Arc::clone(event);
         let done = match reader {
             Reader::Reactor(context) => {
-                for reaction in react(context, &event, &terms()).expect("our own event") {
+                for command in react(context, &event, &known()).expect("our own event") {
                     for _ in 0..=usize::from(self.twice) {
                         let trigger = Trigger::Event(event.event.event_type());
-                        self.telling = Some((trigger, context, reaction.command()));
-                        self.carry_out(&reaction);
+                        self.cause = Some((trigger, context, command.name()));
+                        self.execute(&command);
                     }
                 }
                 true
             }
             Reader::Gateway => {
-                let order_id = payments::turns_to_provider(&event).expect("the gateway's own event");
+                let order_id = provider_call_trigger(&event).expect("the gateway's own event");
                 !self.call(order_id, Caller::Gateway)
             }
         };

@@ -1,13 +1,11 @@
-//! The server loop of every role with nothing behind it: what HTTP itself costs here.
-//!
-//! Read next: `parts/command.rs`.
+//! An echo server on the HTTP server of the roles: what HTTP costs without a command behind it.
 
 use axum::Router;
 use axum::routing::post;
 use bytes::Bytes;
 use runtime::http::{Limits, bind};
 
-/// Until the process is told to stop.
+/// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the address is taken.

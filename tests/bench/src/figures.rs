@@ -1,10 +1,8 @@
-//! What a row of the table is: a figure, what was measured beside it in the same run, and the goal for their ratio.
-//!
-//! Never: a ratio of figures of two runs. Read next: `table.rs`.
+//! A row of the table: a figure, the baseline that was measured in the same run, and the goal for their ratio.
 
 use serde::Serialize;
 
-/// The repetitions of one figure.
+/// The median and the range of the repetitions of one figure.
 #[derive(Debug, Clone, Serialize)]
 pub struct Spread {
     pub median: f64,
@@ -14,7 +12,7 @@ pub struct Spread {
 
 impl Spread {
     /// # Panics
-    /// When there is none.
+    /// When there is no repetition.
     pub fn of(mut repetitions: Vec<f64>) -> Self {
         assert!(!repetitions.is_empty(), "a figure was measured at least once");
         repetitions.sort_by(f64::total_cmp);
@@ -32,12 +30,12 @@ impl Spread {
 
 /// What the row is compared with.
 #[derive(Debug, Clone, Serialize)]
-pub struct Beside {
+pub struct Baseline {
     pub what: String,
     pub figure: f64,
 }
 
-/// What was hoped for: of the ratio where something was measured beside, of the figure itself where not.
+/// The goal: for the ratio where there is a baseline, otherwise for the figure itself.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
@@ -59,7 +57,7 @@ pub struct Row {
     pub figure: String,
     pub unit: &'static str,
     pub measured: Spread,
-    pub beside: Option<Beside>,
+    pub baseline: Option<Baseline>,
     pub ratio: Option<f64>,
     pub goal: Option<Goal>,
     pub holds: Option<bool>,
@@ -67,13 +65,13 @@ pub struct Row {
 
 impl Row {
     pub fn new(figure: impl Into<String>, unit: &'static str, measured: Spread) -> Self {
-        Self { figure: figure.into(), unit, measured, beside: None, ratio: None, goal: None, holds: None }
+        Self { figure: figure.into(), unit, measured, baseline: None, ratio: None, goal: None, holds: None }
     }
 
     #[must_use]
-    pub fn beside(mut self, what: impl Into<String>, figure: f64) -> Self {
+    pub fn baseline(mut self, what: impl Into<String>, figure: f64) -> Self {
         self.ratio = (figure > 0.0).then(|| self.measured.median / figure);
-        self.beside = Some(Beside { what: what.into(), figure });
+        self.baseline = Some(Baseline { what: what.into(), figure });
         self
     }
 
@@ -96,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_is_for_the_ratio_where_something_was_measured_beside() {
+    fn a_goal_is_for_the_ratio_where_a_baseline_was_measured() {
         let row = Row::new("append", "events/s", Spread::one(80.0));
         let alone = row.clone().goal(Goal::AtLeast(50.0));
-        let beside = row.beside("ceiling", 200.0).goal(Goal::AtLeast(0.5));
-        assert_eq!((alone.holds, beside.holds, beside.ratio), (Some(true), Some(false), Some(0.4)));
+        let compared = row.baseline("ceiling", 200.0).goal(Goal::AtLeast(0.5));
+        assert_eq!((alone.holds, compared.holds, compared.ratio), (Some(true), Some(false), Some(0.4)));
     }
 
     #[test]

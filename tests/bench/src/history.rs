@@ -1,9 +1,9 @@
-//! A whole platform with a long past, made by the server itself: orders that were placed, paid, sent and delivered, in the
-//! four logs, the topics, the answers, the provider's ledger, the checkpoints and the read models with their progress.
+//! An idle platform with a long history: the four logs, the topics, the idempotency keys, the provider's ledger, the
+//! checkpoints and the read models of orders that were placed, paid for, shipped and delivered. One INSERT for each log
+//! writes the events, without the function `append` but with the positions and versions that it would have given; the
+//! relay publishes them, and a replay builds the read models.
 //!
-//! The events go in by one INSERT for each log, past `append`, with the positions and versions that it would have given;
-//! the relay publishes them, and a rebuild makes the read models. Never: on a database that anybody else writes to.
-//! Read next: `fill.rs` (one long log), `parts/verify.rs`.
+//! Never: a database that another process writes to.
 
 use std::time::{Duration, Instant};
 
@@ -14,24 +14,26 @@ use query_side::READ_MODEL;
 use query_side::engine::READER;
 use tokio_postgres::Client;
 
-use crate::role::Role;
-use crate::stage::{Database, binary, topic_prefix};
+use crate::database::Database;
+use crate::role::{Role, binary};
+
+use crate::tail::topic_prefix;
 use crate::tool;
 
 /// A database, and the topics that belong to it.
 pub struct History {
     pub database: Database,
-    pub prefix: String,
+    pub topic_prefix: String,
     pub events: u64,
 }
 
-/// Of each order, in all logs together.
+/// In all four logs.
 const EVENTS_PER_ORDER: u64 = 17;
 const SKUS: u64 = 500;
-/// Orders that are on their way at a time.
-const ORDERS_MIXED: u64 = 1_000;
+/// The events of so many orders are interleaved.
+const ORDERS_INTERLEAVED: u64 = 1_000;
 const PUBLISH_MAX: Duration = Duration::from_secs(280);
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Step of the order, stream, type, payload.
 type Step = (u32, &'static str, &'static str, &'static str);
@@ -112,9 +114,9 @@ const SHIPPING: &[Step] = &[
     (11, "shipment-ORDER", "ShipmentDelivered", r#"{"order_id":"ORDER"}"#),
 ];
 
-/// $1 to $4: the steps; $5: orders; $6: SKUs; $7: orders mixed; $8: the fourth group of each event's id; $9: whether the
-/// SKUs are first received.
-const FILL: &str = r#"
+/// $1 to $4: the steps; $5: orders; $6: SKUs; $7: orders interleaved; $8: the fourth group of each event's id; $9: whether
+/// stock of the SKUs is received first.
+const INSERT_EVENTS: &str = r#"
     WITH facts AS (
         SELECT -1::bigint AS wave, 0 AS step, n, 1::bigint AS part, 'stock-SKU-' || n AS stream, 'StockReceived' AS type,
                '{"sku":"SKU-' || n || '","quantity":1000000000}' AS payload, md5('sku' || n)::uuid::text AS order_id
@@ -136,11 +138,11 @@ const FILL: &str = r#"
       FROM (SELECT row_number() OVER (ORDER BY wave, step, n, part) AS position, * FROM facts) numbered
      ORDER BY position"#;
 
-/// The id of order n: as a uuid v7 that grows with n, as those of real orders do.
+/// The id of order n: a UUID v7 that grows with n, as the ids of real orders do.
 const ORDER_ID: &str =
     "('018f2f3a-' || lpad(to_hex(n / 4096 % 65536), 4, '0') || '-7000-8000-' || lpad(to_hex(n), 12, '0'))";
 
-const ANSWERS_AND_LEDGER: &str = r#"
+const IDEMPOTENCY_KEYS_AND_LEDGER: &str = r#"
     INSERT INTO orders.idempotency_keys (key, fingerprint, status, body, first_position, last_position, answered_at)
     SELECT metadata->>'idempotency_key', sha256('bench'), 201,
            ('{"order_id":"' || substr(stream, 7) || '","version":1}')::json, position, position, recorded_at
@@ -152,41 +154,43 @@ const ANSWERS_AND_LEDGER: &str = r#"
     SELECT payment_id, kind, 3885, 'GBP' FROM provider.payments, unnest(ARRAY['authorised', 'captured']) kind;
     VACUUM ANALYZE;"#;
 
-/// A platform that has so many events in all logs together, or a few more, and rests.
+/// Creates a platform with at least `events` events in all logs; none of its roles runs.
 ///
 /// # Errors
-/// When an engine refuses.
+/// When PostgreSQL or Kafka refuses.
 pub async fn platform_of(events: u64) -> anyhow::Result<History> {
     let orders = events.div_ceil(EVENTS_PER_ORDER);
     let database = Database::fresh(&format!("history_{events}")).await?;
     let prefix = topic_prefix("history");
     let admin = database.admin().await?;
     for (number, steps) in [ORDERS, INVENTORY, PAYMENTS, SHIPPING].into_iter().enumerate() {
-        fill(&admin, number, steps, orders).await?;
+        insert_events(&admin, number, steps, orders).await?;
     }
-    for statement in ANSWERS_AND_LEDGER.split(";\n") {
+    for statement in IDEMPOTENCY_KEYS_AND_LEDGER.split(";\n") {
         admin.batch_execute(statement).await?;
     }
     publish(&database, &admin, &prefix).await?;
-    reach_the_ends(&admin, &prefix).await?;
-    // It says that they differ from the live ones, which are empty.
+    set_checkpoints_to_ends(&admin, &prefix).await?;
+    // The exit code is 1: the rebuilt projections differ from the live ones, which are empty.
     let rebuilt = tool::run(&["replay", "--all"], &database, &prefix).await?;
     ensure!(rebuilt.printed.contains("swapped"), "tradewind replay --all: {}", rebuilt.printed);
     admin.batch_execute("VACUUM ANALYZE").await?;
-    Ok(History { database, prefix, events: orders * EVENTS_PER_ORDER + SKUS })
+    Ok(History { database, topic_prefix: prefix, events: orders * EVENTS_PER_ORDER + SKUS })
 }
 
-/// `number`: of the context, in [`Context::ALL`].
-async fn fill(admin: &Client, number: usize, steps: &[Step], orders: u64) -> anyhow::Result<()> {
+/// `number`: the index of the context in [`Context::ALL`].
+async fn insert_events(admin: &Client, number: usize, steps: &[Step], orders: u64) -> anyhow::Result<()> {
     let context = Context::ALL[number];
     let numbers: Vec<i32> = steps.iter().map(|step| i32::try_from(step.0)).collect::<Result<_, _>>()?;
     let streams: Vec<&str> = steps.iter().map(|step| step.1).collect();
     let types: Vec<&str> = steps.iter().map(|step| step.2).collect();
     let payloads: Vec<&str> = steps.iter().map(|step| step.3).collect();
-    let sql =
-        FILL.replace("ORDER_ID AS", &format!("{ORDER_ID} AS")).replace("CONTEXT.", &format!("{context}."));
+    let sql = INSERT_EVENTS
+        .replace("ORDER_ID AS", &format!("{ORDER_ID} AS"))
+        .replace("CONTEXT.", &format!("{context}."));
     let group = format!("800{number}");
-    let (orders, skus, mixed) = (i64::try_from(orders)?, i64::try_from(SKUS)?, i64::try_from(ORDERS_MIXED)?);
+    let (orders, skus, mixed) =
+        (i64::try_from(orders)?, i64::try_from(SKUS)?, i64::try_from(ORDERS_INTERLEAVED)?);
     let receives = context == Context::Inventory;
     admin
         .execute(&sql, &[&numbers, &streams, &types, &payloads, &orders, &skus, &mixed, &group, &receives])
@@ -194,7 +198,7 @@ async fn fill(admin: &Client, number: usize, steps: &[Step], orders: u64) -> any
     Ok(())
 }
 
-/// Until every relay's cursor is at its log's head.
+/// Runs the relay until every cursor is at the head of its log.
 async fn publish(database: &Database, admin: &Client, prefix: &str) -> anyhow::Result<()> {
     database.tradewind(&["topics"], &[("TOPIC_PREFIX", prefix)]).await?;
     let env = [("DATABASE_URL", database.url.expose()), ("TOPIC_PREFIX", prefix)];
@@ -212,12 +216,12 @@ async fn publish(database: &Database, admin: &Client, prefix: &str) -> anyhow::R
             return relay.stop().await;
         }
         ensure!(begun.elapsed() < PUBLISH_MAX, "{left} events are not published after {PUBLISH_MAX:?}");
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Every checkpoint as its consumer leaves it that has handled everything, and what the read models then say of themselves.
-async fn reach_the_ends(admin: &Client, prefix: &str) -> anyhow::Result<()> {
+/// Sets every checkpoint, and the progress of the read models, to the end of the logs.
+async fn set_checkpoints_to_ends(admin: &Client, prefix: &str) -> anyhow::Result<()> {
     let insert = |owner: &str| {
         format!(
             "INSERT INTO {owner}.checkpoints (consumer, topic, partition, next_offset, last_position) VALUES ($1, $2, $3, $4, $5)"
@@ -248,7 +252,7 @@ async fn reach_the_ends(admin: &Client, prefix: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// By partition: how many records it has, and the last one's position.
+/// By partition: the number of its records, and the position of the last one.
 async fn ends(admin: &Client, context: Context) -> anyhow::Result<[(i64, i64); TOPIC_PARTITIONS as usize]> {
     let streams = format!("SELECT stream, count(*), max(position) FROM {context}.events GROUP BY stream");
     let nothing: [&(dyn tokio_postgres::types::ToSql + Sync); 0] = [];

@@ -1,7 +1,8 @@
-//! A client that costs next to nothing, so that what is measured is the server: one connection, kept alive, one request
-//! at a time, the head of the answer read only for its status and length.
+//! A minimal HTTP client, so that the benchmarks measure the server: one kept-alive connection, one request at a time,
+//! of the response only the status and the length. Kept by hand: reqwest costs as much CPU as the server that is
+//! measured.
 //!
-//! Never: chunked answers, TLS, redirects; no door of ours answers with them. Read next: `pace.rs`.
+//! Never: chunked responses, TLS, redirects; our servers send none of them.
 
 use anyhow::{Context as _, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,18 +20,18 @@ impl Connection {
     /// To `address`, host:port.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When nothing listens there.
     pub async fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, address: address.to_owned(), buffer: Vec::with_capacity(4096) })
     }
 
-    /// POSTs JSON and returns the status. A server closes connections that have idled: what finds its connection closed is
-    /// sent again on a new one, once, under the same key.
+    /// POSTs JSON and returns the status. The server closes idle connections, so a request that finds its connection closed
+    /// is sent once more, on a new connection and under the same key.
     ///
     /// # Errors
-    /// When the connection breaks or what comes is not HTTP.
+    /// When the connection breaks, or the response is not HTTP.
     pub async fn post(&mut self, path: &str, key: &str, body: &str) -> anyhow::Result<u16> {
         let request = format!(
             "POST {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\nidempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}",
@@ -44,10 +45,10 @@ impl Connection {
         self.exchange(&request).await
     }
 
-    /// GETs, and returns the status.
+    /// GETs and returns the status.
     ///
     /// # Errors
-    /// As of [`Self::post`].
+    /// As [`Self::post`].
     pub async fn get(&mut self, path: &str) -> anyhow::Result<u16> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.address);
         if let Ok(status) = self.exchange(&request).await {
@@ -59,16 +60,16 @@ impl Connection {
 
     async fn exchange(&mut self, request: &str) -> anyhow::Result<u16> {
         self.stream.write_all(request.as_bytes()).await?;
-        self.answer().await
+        self.read_response().await
     }
 
-    async fn answer(&mut self) -> anyhow::Result<u16> {
+    async fn read_response(&mut self) -> anyhow::Result<u16> {
         let head_end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 break end + 4;
             }
             if self.buffer.len() > HEAD_BYTES_MAX || self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the server closed the connection, or its answer's head has no end");
+                bail!("the server closed the connection, or the head of its response has no end");
             }
         };
         let head = std::str::from_utf8(&self.buffer[..head_end])?;
@@ -78,13 +79,13 @@ impl Connection {
             .find_map(|line| {
                 line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
             })
-            .context("an answer with its length")?
+            .context("a response with its length")?
             .1
             .trim()
             .parse()?;
         while self.buffer.len() < head_end + length {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the server closed the connection in the middle of an answer");
+                bail!("the server closed the connection in the middle of a response");
             }
         }
         self.buffer.drain(..head_end + length);

@@ -1,26 +1,28 @@
-//! The bench: every figure of `docs/performance.md`, each beside the ceiling or floor of the engine under it, measured
-//! in the same run. This file is the table of contents.
+//! The benchmarks: they measure every figure of `docs/performance.md`, each with its baseline in the same run (what
+//! PostgreSQL, Kafka or HTTP can do alone). They use the PostgreSQL and Kafka of the environment (`make bench` starts
+//! private ones with durable settings), with their own databases and topics. This file is the table of contents.
 //!
-//! It runs on the engines that it is given (`make bench` gives it private ones with durable settings), on databases and
-//! topics of its own. Never: a figure that was not measured in this run; a latency that forgets the time a request had
-//! to wait to be sent.
-//! Read next: `parts/mod.rs` (the table), `pace.rs` (open and closed loops), `figures.rs` (what a row is).
+//! Never: a figure that was not measured in this run.
+//! Read next: `benchmarks/mod.rs` (the list), `load_generator.rs` (open and closed loops), `figures.rs` (a row).
 #![allow(clippy::float_arithmetic)] // rates and ratios; no money is counted here
 
+mod appends;
+mod benchmarks;
+mod database;
 mod echo;
+mod environment;
 mod figures;
-mod fill;
-mod floor;
 mod history;
 mod http;
+mod load_generator;
 mod orders;
-mod pace;
-mod parts;
 mod pgbench;
+mod platform;
 mod proc;
 mod role;
+mod seed_log;
+mod shop;
 mod sizes;
-mod stage;
 mod table;
 mod tail;
 mod tool;
@@ -30,15 +32,15 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use parts::Part;
+use benchmarks::Benchmark;
+use environment::Environment;
 use sizes::Sizes;
-use stage::Stage;
 
-/// The same as in the binary that is measured: what runs in this process, the appends and the echo, has what it has there.
+/// The allocator of the measured binary: the appends and the echo run in this process.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Measures Tradewind beside the engines that it stands on
+/// Measures Tradewind, and beside it what PostgreSQL, Kafka and HTTP can do alone
 #[derive(Parser, Debug)]
 #[command(name = "bench", version)]
 struct Cli {
@@ -48,17 +50,17 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Task {
-    /// Measure, print the table, write the results
+    /// Run benchmarks, print the table, write the results as JSON
     Run(Options),
-    /// Make a platform with a long past that rests, and print where it is
+    /// Create an idle platform with a long history; print its DATABASE_URL and TOPIC_PREFIX
     History {
-        /// In the four logs together
+        /// The number of events in the four logs together
         #[arg(long)]
         events: u64,
     },
-    /// Answer every POST with its own body: what the server stack costs by itself
+    /// Serve an echo of every POST body: the HTTP server without a command behind it
     Echo {
-        /// Where to listen: host:port
+        /// The address to listen on, as host:port
         #[arg(long)]
         listen: String,
     },
@@ -66,23 +68,23 @@ enum Task {
 
 #[derive(Args, Debug)]
 struct Options {
-    /// The parts to measure; all of them when none is named
+    /// The benchmarks to run [default: all]
     #[arg(value_enum)]
-    parts: Vec<Part>,
-    /// Every part in miniature: shows that it works, not how fast it is
+    benchmarks: Vec<Benchmark>,
+    /// Run every benchmark with small sizes: shows that it works, not how fast anything is
     #[arg(long)]
     quick: bool,
-    /// A factor on the length of the log that the relay empties
+    /// Multiplies the length of the log of the benchmark `relay` (200,000 events)
     #[arg(long, default_value_t = 1)]
     size: u32,
-    /// How long the load of `memory` lasts
+    /// The duration of the load of the benchmark `memory`, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 1)]
     minutes: u32,
-    /// The file of real orders
+    /// The file of the benchmark `real-file`: a gzipped CSV file of invoices
     #[arg(long, value_name = "FILE", default_value = "../shared/data/online-retail/2010-12_2011-06.csv.gz")]
     real_file: PathBuf,
-    /// Where the results go, as JSON
-    #[arg(long, value_name = "FILE", default_value = "bench/results.json")]
+    /// Write the results to this file, as JSON
+    #[arg(long, value_name = "FILE", default_value = "tests/bench/results.json")]
     results: PathBuf,
 }
 
@@ -105,19 +107,19 @@ async fn main() -> ExitCode {
 async fn history(events: u64) -> anyhow::Result<()> {
     let history = history::platform_of(events).await?;
     println!("export DATABASE_URL={}", history.database.url.expose());
-    println!("export TOPIC_PREFIX={}", history.prefix);
+    println!("export TOPIC_PREFIX={}", history.topic_prefix);
     Ok(())
 }
 
 async fn run(options: Options) -> anyhow::Result<()> {
     let sizes = if options.quick { Sizes::quick() } else { Sizes::full(options.size, options.minutes) };
-    let mut stage = Stage::new(sizes, options.real_file)?;
-    let parts = if options.parts.is_empty() { Part::all() } else { options.parts };
+    let mut environment = Environment::new(sizes, options.real_file)?;
+    let selected = if options.benchmarks.is_empty() { Benchmark::all() } else { options.benchmarks };
     let mut report = table::Report::begin(options.quick).await?;
-    for part in parts {
-        let (rows, took) = parts::run(part, &mut stage).await?;
-        report.add(part, rows, took);
-        // After each part: a run that is broken off keeps what it measured.
+    for benchmark in selected {
+        let (rows, took) = benchmarks::run(benchmark, &mut environment).await?;
+        report.add(benchmark, rows, took);
+        // After each benchmark: an interrupted run keeps its results.
         report.write(&options.results)?;
     }
     println!("{}", report.markdown());

@@ -1,6 +1,4 @@
-//! The orders that are placed: two lines each, the event about 500 bytes with its metadata.
-//!
-//! Never: a rule on orders. Read next: `parts/append.rs`.
+//! The orders of the benchmarks: two lines each; the event with its metadata has about 500 bytes.
 
 use chrono::{DateTime, Utc};
 use event_store::{Append, NewEvent, StreamWrite};
@@ -44,7 +42,7 @@ pub fn placed(order_id: OrderId) -> OrderPlaced {
     }
 }
 
-/// One command with one event of about 500 bytes, on a stream of its own.
+/// One command with one event of about 500 bytes, on a new stream.
 pub fn append_one() -> Append {
     let order_id = OrderId(Uuid::now_v7());
     let event = OrderEvent::from(placed(order_id));

@@ -1,7 +1,4 @@
-//! What PostgreSQL does by itself with the same work: driven by its own `pgbench`, or by a loop of ours where the
-//! package lacks it.
-//!
-//! Never: another statement than the one that is compared with. Read next: `parts/append.rs`.
+//! The same work done by PostgreSQL alone: statements sent by `pgbench`, or by our own loop where it is not installed.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,13 +13,13 @@ use tokio::process::Command;
 /// Events in one call of `append`.
 pub const BATCH_EVENTS: u32 = 200;
 
-/// A UUID that begins with the time, as those of version 7 do (RFC 9562, 5.7), which the appender's callers make: the last leaf of
-/// an index is cheaper to write than any other. And the time, once for each call.
+/// The time in milliseconds, once for each call, and a UUID that begins with it. The appender's callers make UUIDs of version 7
+/// (RFC 9562, 5.7), which begin with the time too: the last leaf of an index is cheaper to write than any other.
 const NOW: &str =
     "(SELECT substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) AS ms)";
 const UUID: &str = "encode(overlay(uuid_send(gen_random_uuid()) PLACING n.ms FROM 1 FOR 6), 'hex')::uuid";
 
-/// One call of the function `append`: so many commands of one event each, every one on a new stream.
+/// One call of the function `append`: [`BATCH_EVENTS`] commands of one event each, every one on a new stream.
 pub fn append_statement() -> String {
     let n = BATCH_EVENTS;
     let each = |value: &str| format!("array_fill({value}, ARRAY[{n}])");
@@ -45,7 +42,7 @@ pub fn append_statement() -> String {
     )
 }
 
-/// One event in a transaction of its own, with a position from a sequence: what one would write without a log.
+/// One event in its own transaction, with a position from a sequence: an insert without the rules of the log.
 pub fn insert_statement() -> String {
     format!(
         "INSERT INTO bench_events \
@@ -54,7 +51,7 @@ pub fn insert_statement() -> String {
     )
 }
 
-/// Transactions a second of `statement` over so many connections, in the schema of the orders.
+/// Runs `statement` over `connections` connections in the schema `orders`; transactions a second.
 ///
 /// # Errors
 /// When the statement fails.
@@ -67,7 +64,7 @@ pub async fn drive(url: &Secret, statement: &str, connections: usize, span: Dura
 
 /// Which of the two [`drive`] uses.
 pub fn driver() -> &'static str {
-    if program().is_some() { "pgbench" } else { "own loop" }
+    if program().is_some() { "pgbench" } else { "a loop of the benchmark" }
 }
 
 fn program() -> Option<PathBuf> {
@@ -87,7 +84,7 @@ async fn by_pgbench(
 ) -> anyhow::Result<f64> {
     let script = std::env::temp_dir().join(testkit::unique("bench-pgbench"));
     std::fs::write(&script, statement)?;
-    // A span that is no second is a miniature: a few transactions, however long they take.
+    // A span below one second is a quick run: a few transactions, however long they take.
     let (unit, amount) = match span.as_secs() {
         0 => ("-t", "5".to_owned()),
         seconds => ("-T", seconds.to_string()),
@@ -108,7 +105,7 @@ async fn by_pgbench(
     }
     let per_second =
         printed.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
-    per_second.with_context(|| format!("pgbench says its tps: {printed}"))
+    per_second.with_context(|| format!("pgbench printed no tps: {printed}"))
 }
 
 async fn by_own_loop(

@@ -1,13 +1,12 @@
-//! What the kernel knows of a process: the time it was on a processor, and the memory it holds.
-//!
-//! Source: proc(5). Never: an estimate; where the kernel says nothing, there is nothing. Read next: `parts/saga.rs`.
+//! The CPU time and memory of a process, from proc(5); 0 where the kernel says nothing. Kept by hand: four fields of
+//! two files.
 
 use std::collections::HashMap;
 
 /// `CLK_TCK` is 100 on every Linux that we run on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Seconds on a processor, of the process and its children that live or that it has waited for.
+/// CPU seconds of the process and its children, both the running ones and those that it has waited for.
 pub fn cpu_seconds(pid: u32) -> f64 {
     let parents = parents();
     let of_family = |candidate: u32| candidate == pid || parents.get(&candidate) == Some(&pid);
@@ -44,7 +43,7 @@ pub fn rss_mib(pid: u32) -> f64 {
     status_kib(pid, "VmRSS:") / 1024.0
 }
 
-/// The most that was resident at a time, in MiB.
+/// Peak resident memory in MiB.
 pub fn peak_rss_mib(pid: u32) -> f64 {
     status_kib(pid, "VmHWM:") / 1024.0
 }
@@ -68,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_has_nothing() {
+    fn a_process_that_does_not_exist_has_no_time_and_no_memory() {
         assert_eq!([cpu_seconds(u32::MAX), rss_mib(u32::MAX)], [0.0, 0.0]);
     }
 }

@@ -1,14 +1,14 @@
-//! A role in a process of its own, as it runs for users.
-//!
-//! Never: a process that outlives the bench. Read next: `proc.rs`.
+//! A role in its own process, as it runs for users. Dropping it kills the process.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, Command};
+
+use crate::database::Database;
 
 const READY_MAX: Duration = Duration::from_secs(180);
 const READY_POLL: Duration = Duration::from_millis(50);
@@ -20,7 +20,8 @@ pub struct Role {
 }
 
 impl Role {
-    /// Starts `program <args> --listen <a free port>` and returns when `path` answers with a success.
+    /// Starts `program <args> --listen <a free port>` and returns when a GET of `ready_path` succeeds, or when it accepts
+    /// connections where no path is given.
     ///
     /// # Errors
     /// When it ends, or is not ready in time.
@@ -44,6 +45,15 @@ impl Role {
         let mut role = Self { child, address };
         role.wait_until_ready(ready_path).await?;
         Ok(role)
+    }
+
+    /// Starts a command side on this database.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub async fn command_side(database: &Database) -> anyhow::Result<Self> {
+        let env = [("DATABASE_URL", database.url.expose())];
+        Self::start(&binary(), &["command-side"], &env, Some("/readyz")).await
     }
 
     async fn wait_until_ready(&mut self, path: Option<&str>) -> anyhow::Result<()> {
@@ -70,7 +80,7 @@ impl Role {
         }
     }
 
-    /// Ends it at once.
+    /// Kills it.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -78,6 +88,11 @@ impl Role {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+/// The release binary that is measured.
+pub fn binary() -> PathBuf {
+    std::env::var_os("TRADEWIND_BIN").map(PathBuf::from).expect("Environment::new checked that it is set")
 }
 
 fn free_port() -> anyhow::Result<u16> {

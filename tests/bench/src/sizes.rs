@@ -1,13 +1,11 @@
-//! How much of everything: durations, repetitions, sizes of logs.
-//!
-//! Never: a size that stands anywhere else. Read next: `parts/mod.rs`.
+//! The sizes of a run: durations, repetitions, lengths of logs.
 
 use std::time::Duration;
 
 /// The sizes of one run.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    /// Of each figure that is a rate; the table shows the median and both ends.
+    /// Of each rate; the table shows the median, the minimum and the maximum.
     pub repetitions: usize,
     pub warm_up: Duration,
     /// One repetition of a rate or of a latency.
@@ -20,20 +18,20 @@ pub struct Sizes {
     pub relay_events: u64,
     pub pipe_rate: u64,
     pub settle_span: Duration,
-    /// Orders in the burst from which the sagas' capacity is estimated.
+    /// Orders in the burst that estimates the capacity of the sagas.
     pub settle_burst: usize,
-    /// Orders a second, each of them for `seen_span`.
+    /// Orders a second; each rate is kept for `seen_span`.
     pub seen_rates: Vec<u64>,
     pub seen_span: Duration,
     pub hot_orders: usize,
     pub hot_stock: usize,
     pub projection_orders: usize,
     pub replay_events: Vec<u64>,
-    /// Of the long log whose verification's memory is looked at.
+    /// The length of the logs on which the memory of `tradewind verify` is measured.
     pub verify_events: u64,
     pub growth_events: Vec<u64>,
     pub load_minutes: u32,
-    /// Orders of the real file; none: all.
+    /// Orders of the real file; all where it is none.
     pub real_orders: Option<usize>,
 }
 

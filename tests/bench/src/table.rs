@@ -1,6 +1,4 @@
-//! The run's rows: as one Markdown table for people, as JSON for machines.
-//!
-//! Never: a row left out because it looks bad. Read next: `figures.rs`.
+//! The report of a run: its rows as a Markdown table and as JSON.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,15 +8,15 @@ use anyhow::Context as _;
 use clap::ValueEnum as _;
 use serde::Serialize;
 
+use crate::benchmarks::Benchmark;
+use crate::database;
 use crate::figures::{Goal, Row};
-use crate::parts::Part;
-use crate::stage;
 
 #[derive(Serialize)]
 pub struct Report {
     machine: Machine,
     quick: bool,
-    parts: Vec<Measured>,
+    benchmarks: Vec<Measured>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +33,7 @@ struct Machine {
 
 #[derive(Serialize)]
 struct Measured {
-    part: String,
+    benchmark: String,
     took_seconds: f64,
     rows: Vec<Row>,
 }
@@ -44,16 +42,16 @@ impl Report {
     /// # Errors
     /// When the database does not answer.
     pub async fn begin(quick: bool) -> anyhow::Result<Self> {
-        Ok(Self { machine: machine().await?, quick, parts: Vec::new() })
+        Ok(Self { machine: machine().await?, quick, benchmarks: Vec::new() })
     }
 
-    pub fn add(&mut self, part: Part, rows: Vec<Row>, took: Duration) {
-        let name = name(part);
+    pub fn add(&mut self, benchmark: Benchmark, rows: Vec<Row>, took: Duration) {
+        let name = name(benchmark);
         eprintln!("bench: {name} measured in {:.0} s", took.as_secs_f64());
         for row in &rows {
             eprintln!("       {}", line(&name, row));
         }
-        self.parts.push(Measured { part: name, took_seconds: took.as_secs_f64(), rows });
+        self.benchmarks.push(Measured { benchmark: name, took_seconds: took.as_secs_f64(), rows });
     }
 
     /// # Errors
@@ -70,36 +68,36 @@ impl Report {
             self.machine.measured_at
         );
         if self.quick {
-            text.push_str("In miniature: this shows that each part works, not how fast it is.\n\n");
+            text.push_str("Quick run: it shows that each benchmark works, not how fast anything is.\n\n");
         }
         text.push_str(
-            "| part | figure | measured (min–max) | beside it, same run | ratio | goal | holds |\n",
+            "| benchmark | figure | measured (min–max) | baseline, same run | ratio | goal | holds |\n",
         );
         text.push_str("|---|---|---|---|---|---|---|\n");
-        for part in &self.parts {
-            for row in &part.rows {
-                writeln!(text, "{}", line(&part.part, row)).expect("a String takes any text");
+        for measured in &self.benchmarks {
+            for row in &measured.rows {
+                writeln!(text, "{}", line(&measured.benchmark, row)).expect("a String takes any text");
             }
         }
         text
     }
 }
 
-fn name(part: Part) -> String {
-    part.to_possible_value().expect("no part is hidden").get_name().to_owned()
+fn name(benchmark: Benchmark) -> String {
+    benchmark.to_possible_value().expect("no benchmark is hidden").get_name().to_owned()
 }
 
-fn line(part: &str, row: &Row) -> String {
+fn line(benchmark: &str, row: &Row) -> String {
     let Row { figure, unit, measured, .. } = row;
     let spread = if measured.min < measured.max {
         format!(" ({}–{})", shown(measured.min), shown(measured.max))
     } else {
         String::new()
     };
-    let beside = row
-        .beside
+    let baseline = row
+        .baseline
         .as_ref()
-        .map_or_else(|| "–".to_owned(), |beside| format!("{} {}", shown(beside.figure), beside.what));
+        .map_or_else(|| "–".to_owned(), |baseline| format!("{} {}", shown(baseline.figure), baseline.what));
     let ratio = row.ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
     let goal = match row.goal {
         None => "report".to_owned(),
@@ -112,10 +110,12 @@ fn line(part: &str, row: &Row) -> String {
         Some(false) => "**no**",
     };
     let measured = shown(measured.median);
-    format!("| {part} | {figure} | {measured} {unit}{spread} | {beside} | {ratio} | {goal} | {holds} |")
+    format!(
+        "| {benchmark} | {figure} | {measured} {unit}{spread} | {baseline} | {ratio} | {goal} | {holds} |"
+    )
 }
 
-/// Three digits are enough of any measurement.
+/// With three significant digits, or with groups of three from 10,000.
 fn shown(figure: f64) -> String {
     match figure.abs() {
         0.0 => "0".to_owned(),
@@ -137,7 +137,7 @@ fn shown(figure: f64) -> String {
 }
 
 async fn machine() -> anyhow::Result<Machine> {
-    let admin = stage::admin().await?;
+    let admin = database::admin().await?;
     let setting = async |name: &str| -> anyhow::Result<String> {
         Ok(admin.query_one(&format!("SHOW {name}"), &[]).await?.try_get(0)?)
     };
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_row_shows_both_figures_their_ratio_and_whether_the_goal_holds() {
         let row = Row::new("256 callers", "events/s", Spread::of(vec![900.0, 1_000.0, 1_100.0]))
-            .beside("pgbench", 2_000.0)
+            .baseline("pgbench", 2_000.0)
             .goal(Goal::AtLeast(0.8));
         assert_eq!(
             line("append", &row),

@@ -1,6 +1,4 @@
-//! A tool of `tradewind`, run to its end as a user does: what it printed, how long it took, and the most memory it held.
-//!
-//! Never: a figure of a run that did not end. Read next: `proc.rs`.
+//! Runs a tool of `tradewind` to its end: its output, its duration and its peak memory.
 
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,10 +7,11 @@ use anyhow::Context as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use crate::database::Database;
 use crate::proc::peak_rss_mib;
-use crate::stage::{Database, binary};
+use crate::role::binary;
 
-const MEMORY_LOOK: Duration = Duration::from_millis(20);
+const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 pub struct Ended {
     pub status: ExitStatus,
@@ -21,7 +20,7 @@ pub struct Ended {
     pub peak_rss_mib: f64,
 }
 
-/// Runs `tradewind <args>` on this database and the topics with this prefix. What it prints must fit into a pipe.
+/// Runs `tradewind <args>` on this database and the topics with this prefix. Its output must fit into a pipe's buffer.
 ///
 /// # Errors
 /// When it cannot be started or waited for.
@@ -39,7 +38,7 @@ pub async fn run(args: &[&str], database: &Database, topic_prefix: &str) -> anyh
     let pid = child.id().context("the child runs")?;
     let mut peak_rss = 0.0;
     let status = loop {
-        match tokio::time::timeout(MEMORY_LOOK, child.wait()).await {
+        match tokio::time::timeout(MEMORY_POLL_INTERVAL, child.wait()).await {
             Ok(status) => break status?,
             Err(_) => peak_rss = peak_rss_mib(pid).max(peak_rss),
         }

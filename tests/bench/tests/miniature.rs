@@ -1,6 +1,5 @@
-//! Every part in miniature, on the engines of `make test`: what measures must not rot between two measurements.
-//!
-//! Never: a judgement on a figure; a busy machine is slow. Read next: `tests/bench/src/parts/mod.rs`.
+//! Runs every benchmark with small sizes, so that all of them work when they are wanted. The tests judge no figure: a
+//! busy machine is slow.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -8,7 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Two orders of one shop.
+/// A file with two orders.
 const ORDERS: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
 2001,TEAPOT,A TEAPOT,2,2010-12-01 08:26:00,2.55,1.0,United Kingdom
 2001,TEACUP,A TEACUP,4,2010-12-01 08:26:00,1.25,1.0,United Kingdom
@@ -20,14 +19,14 @@ fn gzipped(text: &str) -> Vec<u8> {
     gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).expect("a Vec takes any bytes")
 }
 
-/// Runs the parts and returns their rows: (figure, median).
-async fn rows(parts: &[&str], more: &[&str]) -> Vec<(String, f64)> {
+/// Runs the benchmarks and returns their rows: (figure, median).
+async fn rows(benchmarks: &[&str], more: &[&str]) -> Vec<(String, f64)> {
     let results = std::env::temp_dir().join(testkit::unique("bench-results"));
     let output = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(["run", "--quick", "--results"])
         .arg(&results)
         .args(more)
-        .args(parts)
+        .args(benchmarks)
         .stdin(Stdio::null())
         .output()
         .await
@@ -35,18 +34,19 @@ async fn rows(parts: &[&str], more: &[&str]) -> Vec<(String, f64)> {
     let printed =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{printed}");
-    assert!(printed.contains("In miniature"), "a small run says so: {printed}");
+    assert!(printed.contains("Quick run"), "a quick run says so: {printed}");
     let report: Value =
         serde_json::from_str(&std::fs::read_to_string(&results).expect("the results are written"))
             .expect("the results are JSON");
     std::fs::remove_file(&results).expect("the results can be removed");
-    let measured = report["parts"].as_array().expect("the parts are a list");
-    assert_eq!(measured.len(), parts.len(), "{report:#}");
-    let rows = measured.iter().flat_map(|part| part["rows"].as_array().expect("the rows are a list"));
+    let measured = report["benchmarks"].as_array().expect("the benchmarks are a list");
+    assert_eq!(measured.len(), benchmarks.len(), "{report:#}");
+    let rows =
+        measured.iter().flat_map(|benchmark| benchmark["rows"].as_array().expect("the rows are a list"));
     let row = |row: &Value| {
         let name = row["figure"].as_str().expect("a row has a name").to_owned();
         let median = row["measured"]["median"].as_f64().unwrap_or_else(|| panic!("a figure in {row}"));
-        assert!(printed.contains(&name), "{name} stands in the table: {printed}");
+        assert!(printed.contains(&name), "{name} is in the table: {printed}");
         (name, median)
     };
     rows.map(row).collect()
@@ -75,8 +75,8 @@ async fn streams_of_any_length_are_measured() {
 }
 
 #[tokio::test]
-async fn the_relay_and_the_way_to_a_consumer_are_measured() {
-    // The relay may have published all before anyone could look, and a consumer may be as fast as the clock is fine.
+async fn the_relay_and_the_latency_to_a_consumer_are_measured() {
+    // The relay may publish everything before the first poll, and a consumer may be faster than the clock can tell.
     let rows = rows(&["relay", "pipe"], &[]).await;
     assert_eq!(rows.len(), 5, "{rows:?}");
     all_above_zero(&rows[..1], 1);
@@ -108,6 +108,6 @@ async fn a_file_of_real_orders_is_measured() {
 }
 
 #[tokio::test]
-async fn without_the_file_of_real_orders_the_part_says_so() {
+async fn without_the_file_of_real_orders_the_benchmark_reports_that_it_was_skipped() {
     assert_eq!(rows(&["real-file"], &["--real-file", "/nowhere.csv.gz"]).await, []);
 }

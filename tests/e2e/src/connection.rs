@@ -1,7 +1,7 @@
 //! One connection to a door, by hand: open before anything is asked, and left alone when the client says so.
 //!
 //! Never: a request that the client library would not send too. Read next: `chaos/client.rs` (who hangs up),
-//! `tests/e2e/tests/rush.rs` (who waits for the others).
+//! `tests/e2e/tests/contention.rs` (who waits for the others).
 
 use std::io::{Error, ErrorKind};
 use std::time::Duration;

@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::process::{Child, Command};
 
 use crate::platform::{binary, signal};
-use crate::{PATIENCE, eventually};
+use crate::{WAIT_MAX, eventually};
 
 /// A PostgreSQL by `tradewind engines serve`.
 pub struct PrivatePostgres {
@@ -156,7 +156,7 @@ async fn serve(
         }
         let ended = serving.try_wait().expect("the state of a child can be asked");
         assert!(
-            ended.is_none() && started.elapsed() < PATIENCE,
+            ended.is_none() && started.elapsed() < WAIT_MAX,
             "{engine} does not come up ({ended:?}): {printed}"
         );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -164,7 +164,7 @@ async fn serve(
 }
 
 async fn ended(serving: &mut Child) {
-    let ended = tokio::time::timeout(PATIENCE, serving.wait()).await;
+    let ended = tokio::time::timeout(WAIT_MAX, serving.wait()).await;
     ended.expect("it ends when its engine has ended").expect("a child can be waited for");
 }
 
@@ -173,7 +173,7 @@ fn end(serving: &mut Child) {
     // SIGTERM, so that it ends its engine, which is not our child.
     let _ = std::process::Command::new("kill").args(["-TERM", &pid.to_string()]).status();
     let started = Instant::now();
-    while matches!(serving.try_wait(), Ok(None)) && started.elapsed() < PATIENCE {
+    while matches!(serving.try_wait(), Ok(None)) && started.elapsed() < WAIT_MAX {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

@@ -10,17 +10,17 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{PATIENCE, Shop, eventually};
+use crate::{Shop, WAIT_MAX, eventually};
 
-/// So many platforms run side by side, however many cores there are: they share one PostgreSQL and one Kafka. A test that
-/// had two would wait for itself.
-const PLATFORMS_MAX: usize = 4;
-static SEATS: Semaphore = Semaphore::const_new(PLATFORMS_MAX);
+/// So many platforms run side by side in one test program, however many cores there are: they share one PostgreSQL and one
+/// Kafka. A test that had two would wait for itself.
+const PARALLEL_PLATFORMS_MAX: usize = 4;
+static PARALLEL_PLATFORMS: Semaphore = Semaphore::const_new(PARALLEL_PLATFORMS_MAX);
 
 /// A platform with each role in its own process. It stops when it is dropped.
 pub struct Platform {
     up: Child,
-    _seat: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
     state_dir: PathBuf,
     /// The engines and settings that `up` and every process beside it are given.
     env: Vec<(String, String)>,
@@ -29,25 +29,23 @@ pub struct Platform {
 
 /// Where a platform is to run, and what it is told besides.
 #[derive(Clone, Debug)]
-pub struct Ground {
+pub struct TestEnvironment {
     pub database_url: String,
     pub kafka_brokers: String,
     /// Further variables for `up` and its roles.
     pub env: Vec<(String, String)>,
 }
 
-impl Ground {
+impl TestEnvironment {
     /// The engines of `make test`, with a database of its own.
     pub async fn of_make_test(name: &str) -> Self {
         let database_url = testkit::fresh_database(name).await.url;
         Self { database_url, kafka_brokers: testkit::kafka_brokers(), env: Vec::new() }
     }
-}
 
-impl Ground {
     /// The same, with the read models and the provider's ledger in a database of their own, whose URL is returned.
     pub async fn with_read_models_beside(name: &str) -> (Self, String) {
-        let mut ground = Self::of_make_test(name).await;
+        let mut environment = Self::of_make_test(name).await;
         let beside = testkit::fresh_database(&format!("{name}_beside")).await.url;
         let migrated = Command::new(binary())
             .args(["migrate", "--database-url", &beside, "--owner", "readmodel", "--owner", "provider"])
@@ -58,9 +56,9 @@ impl Ground {
         for (variable, role) in
             [("READMODEL_DATABASE_URL", "readmodel"), ("PROVIDER_DATABASE_URL", "provider")]
         {
-            ground.env.push((variable.to_owned(), as_role(&beside, &format!("tradewind_{role}"))));
+            environment.env.push((variable.to_owned(), as_role(&beside, &format!("tradewind_{role}"))));
         }
-        (ground, beside)
+        (environment, beside)
     }
 }
 
@@ -88,18 +86,18 @@ impl Platform {
     /// # Panics
     /// When it is not ready in time; shows its log.
     pub async fn start(name: &str, extra: &[&str]) -> Self {
-        Self::start_on(name, Ground::of_make_test(name).await, extra).await
+        Self::start_on(name, TestEnvironment::of_make_test(name).await, extra).await
     }
 
     /// Starts a platform on these engines, with topics of its own.
     ///
     /// # Panics
     /// When it is not ready in time; shows its log.
-    pub async fn start_on(name: &str, ground: Ground, extra: &[&str]) -> Self {
-        let seat = SEATS.acquire().await.expect("it is never closed");
-        let mut env = ground.env;
-        env.push(("DATABASE_URL".to_owned(), ground.database_url));
-        env.push(("KAFKA_BROKERS".to_owned(), ground.kafka_brokers));
+    pub async fn start_on(name: &str, environment: TestEnvironment, extra: &[&str]) -> Self {
+        let permit = PARALLEL_PLATFORMS.acquire().await.expect("it is never closed");
+        let mut env = environment.env;
+        env.push(("DATABASE_URL".to_owned(), environment.database_url));
+        env.push(("KAFKA_BROKERS".to_owned(), environment.kafka_brokers));
         env.push(("TOPIC_PREFIX".to_owned(), format!("{}.", testkit::unique(name))));
         let state_dir = std::env::temp_dir().join(testkit::unique(&format!("tradewind-{name}")));
         std::fs::create_dir_all(&state_dir).expect("the temporary folder can be written");
@@ -107,7 +105,7 @@ impl Platform {
         env.push((fault::CONTROL_VARIABLE.to_owned(), control));
         let extra: Vec<String> = extra.iter().map(|word| (*word).to_owned()).collect();
         let up = launch(&state_dir, &env, &extra);
-        let mut platform = Self { up, _seat: seat, state_dir, env, extra };
+        let mut platform = Self { up, _permit: permit, state_dir, env, extra };
         platform.wait_until_ready().await;
         platform
     }
@@ -116,21 +114,8 @@ impl Platform {
         self.variable("DATABASE_URL")
     }
 
-    /// SIGTERM to everything; state, database and topics stay.
-    ///
-    /// # Panics
-    /// When `up` does not stop.
-    pub async fn rest(&mut self) {
-        let pid = self.up.id().expect("up is running").to_string();
-        let told =
-            Command::new("kill").args(["-TERM", &pid]).status().await.expect("there is a kill command");
-        assert!(told.success());
-        let ended = tokio::time::timeout(PATIENCE, self.up.wait()).await;
-        ended.expect("up stops on SIGTERM").expect("the exit code can be read");
-    }
-
-    /// Starts `up` again after a [`rest`](Self::rest), and does not wait until it is ready: it may never be.
-    pub fn rise(&mut self) {
+    /// Starts `up` again after a [`stop`](Self::stop), and does not wait until it is ready: it may never be.
+    pub fn start_again(&mut self) {
         self.up = launch(&self.state_dir, &self.env, &self.extra);
     }
 
@@ -140,7 +125,7 @@ impl Platform {
         let started = Instant::now();
         while !self.state_dir.join("endpoints.json").exists() {
             let ended = self.up.try_wait().expect("the state of a child can be asked");
-            if ended.is_some() || started.elapsed() > PATIENCE {
+            if ended.is_some() || started.elapsed() > WAIT_MAX {
                 panic!("`tradewind up` is not ready ({ended:?}); its log:\n{}", self.log());
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -260,11 +245,14 @@ impl Platform {
         client
     }
 
-    /// SIGTERM, and the exit code of `up`.
-    pub async fn stop(mut self) -> i32 {
+    /// SIGTERM to everything, and the exit code of `up`. State, database and topics stay.
+    ///
+    /// # Panics
+    /// When `up` does not stop.
+    pub async fn stop(&mut self) -> i32 {
         let pid = self.up.id().expect("up is running");
         assert!(signal(pid, "TERM").await, "kill -TERM {pid} (up)");
-        let ended = tokio::time::timeout(PATIENCE, self.up.wait()).await;
+        let ended = tokio::time::timeout(WAIT_MAX, self.up.wait()).await;
         ended.expect("up stops on SIGTERM").expect("the exit code can be read").code().unwrap_or(-1)
     }
 }
@@ -338,7 +326,7 @@ impl Beside {
     pub async fn leave(mut self) -> i32 {
         let pid = self.pid();
         assert!(signal(pid, "TERM").await, "kill -TERM {pid}");
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = tokio::time::timeout(WAIT_MAX, self.child.wait()).await;
         ended.expect("a role stops on SIGTERM").expect("the exit code can be read").code().unwrap_or(-1)
     }
 }

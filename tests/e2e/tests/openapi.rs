@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use e2e::{PATIENCE, Platform, skipped};
+use e2e::{Platform, WAIT_MAX, skipped};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
@@ -53,7 +53,7 @@ impl Tools {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(PATIENCE, output).await;
+        let output = tokio::time::timeout(WAIT_MAX, output).await;
         let output = output
             .unwrap_or_else(|_| panic!("{program} {args:?} does not end"))
             .expect("scripts/setup installed it");
@@ -110,7 +110,7 @@ async fn each_openapi_document_is_valid_by_openapi_spec_validator() {
 async fn clients_generated_from_the_openapi_documents_place_an_order_and_read_it_and_its_payment() {
     let test = "clients_generated_from_the_openapi_documents_place_an_order_and_read_it_and_its_payment";
     let Some(tools) = Tools::of(test) else { return };
-    let platform = Platform::start("openapi_clients", &[]).await;
+    let mut platform = Platform::start("openapi_clients", &[]).await;
     let clients = platform.state_dir().join("clients");
     std::fs::create_dir(&clients).expect("the platform's folder can be written");
     for (name, endpoint) in DOCUMENTS {

@@ -116,13 +116,13 @@ async fn owner(url: &str) -> Client {
 /// The reactor's checkpoints are lost, and Kafka, which would tell that they have gone back, has forgotten the sagas. A
 /// new process, which has nothing in its cache, reads from the beginning.
 async fn everything_comes_again_to_the_inventory(platform: &mut Platform) {
-    platform.rest().await;
+    platform.stop().await;
     let prefix = platform.topic(Context::Orders).replace(Context::Orders.topic(), "");
     let (brokers, group) = (platform.kafka_brokers().to_owned(), format!("{prefix}sagas"));
     eventually("Kafka forgets the sagas", || forget_group(&brokers, &group)).await;
     let forget = "DELETE FROM inventory.checkpoints WHERE consumer = 'sagas.inventory'";
     owner(platform.database_url()).await.batch_execute(forget).await.expect("the owner may");
-    platform.rise();
+    platform.start_again();
     platform.wait_until_ready().await;
 }
 

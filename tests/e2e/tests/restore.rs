@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use e2e::{Ground, Platform, Shop, eventually, line, readiness};
+use e2e::{Platform, Shop, TestEnvironment, eventually, line, readiness};
 use events::Context;
 use fault::{CRASH_POINTS, Crash};
 use serde_json::Value;
@@ -129,23 +129,23 @@ async fn after_a_restore_everything_stops_and_says_why_and_reconcile_brings_it_t
     shop.receives_stock("VASE", 10).await;
     let before = settles(&shop, "ada").await;
     let open = settles(&shop, "ben").await;
-    platform.rest().await;
+    platform.stop().await;
     let database = platform.database_url().to_owned();
     let (_, name) = database.rsplit_once('/').expect("a database url ends in /<database>");
     let backup = copy_database(&database, &format!("{name}_backup")).await;
 
-    platform.rise();
+    platform.start_again();
     platform.wait_until_ready().await;
     let gone = settles(&shop, "cy").await;
     shop.dispatches(open).await;
     shop.sees_payment(open, "captured").await;
     shop.sees_stock("VASE", 10, 7, 2, 1).await;
-    platform.rest().await;
+    platform.stop().await;
     copy_database(&backup.url, name).await;
 
-    platform.rise();
+    platform.start_again();
     each_part_says_why_it_stopped(&endpoints, &STOPPED, "tradewind reconcile").await;
-    platform.rest().await;
+    platform.stop().await;
     assert!(platform.log().contains("relaying stopped"), "the log says so too");
 
     let expected = lost(&platform).await;
@@ -160,7 +160,7 @@ async fn after_a_restore_everything_stops_and_says_why_and_reconcile_brings_it_t
     let (code, output) = platform.tradewind(&["reconcile", "--yes"]).await;
     assert_eq!(code, 0, "{output}");
 
-    platform.rise();
+    platform.start_again();
     platform.wait_until_ready().await;
     assert_eq!(shop.get(&format!("/v1/orders/{gone}")).await.status.as_u16(), 404);
     assert_eq!(shop.sees_order(before, "confirmed").await["customer_id"], "ada");
@@ -205,10 +205,10 @@ async fn dies_at_every_crash_point_and_is_run_again(
         assert!(platform.faults().died_of(&crash).is_some(), "nobody died at {crash:?}: {said}");
         assert_ne!(code, 0, "{said}");
         if nth == 0 {
-            platform.rise();
+            platform.start_again();
             let why = "did not end; run `tradewind reconcile` again";
             each_part_says_why_it_stopped(endpoints, &STOPPED[..1], why).await;
-            platform.rest().await;
+            platform.stop().await;
         }
         let (code, said) = platform.tradewind(reconcile).await;
         assert_eq!(code, 0, "after {crash:?}: {said}");
@@ -221,35 +221,35 @@ async fn dies_at_every_crash_point_and_is_run_again(
 #[tokio::test]
 async fn when_the_logs_alone_are_restored_what_is_ahead_of_them_is_named_and_a_killed_reconcile_is_run_again()
 {
-    let (ground, beside) = Ground::with_read_models_beside("restore_logs").await;
-    let mut platform = Platform::start_on("restore_logs", ground, &[]).await;
+    let (environment, beside) = TestEnvironment::with_read_models_beside("restore_logs").await;
+    let mut platform = Platform::start_on("restore_logs", environment, &[]).await;
     let shop = platform.shop();
     let endpoints = platform.endpoints();
     shop.receives_stock("VASE", 10).await;
     let before = settles(&shop, "ada").await;
     let open = settles(&shop, "ben").await;
     shop.shipment_is_prepared(open).await;
-    platform.rest().await;
+    platform.stop().await;
     let database = platform.database_url().to_owned();
     let (_, name) = database.rsplit_once('/').expect("a database url ends in /<database>");
     let backup = copy_database(&database, &format!("{name}_backup")).await;
 
-    platform.rise();
+    platform.start_again();
     platform.wait_until_ready().await;
     let gone = settles(&shop, "cy").await;
     shop.dispatches(open).await;
     shop.sees_payment(open, "captured").await;
     shop.sees_stock("VASE", 10, 7, 2, 1).await;
-    platform.rest().await;
+    platform.stop().await;
     copy_database(&backup.url, name).await;
 
-    platform.rise();
+    platform.start_again();
     each_part_says_why_it_stopped(&endpoints, &STOPPED, "tradewind reconcile").await;
     // The command side goes on: at the positions of what no longer exists.
     let meanwhile = Uuid::now_v7();
     let placed = Shop::order(meanwhile, "eve", &[line("VASE", 1, 700)]);
     shop.post_until_answered("/v1/orders", placed).await.accepted();
-    platform.rest().await;
+    platform.stop().await;
 
     let reconcile = ["reconcile", "--readmodel-owner-url", &beside];
     let run = async |more: &[&str]| platform.tradewind(&[&reconcile[..], more].concat()).await;
@@ -266,7 +266,7 @@ async fn when_the_logs_alone_are_restored_what_is_ahead_of_them_is_named_and_a_k
     let yes = [&reconcile[..], &["--yes"]].concat();
     dies_at_every_crash_point_and_is_run_again(&mut platform, &yes, &endpoints).await;
 
-    platform.rise();
+    platform.start_again();
     platform.wait_until_ready().await;
     assert_eq!(shop.get(&format!("/v1/orders/{gone}")).await.status.as_u16(), 404);
     assert_eq!(shop.sees_order(before, "confirmed").await["customer_id"], "ada");

@@ -7,7 +7,7 @@ use testkit::read_topic;
 
 #[tokio::test]
 async fn an_order_travels_from_placed_to_delivered_and_every_fact_is_on_kafka_in_order() {
-    let platform = Platform::start("happy", &[]).await;
+    let mut platform = Platform::start("happy", &[]).await;
     let shop = platform.shop();
     shop.receives_stock("TEAPOT", 10).await;
 

@@ -7,6 +7,7 @@
 
 mod agreement;
 mod chaos;
+mod contention;
 mod crash;
 mod crash_points;
 mod faults_clock;
@@ -18,7 +19,6 @@ mod openapi;
 mod parked;
 mod readiness;
 mod restore;
-mod rush;
 mod story;
 mod tools;
 mod verify;

@@ -1,52 +1,51 @@
-//! What a debug build does at a crash point and at a mutant.
-//!
-//! Never: a look at a file when nothing is armed, or a wait. Read next: `control.rs`.
+//! What a debug build does at a crash point and at a mutant. Without a control file it opens no file and never waits.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
 
-use crate::control::{CONTROL_VARIABLE, Control, Crash, Orders};
+use crate::control::{Armed, CONTROL_VARIABLE, Control, Crash};
 
 static CONTROL: LazyLock<Option<Control>> =
     LazyLock::new(|| std::env::var_os(CONTROL_VARIABLE).map(Control::new));
 
-/// How often this process has passed what is armed.
+/// How often this process has passed each armed crash point.
 static PASSAGES: LazyLock<Mutex<HashMap<Crash, u64>>> = LazyLock::new(Mutex::default);
 
-/// What a test planted in its own process.
-pub(crate) static PLANTED: RwLock<Option<&'static str>> = RwLock::new(None);
+/// The mutant that a test has activated in its own process.
+pub(crate) static ACTIVE: RwLock<Option<&'static str>> = RwLock::new(None);
 
-/// Dies when the control file says that it is here, and now.
+/// Kills the process when the control file has this point, this role and this passage.
 pub fn pass(name: &'static str) {
-    let Some((control, orders)) = armed() else { return };
-    let of_ours =
+    let Some((control, armed)) = armed() else { return };
+    let is_here =
         |crash: &Crash| crash.point == name && std::env::args().skip(1).any(|arg| arg == crash.role);
-    for crash in orders.crashes.into_iter().filter(of_ours) {
+    for crash in armed.crashes.into_iter().filter(is_here) {
         let mut passages = PASSAGES.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = passages.entry(crash.clone()).or_default();
         *passed += 1;
         if *passed >= crash.passage && control.is_ours(&crash) {
-            die(&format!("dies at {name}, as {CONTROL_VARIABLE} says"));
+            die(&format!("the process ends at {name}, as {CONTROL_VARIABLE} says"));
         }
     }
 }
 
-/// Whether the control file, or a test in this process, has planted the bug.
+/// Whether the control file, or a test in this process, has activated the mutant.
 pub fn is_active(name: &'static str) -> bool {
-    let in_process = *PLANTED.read().unwrap_or_else(PoisonError::into_inner);
-    in_process == Some(name) || armed().is_some_and(|(_, orders)| orders.bugs.iter().any(|bug| bug == name))
+    let in_process = *ACTIVE.read().unwrap_or_else(PoisonError::into_inner);
+    in_process == Some(name)
+        || armed().is_some_and(|(_, armed)| armed.mutants.iter().any(|mutant| mutant == name))
 }
 
-fn armed() -> Option<(&'static Control, Orders)> {
+fn armed() -> Option<(&'static Control, Armed)> {
     let control = CONTROL.as_ref()?;
     match control.read() {
-        Ok(orders) => Some((control, orders)),
-        // Whoever arms something that there is not would wait for it for ever.
-        Err(wrong) => die(&wrong),
+        Ok(armed) => Some((control, armed)),
+        // A test that armed an unknown name would wait for ever.
+        Err(problem) => die(&problem),
     }
 }
 
-/// As a power cut does it: nothing is flushed, no destructor runs.
+/// Ends the process as a power cut would: no buffer is flushed and no destructor runs.
 fn die(why: &str) -> ! {
     eprintln!("fault: {why}");
     std::process::abort();

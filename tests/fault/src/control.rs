@@ -1,14 +1,14 @@
-//! The control file: what is armed, one line each, and who died of it.
+//! The control file: one line for each armed crash point or mutant, and a folder of the deaths beside it.
 //!
 //! ```text
 //! crash relay::cursor_moved relay 1
-//! bug relay::cursor_before_acknowledgement
+//! mutant relay::cursor_before_acknowledgement
 //! ```
 //!
-//! A crash is a point, a role (the subcommand of the process), and which passage it is to be, counted from 1 in each process
-//! that runs while the line stands. It happens once: who is about to die first makes a file of that name in the folder beside,
-//! with its pid, and whoever finds the file there lives on. So a role that is started again goes on, though it is still armed.
-//! Never: a half-written control file (it is written aside and renamed). Read next: `armed.rs`.
+//! A crash names a point, a role (the subcommand of the process) and a passage, counted from 1 in each process that
+//! runs while the line is there. It happens once: a process that is about to die first creates a file of that name with
+//! its pid in the folder, and a process that finds the file goes on. So a restarted role keeps running although the
+//! crash is still armed. The file is replaced atomically, so a process never reads half of it.
 
 use std::fs;
 use std::io;
@@ -16,30 +16,30 @@ use std::path::{Path, PathBuf};
 
 use crate::{CRASH_POINTS, MUTANTS};
 
-/// Names the control file. Debug builds read it at each crash point and each mutant; release builds never.
+/// The variable with the path of the control file. Debug builds read it at each crash point and mutant; release builds never do.
 pub const CONTROL_VARIABLE: &str = "TRADEWIND_FAULTS";
 
-/// A control file, for both its ends.
+/// A control file, for the test that writes it and the processes that read it.
 #[derive(Debug, Clone)]
 pub struct Control {
     path: PathBuf,
 }
 
-/// One process that is to die, once.
+/// One death of one process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Crash {
     pub point: String,
     /// The subcommand of the process.
     pub role: String,
-    /// From 1.
+    /// Which time the process passes the point, from 1.
     pub passage: u64,
 }
 
-/// What a control file says.
+/// The content of a control file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Orders {
+pub struct Armed {
     pub crashes: Vec<Crash>,
-    pub bugs: Vec<String>,
+    pub mutants: Vec<String>,
 }
 
 impl Crash {
@@ -66,27 +66,27 @@ impl Control {
         self.path.with_extension("deaths")
     }
 
-    /// Arms these and no others. A crash that happened before does not happen again.
+    /// Arms these crashes and mutants and no others. A crash that has happened does not happen again.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn arm(&self, crashes: &[Crash], bugs: &[&str]) -> io::Result<()> {
+    pub fn arm(&self, crashes: &[Crash], mutants: &[&str]) -> io::Result<()> {
         let crashes =
             crashes.iter().map(|crash| format!("crash {} {} {}\n", crash.point, crash.role, crash.passage));
-        let bugs = bugs.iter().map(|bug| format!("bug {bug}\n"));
+        let mutants = mutants.iter().map(|mutant| format!("mutant {mutant}\n"));
         fs::create_dir_all(self.deaths())?;
-        let aside = self.path.with_extension("new");
-        fs::write(&aside, crashes.chain(bugs).collect::<String>())?;
-        fs::rename(aside, &self.path)
+        let draft = self.path.with_extension("new");
+        fs::write(&draft, crashes.chain(mutants).collect::<String>())?;
+        fs::rename(draft, &self.path)
     }
 
-    /// The process that died of it; none so far.
+    /// The pid of the process that died of it; none if no process did.
     pub fn died_of(&self, crash: &Crash) -> Option<u32> {
         fs::read_to_string(self.deaths().join(crash.file_name())).ok()?.trim().parse().ok()
     }
 
-    /// Whether this process is the one to die of it. Only one ever is.
-    #[cfg(any(debug_assertions, test))] // nobody dies in a release build
+    /// Whether this process is the one to die of it; only one process ever is.
+    #[cfg(any(debug_assertions, test))] // unused in a release build
     pub(crate) fn is_ours(&self, crash: &Crash) -> bool {
         let path = self.deaths().join(crash.file_name());
         let made = fs::OpenOptions::new().write(true).create_new(true).open(path);
@@ -96,34 +96,34 @@ impl Control {
         .is_ok()
     }
 
-    /// What is armed now; nothing when there is no such file.
+    /// What is armed now; nothing without the file.
     ///
     /// # Errors
-    /// When a line is none, names what there is not, or the file cannot be read: the message says which and what there is.
-    pub fn read(&self) -> Result<Orders, String> {
+    /// When the file cannot be read, or a line is invalid or has an unknown name; the message has the names allowed.
+    pub fn read(&self) -> Result<Armed, String> {
         match fs::read_to_string(&self.path) {
-            Ok(text) => parse(&text).map_err(|wrong| format!("{}: {wrong}", self.path.display())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Orders::default()),
+            Ok(text) => parse(&text).map_err(|problem| format!("{}: {problem}", self.path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Armed::default()),
             Err(error) => Err(format!("{}: {error}", self.path.display())),
         }
     }
 }
 
-fn parse(text: &str) -> Result<Orders, String> {
-    let mut orders = Orders::default();
+fn parse(text: &str) -> Result<Armed, String> {
+    let mut armed = Armed::default();
     for line in text.lines() {
         match line.split_whitespace().collect::<Vec<_>>()[..] {
             [] => {}
-            ["crash", point, role, passage] => orders.crashes.push(crash(point, role, passage)?),
-            ["bug", bug] => orders.bugs.push(listed(bug, MUTANTS.iter().map(|bug| bug.name))?),
+            ["crash", point, role, passage] => armed.crashes.push(crash(point, role, passage)?),
+            ["mutant", name] => armed.mutants.push(listed(name, MUTANTS.iter().map(|mutant| mutant.name))?),
             _ => {
                 return Err(format!(
-                    "{line:?} is neither \"crash <point> <role> <passage>\" nor \"bug <name>\""
+                    "{line:?} is neither \"crash <point> <role> <passage>\" nor \"mutant <name>\""
                 ));
             }
         }
     }
-    Ok(orders)
+    Ok(armed)
 }
 
 fn crash(point: &str, role: &str, passage: &str) -> Result<Crash, String> {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_that_names_what_there_is_not_is_refused_with_what_there_is() {
+    fn a_line_with_an_unknown_name_is_refused_with_the_names_allowed() {
         let refused = parse("crash relay::cursor_move relay 1").expect_err("no such point");
         assert!(refused.contains("\"relay::cursor_move\"") && refused.contains("relay::cursor_moved"));
         let refused = parse("crash relay::cursor_moved sagas 1").expect_err("the sagas have no cursor");
@@ -156,7 +156,7 @@ mod tests {
         let refused = parse("crash relay::cursor_moved relay 0").expect_err("no passage");
         assert!(refused.contains("number from 1"), "{refused}");
         assert!(parse("crash relay::cursor_moved").expect_err("half a line").contains("neither"));
-        assert!(parse("bug none_such").expect_err("no such bug").contains("none of"));
+        assert!(parse("mutant none_such").expect_err("no such mutant").contains("none of"));
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("tradewind-fault-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder");
         let control = Control::new(folder.join("faults"));
-        assert_eq!(control.read(), Ok(Orders::default()), "no file, nothing armed");
+        assert_eq!(control.read(), Ok(Armed::default()), "nothing is armed without a file");
         let crash = Crash { passage: 3, ..Crash::at("relay::cursor_moved", "relay") };
         control.arm(std::slice::from_ref(&crash), &[]).expect("written");
         assert_eq!(control.read().expect("our own lines").crashes, std::slice::from_ref(&crash));

@@ -1,13 +1,21 @@
-//! Faults on purpose: places where a process may be made to die, and guards that may be taken away, so that tests can show
-//! that the first does no harm and that the second is noticed.
+//! Deliberate faults: crash points, where a test can kill a process, and mutants, which leave out a guard. Tests show
+//! that the first do no harm and that the second are noticed.
 //!
-//! Debug builds only. In a release build [`crash_point!`] is nothing and [`mutant!`] is the constant `false`: no
-//! variable is read, no file opened. In a debug build both do nothing until `TRADEWIND_FAULTS` names a control file
-//! ([`Control`]) or a test plants a bug in its own process ([`trial`]).
+//! Only debug builds have them. In a release build [`crash_point!`] is nothing and [`mutant!`] is the constant `false`:
+//! no variable is read and no file is opened. In a debug build both do nothing until `TRADEWIND_FAULTS` names a control
+//! file ([`Control`]), or a test activates a mutant in its own process ([`trial`]).
 //!
-//! Every name stands in [`CRASH_POINTS`] or [`MUTANTS`]: one that does not is a compile error, and one that the code
-//! does not use is found by `tests/fault/tests/names.rs`. Never: a dependency, or a switch that a release build has.
-//! Read next: `points.rs`, `bugs.rs`, then `tests/e2e/tests/crash_points.rs`.
+//! Which mutants are in the code: only those that change an order of effects across transactions or processes, or an
+//! option of PostgreSQL or Kafka, because only a run on real services shows what they do. A mutation of pure code
+//! (another comparison, a branch left out) needs no switch in the code: cargo-mutants makes it.
+//!
+//! Every name is in [`CRASH_POINTS`] or [`MUTANTS`]: a name that is not there does not compile, and
+//! `tests/repository/names.rs` finds a name that the code does not use.
+//!
+//! Kept by hand: the crate `fail` knows names only at run time, and cannot limit a fault to one role and one death.
+//!
+//! Never: a dependency, or a switch that a release build has.
+//! Read next: `points.rs`, `mutants.rs`, then `tests/e2e/tests/crash_points.rs`.
 
 #[cfg(debug_assertions)]
 mod armed;
@@ -23,7 +31,7 @@ pub use control::{CONTROL_VARIABLE, Control, Crash};
 pub use mutants::{MUTANTS, Mutant};
 pub use points::{CRASH_POINTS, CrashPoint};
 
-/// Dies here when the control file says so. The name must stand in [`CRASH_POINTS`], with the roles that pass by.
+/// Kills the process here when the control file says so. The name must be in [`CRASH_POINTS`], with the roles that pass the point.
 #[macro_export]
 macro_rules! crash_point {
     ($name:literal) => {{
@@ -32,7 +40,7 @@ macro_rules! crash_point {
     }};
 }
 
-/// Whether the guard that stands here is to be left out. The name must stand in [`MUTANTS`].
+/// Whether the guard at this place is left out. The name must be in [`MUTANTS`].
 #[macro_export]
 macro_rules! mutant {
     ($name:literal) => {{
@@ -41,12 +49,12 @@ macro_rules! mutant {
     }};
 }
 
-/// Nothing: this is a release build.
+/// Does nothing: this is a release build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn pass(_name: &'static str) {}
 
-/// No: this is a release build.
+/// False: this is a release build.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
 pub const fn is_active(_name: &'static str) -> bool {
@@ -62,7 +70,7 @@ pub const fn must_be_a_crash_point(name: &str) {
         }
         at += 1;
     }
-    panic!("this crash point does not stand in tests/fault/src/points.rs");
+    panic!("this crash point is not in tests/fault/src/points.rs");
 }
 
 #[doc(hidden)]
@@ -74,7 +82,7 @@ pub const fn must_be_a_mutant(name: &str) {
         }
         at += 1;
     }
-    panic!("this planted bug does not stand in tests/fault/src/mutants.rs");
+    panic!("this mutant is not in tests/fault/src/mutants.rs");
 }
 
 const fn is_same(one: &str, other: &str) -> bool {

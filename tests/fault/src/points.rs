@@ -1,14 +1,12 @@
-//! Every place where a process may be made to die, by name.
-//!
-//! A place is worth a name when something is done there and something else is not yet: sent and not answered, committed
-//! and not told, charged and not noted. Never: a name that the code does not pass. Read next: `control.rs`.
+//! Every crash point by name: a place where one step is done and the next is not (sent and not answered, committed and
+//! not reported, charged and not recorded).
 
-/// A place in the code, and who comes by.
+/// A place in the code, and the processes that pass it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashPoint {
     pub name: &'static str,
-    /// The subcommands whose processes pass it. Each of them is killed there by `tests/e2e/tests/crash_points.rs`, and
-    /// `tradewind reconcile` by `restore.rs` beside it.
+    /// The subcommands whose processes pass it. `tests/e2e/tests/crash_points.rs` kills each of them there, and
+    /// `tests/e2e/tests/restore.rs` kills `tradewind reconcile`.
     pub roles: &'static [&'static str],
 }
 
@@ -24,10 +22,10 @@ const fn point(name: &'static str, roles: &'static [&'static str]) -> CrashPoint
     CrashPoint { name, roles }
 }
 
-/// All of them. The test takes each role's points in this order, one point of each role at a time.
+/// All of them. The test takes the points of each role in this order, one point of each role at a time.
 pub const CRASH_POINTS: &[CrashPoint] = &[
-    // The provider has moved money, and nobody was told. Whoever asked has to ask again: that is what makes deadlines
-    // due, which is why these and those of the deadlines stand first in their roles.
+    // The provider has moved money and dies before it responds, so the sagas ask again at a deadline. That is why these points and
+    // those of the deadlines come first in their roles.
     point("provider::charged_before_answer", &[PROVIDER]),
     point("provider::captured_before_answer", &[PROVIDER]),
     point("deadlines::due_before_acted", &[SAGAS]),
@@ -52,7 +50,7 @@ pub const CRASH_POINTS: &[CrashPoint] = &[
     point("replay::kept_caught_up", &[REPLAY]),
     point("replay::swap_before_commit", &[REPLAY, RECONCILE]),
     point("replay::swapped", &[REPLAY, RECONCILE]),
-    // Of what is done to each context, topic or consumer, the first is done then, and the others are not.
+    // Of a step that is done for each context, topic or consumer, only the first is done at the crash.
     point("reconcile::marked", &[RECONCILE]),
     point("reconcile::topic_removed", &[RECONCILE]),
     point("reconcile::topics_made", &[RECONCILE]),

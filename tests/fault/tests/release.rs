@@ -1,11 +1,11 @@
-//! A release build has no switch: whatever is armed, a crash point is passed and no bug is planted. `make test` runs this in
-//! the release profile too; in a debug build it shows that the same control file is obeyed there.
+//! A release build has no switch: with everything armed, a process passes a crash point. `make test` runs this in the
+//! release profile too; in a debug build it shows that the same control file works there.
 
 use std::process::{Command, Stdio};
 
 use fault::{CONTROL_VARIABLE, Control, Crash, crash_point};
 
-/// Set for the process that passes the point.
+/// Set for the child process that passes the point.
 const PASSES: &str = "TRADEWIND_TEST_PASSES";
 const TEST: &str = "an_armed_crash_point_is_obeyed_by_a_debug_build_and_nothing_in_a_release_build";
 
@@ -21,7 +21,7 @@ fn an_armed_crash_point_is_obeyed_by_a_debug_build_and_nothing_in_a_release_buil
     let crash = Crash::at("relay::cursor_moved", "relay");
     control.arm(std::slice::from_ref(&crash), &[]).expect("written");
     let pass = || {
-        // "relay" stands for the subcommand; to the test's harness it is one more filter.
+        // "relay" is the subcommand for the crash point, and one more filter for the test harness.
         let mut command = Command::new(std::env::current_exe().expect("this binary"));
         command.args([TEST, "relay"]).env(PASSES, "1").env(CONTROL_VARIABLE, control.path());
         command

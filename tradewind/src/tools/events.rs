@@ -1,7 +1,5 @@
-//! `tradewind events show | tail`: the log itself, one event per line.
-//!
-//! Never: an event left out because this build does not know it; payloads are shown as they lie in the log.
-//! Read next: `platform/event-store/src/scan.rs`.
+//! `tradewind events show | tail`: prints the events of the logs, one per line, with the payloads as stored. It also
+//! shows events of types that this build does not know.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -14,13 +12,13 @@ use clap::Subcommand;
 use event_store::EventStore;
 use events::{Context, Position, PositionToken, RawEvent, StreamId};
 
-use super::place::{BesideUp, Databases};
+use super::connections::{Databases, WithLocalDefaults};
 
 /// Events read at a time.
 const PAGE: usize = 500;
-/// What `tail` shows when it is not told where to begin.
-const LAST: i64 = 10;
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Events that `tail` shows of each log without --from.
+const LAST_SHOWN: i64 = 10;
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -30,34 +28,34 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Every event of one stream
+    /// Print every event of one stream
     Show(Show),
-    /// The last events of the logs
+    /// Print the last events of the logs
     Tail(Tail),
 }
 
 #[derive(clap::Args, Debug)]
 struct Show {
-    /// order-<uuid>, stock-<sku>, reservation-<uuid>, payment-<uuid> or shipment-<uuid>
+    /// The stream: order-<uuid>, stock-<sku>, reservation-<uuid>, payment-<uuid> or shipment-<uuid>
     #[arg(value_parser = stream)]
     stream: StreamId,
     #[command(flatten)]
-    databases: BesideUp<Databases>,
+    databases: WithLocalDefaults<Databases>,
 }
 
 #[derive(clap::Args, Debug)]
 struct Tail {
-    /// Only this context's log: orders, inventory, payments or shipping
+    /// Show only the log of this context: orders, inventory, payments or shipping [default: all]
     #[arg(long)]
     context: Option<Context>,
-    /// Begin at this position [default: the last 10]
+    /// Start at this position [default: the last 10 events]
     #[arg(long, requires = "context", value_parser = clap::value_parser!(i64).range(1..))]
     from: Option<Position>,
-    /// Go on with what is appended, until Ctrl-C
+    /// Continue with new events, until Ctrl-C
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
-    databases: BesideUp<Databases>,
+    databases: WithLocalDefaults<Databases>,
 }
 
 /// # Errors
@@ -68,18 +66,18 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail(args).await,
     };
     match outcome {
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(reader_left) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_broken_pipe) => Ok(ExitCode::SUCCESS),
         outcome => outcome,
     }
 }
 
-/// `tradewind events tail | head` has seen enough.
-fn reader_left(error: &io::Error) -> bool {
+/// The reader of a pipe has closed it, as in `tradewind events tail | head`.
+fn is_broken_pipe(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }
 
 async fn show(Show { stream, databases }: Show) -> anyhow::Result<ExitCode> {
-    let context = Context::of_stream(&stream).expect("the parser takes streams of our contexts alone");
+    let context = Context::of_stream(&stream).expect("the parser accepts only streams of our contexts");
     let store = databases.0.store(context).await?;
     let mut version = 0;
     loop {
@@ -102,7 +100,7 @@ async fn tail(args: Tail) -> anyhow::Result<ExitCode> {
         let store = args.databases.0.store(context).await?;
         let first = match args.from {
             Some(position) => position,
-            None => store.head().await?.saturating_sub(LAST).max(0) + 1,
+            None => store.head().await?.saturating_sub(LAST_SHOWN).max(0) + 1,
         };
         logs.push(Log { store, shown: first - 1 });
     }
@@ -113,11 +111,11 @@ async fn tail(args: Tail) -> anyhow::Result<ExitCode> {
         if !args.follow {
             return Ok(ExitCode::SUCCESS);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// One context's log, and how far it was shown.
+/// The log of one context, and the last position that was printed.
 struct Log {
     store: EventStore,
     shown: Position,
@@ -175,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_one_line_with_its_place_and_its_payload() {
+    fn an_event_is_one_line_with_its_position_and_its_payload() {
         let event = RawEvent {
             position: 12,
             stream: StreamId::from("stock-BANK CHARGES".to_owned()),
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_no_context_has_is_refused_with_those_there_are() {
+    fn a_stream_of_no_context_is_refused_with_the_prefixes_allowed() {
         assert!(stream("stock-85123A").is_ok());
         assert!(stream("cart-1").is_err_and(|message| message.contains("order-, stock-")));
     }

@@ -1,12 +1,12 @@
-//! The tools: what a person runs beside a platform that is up.
+//! The tools that an operator runs next to a running platform.
 //!
-//! Never: a write to a log by another way than the HTTP door. Read next: `load/mod.rs` (real orders through that door),
-//! `events.rs` (the log as it is).
+//! Never: a write to a log other than over HTTP. Read next: `load/mod.rs` (sends orders over HTTP), `events.rs` (reads
+//! the logs).
 
+mod connections;
 pub mod events;
 pub mod load;
 pub mod parked;
-mod place;
 pub mod reconcile;
 pub mod relay;
 pub mod replay;

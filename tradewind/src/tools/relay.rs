@@ -1,6 +1,4 @@
-//! `tradewind relay status`: who relays each log, and how much waits.
-//!
-//! Never: a lag that is guessed; it is head minus cursor. Read next: `platform/relay/src/lib.rs`.
+//! `tradewind relay status`: the head, cursor and lag of each log, and the relay that holds its lease.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -9,24 +7,25 @@ use clap::{ArgMatches, Command, FromArgMatches};
 use event_store::RelayStatus;
 use events::Context;
 
-use super::place::{BesideUp, Databases};
+use super::connections::{Databases, WithLocalDefaults};
 use crate::roles::RelayOptions;
 
 const STATUS: &str = "status";
 
-/// `tradewind relay` is the role, `tradewind relay status` the question how it does. The question needs no Kafka, so the
-/// options of the role are not asked for there.
+/// `tradewind relay` runs the role; `tradewind relay status` reports on it. The report needs no Kafka, so it does not require the
+/// options of the role.
 #[derive(Debug)]
 pub enum Relay {
     Role(RelayOptions),
-    Status(BesideUp<Databases>),
+    Status(WithLocalDefaults<Databases>),
 }
 
 impl clap::Args for Relay {
     fn augment_args(command: Command) -> Command {
-        let status = Command::new(STATUS).about("Head, cursor and lag of each log, and who relays it");
+        let status = Command::new(STATUS)
+            .about("Print the head, cursor and lag of each log, and the relay that holds its lease");
         RelayOptions::augment_args(command)
-            .subcommand(BesideUp::<Databases>::augment_args(status))
+            .subcommand(WithLocalDefaults::<Databases>::augment_args(status))
             .args_conflicts_with_subcommands(true)
             .subcommand_negates_reqs(true)
     }
@@ -39,7 +38,7 @@ impl clap::Args for Relay {
 impl FromArgMatches for Relay {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         match matches.subcommand_matches(STATUS) {
-            Some(matches) => BesideUp::from_arg_matches(matches).map(Self::Status),
+            Some(matches) => WithLocalDefaults::from_arg_matches(matches).map(Self::Status),
             None => RelayOptions::from_arg_matches(matches).map(Self::Role),
         }
     }
@@ -52,7 +51,7 @@ impl FromArgMatches for Relay {
 
 /// # Errors
 /// When a log cannot be read.
-pub async fn status(BesideUp(databases): BesideUp<Databases>) -> anyhow::Result<ExitCode> {
+pub async fn status(WithLocalDefaults(databases): WithLocalDefaults<Databases>) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     for context in Context::ALL {
         rows.push((context, databases.store(context).await?.relay_status().await?));
@@ -64,19 +63,19 @@ pub async fn status(BesideUp(databases): BesideUp<Databases>) -> anyhow::Result<
 fn table(rows: &[(Context, RelayStatus)]) -> String {
     let mut table = format!(
         "{:<10} {:>10} {:>10} {:>8} {:>10}  {}\n",
-        "log", "head", "cursor", "lag", "waiting", "relayed by"
+        "log", "head", "cursor", "lag", "oldest", "lease holder"
     );
     for (context, status) in rows {
-        let waiting =
+        let oldest =
             status.oldest_unrelayed_age.map_or("-".to_owned(), |age| format!("{} ms", age.as_millis()));
         let holder = match (status.holder.as_str(), status.lease_is_held) {
-            ("", _) => "nobody yet".to_owned(),
+            ("", _) => "none yet".to_owned(),
             (holder, true) => holder.to_owned(),
-            (holder, false) => format!("nobody (until {} {holder})", status.lease_expires_at.format("%F %T")),
+            (holder, false) => format!("none (until {}: {holder})", status.lease_expires_at.format("%F %T")),
         };
         writeln!(
             table,
-            "{:<10} {:>10} {:>10} {:>8} {waiting:>10}  {holder}",
+            "{:<10} {:>10} {:>10} {:>8} {oldest:>10}  {holder}",
             context.name(),
             status.head,
             status.cursor,
@@ -94,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_log_is_a_row_with_its_lag_and_who_relays_it() {
+    fn each_log_is_a_row_with_its_lag_and_its_lease_holder() {
         let status = RelayStatus {
             holder: "relay-1".to_owned(),
             lease_epoch: 3,
@@ -110,10 +109,10 @@ mod tests {
         let rows = [(Context::Orders, status), (Context::Inventory, gone), (Context::Payments, never)];
         assert_eq!(
             table(&rows),
-            "log              head     cursor      lag    waiting  relayed by\n\
+            "log              head     cursor      lag     oldest  lease holder\n\
              orders            100         90       10      12 ms  relay-1\n\
-             inventory         100        100        0          -  nobody (until 2026-03-01 12:00:00 relay-1)\n\
-             payments            0          0        0          -  nobody yet\n"
+             inventory         100        100        0          -  none (until 2026-03-01 12:00:00: relay-1)\n\
+             payments            0          0        0          -  none yet\n"
         );
     }
 }

@@ -1,17 +1,16 @@
-//! `tradewind replay`: rebuilds projections from the logs, compares them with the live ones, and swaps.
-//!
-//! Never: exit code 0 when live was not what the logs say. Read next: `platform/replay/src/lib.rs`.
+//! `tradewind replay`: rebuilds projections from the logs, compares them with the live ones, and swaps them. The exit
+//! code is 0 only when the live projections were equal.
 
 use std::process::ExitCode;
 
-use super::place::BesideUp;
+use super::connections::WithLocalDefaults;
 use crate::up::stop_signal;
 
-pub type Args = BesideUp<replay::Options>;
+pub type Args = WithLocalDefaults<replay::Options>;
 
 /// # Errors
-/// When a projection cannot be rebuilt; live is as it was.
-pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
+/// When a projection cannot be rebuilt; the live one is unchanged.
+pub async fn run(WithLocalDefaults(options): Args) -> anyhow::Result<ExitCode> {
     let reports = replay::run(options, stop_signal()).await?;
     for report in &reports {
         println!("{report}");

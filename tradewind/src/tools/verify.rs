@@ -1,7 +1,5 @@
-//! `tradewind verify`: proves that everything agrees, once or all the time.
-//!
-//! Never: exit code 0 when something was not checked. It reads as the role of each schema, in transactions that the
-//! server holds to reading. Read next: `verify/src/lib.rs`.
+//! `tradewind verify`: checks that everything agrees, once or repeatedly. The exit code is 0 only when everything was
+//! checked. It reads as the role of each schema, in READ ONLY transactions.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,35 +16,35 @@ use runtime::{Check, Health, Secret, ops_router};
 use tokio_util::sync::CancellationToken;
 use verify::{Connections, PROPERTIES, Property, Report, Scope};
 
-use super::place::{BesideUp, Databases};
+use super::connections::{Databases, WithLocalDefaults};
 use crate::up::stop_signal;
 
-/// Something could not be checked: neither "all agree" nor "they differ".
+/// The exit code when something could not be checked: neither "all agree" nor "they differ".
 const NOT_CHECKED: u8 = 2;
 
-pub type Args = BesideUp<Options>;
+pub type Args = WithLocalDefaults<Options>;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
-    /// Only these properties (repeat for several) [default: all]
+    /// Check only this property (may be repeated) [default: all]
     #[arg(long, value_parser = names())]
     only: Vec<String>,
-    /// All but these properties (repeat for several)
+    /// Check all properties except this one (may be repeated)
     #[arg(long, value_parser = names(), conflicts_with = "only")]
     except: Vec<String>,
-    /// How long after its deadline a process may still be on its way
+    /// Seconds after its deadline before an unfinished process is a violation
     #[arg(long, default_value_t = 300)]
     grace_seconds: u32,
-    /// One JSON object for each run
+    /// Print one JSON object for each run
     #[arg(long)]
     json: bool,
-    /// Again and again until Ctrl-C: one line for each run, metrics at --listen
+    /// Check repeatedly until Ctrl-C: print one line for each run, serve metrics at --listen
     #[arg(long)]
     watch: bool,
-    /// Between two runs of --watch
+    /// Seconds between two runs of --watch
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     interval_seconds: u64,
-    /// Where --watch has /livez, /readyz and /metrics: host:port
+    /// The address of /livez, /readyz and /metrics of --watch, as host:port
     #[arg(long, env = "VERIFY_LISTEN", default_value = "127.0.0.1:8085")]
     listen: String,
     #[command(flatten)]
@@ -109,8 +107,8 @@ impl Options {
 }
 
 /// # Errors
-/// None that is no exit code: what could not be checked is 2.
-pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
+/// Only when --watch cannot listen; every other failure is exit code 2.
+pub async fn run(WithLocalDefaults(options): Args) -> anyhow::Result<ExitCode> {
     let connections = options.connections();
     if options.watch {
         return watch(&options, &connections).await;
@@ -131,7 +129,7 @@ pub async fn run(BesideUp(options): Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What was found weighs more than what was not checked.
+/// A violation counts more than a property that was not checked.
 fn code(report: &Report) -> u8 {
     match (report.fails(), report.holds()) {
         (true, _) => 1,
@@ -144,7 +142,7 @@ fn in_full(error: verify::Error) -> String {
     format!("{:#}", anyhow::Error::from(error))
 }
 
-/// Runs until told to stop. What was found last is in the metrics and in /readyz.
+/// Checks until SIGTERM or SIGINT. The last result is in the metrics and in /readyz.
 async fn watch(options: &Options, connections: &Connections) -> anyhow::Result<ExitCode> {
     runtime::telemetry::init("verify", false);
     let stop = stop_signal();
@@ -184,7 +182,7 @@ async fn round(options: &Options, connections: &Connections, check: &Check) -> u
     metrics::counter!("tradewind_verify_runs_total", "outcome" => name).increment(1);
     match outcome {
         Ok(report) => {
-            tell(&report, check);
+            publish(&report, check);
             if options.json {
                 println!("{}", report.as_json());
             } else {
@@ -200,7 +198,7 @@ async fn round(options: &Options, connections: &Connections, check: &Check) -> u
     code
 }
 
-fn tell(report: &Report, check: &Check) {
+fn publish(report: &Report, check: &Check) {
     for (property, line) in report.lines() {
         let holds = u8::from(line.holds());
         metrics::gauge!("tradewind_verify_holds", "property" => property.name).set(f64::from(holds));

@@ -1,7 +1,6 @@
-//! What `up` tells others: `endpoints.json` for scripts, `env` for a shell, a table for the person.
+//! The endpoints of a running platform: `endpoints.json` for scripts, `env` for a shell, a printed table for people.
 //!
-//! Never: a password on the screen, or in a file that others can read.
-//! Read next: `mod.rs`.
+//! Never: a password on the screen, or in a file that other users can read.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,42 +11,42 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::plan::Plan;
-use crate::engines::state_dir::write_private;
-use crate::engines::{EngineError, Engines, StateDir};
 use crate::roles::Role;
+use crate::services::state_dir::write_private;
+use crate::services::{ServiceError, Services, StateDir};
 
 const FILE: &str = "endpoints.json";
 
 pub struct Endpoints<'a> {
-    pub engines: &'a Engines,
+    pub services: &'a Services,
     pub plan: &'a Plan,
 }
 
 impl Endpoints<'_> {
-    /// Writes `endpoints.json`. That it is there means: everything is ready.
+    /// Writes `endpoints.json`. The file exists only while everything is ready.
     ///
     /// # Errors
     /// When the state folder cannot be written.
-    pub fn write(&self, state: &StateDir, pids: &BTreeMap<Role, i32>) -> Result<(), EngineError> {
+    pub fn write(&self, state: &StateDir, pids: &BTreeMap<Role, i32>) -> Result<(), ServiceError> {
         let roles = pids.iter().map(|(role, pid)| (role.name(), *pid));
         let pids: Map<String, Value> =
-            roles.chain(self.engines.pids()).map(|(name, pid)| (name.to_owned(), pid.into())).collect();
+            roles.chain(self.services.pids()).map(|(name, pid)| (name.to_owned(), pid.into())).collect();
         let ops: Map<String, Value> =
-            Role::ALL.into_iter().map(|role| (role.name().to_owned(), self.plan.url(role).into())).collect();
+            Role::ALL.iter().map(|&role| (role.name().to_owned(), self.plan.url(role).into())).collect();
         let endpoints = json!({
             "command_url": self.plan.url(Role::CommandSide),
             "query_url": self.plan.url(Role::QuerySide),
             "payment_provider_url": self.plan.url(Role::PaymentProvider),
             "ops_urls": ops,
-            "kafka_brokers": self.engines.kafka_brokers,
-            "database_url": self.engines.database_url.expose(),
-            "kafka_home": self.engines.kafka_home,
+            "kafka_brokers": self.services.kafka_brokers,
+            "database_url": self.services.database_url.expose(),
+            "kafka_home": self.services.kafka_home,
             "pids": pids,
         });
         write_private(&state.path(FILE), format!("{endpoints:#}\n").as_bytes())
     }
 
-    /// For the person who typed `tradewind up`.
+    /// The table that `tradewind up` prints.
     pub fn table(&self, state: &StateDir, took: Duration) -> String {
         let (command, query) = (self.plan.url(Role::CommandSide), self.plan.url(Role::QuerySide));
         let state = state.root().display();
@@ -57,8 +56,8 @@ impl Endpoints<'_> {
             ("payment provider", self.plan.url(Role::PaymentProvider)),
             ("sagas", format!("{}  (/readyz, /metrics)", self.plan.url(Role::Sagas))),
             ("relay", format!("{}  (/readyz, /metrics)", self.plan.url(Role::Relay))),
-            ("PostgreSQL", format!("{}  (password: {state}/endpoints.json)", self.engines.database_url)),
-            ("Kafka", self.engines.kafka_brokers.clone()),
+            ("PostgreSQL", format!("{}  (password: {state}/endpoints.json)", self.services.database_url)),
+            ("Kafka", self.services.kafka_brokers.clone()),
             ("state", format!("{state}  (endpoints.json, env, logs/)")),
         ];
         let mut table = format!("\nTradewind is up after {took:.1?}\n\n");
@@ -68,32 +67,32 @@ impl Endpoints<'_> {
         write!(
             table,
             "\nTry this:  curl -s {command}/v1/stock/TEAPOT/receive -H 'content-type: application/json' -d '{{\"quantity\": 10}}' \
-             && curl -s '{query}/v1/stock/TEAPOT'\n\nCtrl-C stops everything; the data stays in {state}.\n"
+             && curl -s '{query}/v1/stock/TEAPOT'\n\nCtrl-C stops everything; the data is kept in {state}.\n"
         )
         .expect("a String takes any text");
         table
     }
 }
 
-/// Takes back what an earlier run had said.
+/// Removes the `endpoints.json` of an earlier run.
 ///
 /// # Errors
 /// When the file cannot be removed.
-pub fn withdraw(state: &StateDir) -> Result<(), EngineError> {
+pub fn withdraw(state: &StateDir) -> Result<(), ServiceError> {
     let path = state.path(FILE);
     match fs::remove_file(&path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(EngineError::io("remove", &path, source))
+            Err(ServiceError::io("remove", &path, source))
         }
         _ => Ok(()),
     }
 }
 
-/// Writes `env`: after `source <state>/env` a role or a tool can be started by hand.
+/// Writes `env`: after `source <state>/env` a role or tool can be started by hand.
 ///
 /// # Errors
 /// When the state folder cannot be written.
-pub fn write_env(state: &StateDir, engines: &Engines, plan: &Plan) -> Result<(), EngineError> {
+pub fn write_env(state: &StateDir, services: &Services, plan: &Plan) -> Result<(), ServiceError> {
     let mut lines = String::from("# source this file, then start a role by hand: tradewind sagas\n");
     let mut export = |name: &str, value: &str| {
         let quoted = value.replace('\'', r"'\''");
@@ -107,7 +106,7 @@ pub fn write_env(state: &StateDir, engines: &Engines, plan: &Plan) -> Result<(),
             export(name, &value);
         }
     }
-    if let Some(home) = &engines.kafka_home {
+    if let Some(home) = &services.kafka_home {
         export("TRADEWIND_KAFKA_HOME", &home.display().to_string());
     }
     write_private(&state.path("env"), lines.as_bytes())

@@ -1,12 +1,15 @@
-//! `tradewind up`: engines, schemas, topics, roles, in this order; and down again, in the opposite one.
+//! `tradewind up` starts PostgreSQL and Kafka, migrates the schemas, creates the topics and starts the roles, in this
+//! order; it stops them in the reverse order.
 //!
-//! Never: a role started on schemas or topics that are not there; an engine stopped before the roles that use it.
-//! Read next: `plan.rs` (who listens where), `crew.rs` (the roles while they run), `endpoints.rs` (what is told to others).
+//! Never: a role started before its schemas and topics exist; PostgreSQL or Kafka stopped before the roles.
+//! Read next: `plan.rs` (addresses and settings), `supervisor.rs` (the running roles), `endpoints.rs` (what `up` writes
+//! and prints).
 
-mod crew;
 mod endpoints;
 mod plan;
+mod role_change;
 mod separate;
+mod supervisor;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,37 +18,37 @@ use std::time::Instant;
 use anyhow::bail;
 use tokio_util::sync::CancellationToken;
 
-use crate::engines::{Durability, Engines, StateDir, process};
 use crate::roles::options_from;
+use crate::services::{Durability, Services, StateDir, left_over};
 use crate::{migrate, topics};
-use crew::Crew;
 use endpoints::Endpoints;
 use plan::Plan;
+use supervisor::Supervisor;
 
 #[derive(clap::Args, Debug)]
 pub struct Options {
-    /// Where everything is kept: data, logs, Kafka's jars, endpoints.json
+    /// The folder for all state: data, logs, Kafka's jars, endpoints.json
     #[arg(long, env = "TRADEWIND_STATE_DIR", default_value = ".tradewind")]
     state_dir: PathBuf,
-    /// Begin anew: remove all data first (Kafka's jars stay)
+    /// Remove all data first (Kafka's jars are kept)
     #[arg(long)]
     fresh: bool,
-    /// Run each role in a process of its own
+    /// Run each role in its own process, and restart a role that dies [default: all roles in one process]
     #[arg(long)]
     separate: bool,
-    /// With --separate: leave a role that died dead, instead of starting it again
+    /// With --separate: do not restart a role that dies
     #[arg(long, requires = "separate")]
     no_restart: bool,
     #[command(flatten)]
     ports: plan::Ports,
     #[command(flatten)]
-    told: plan::Told,
+    overrides: plan::Overrides,
 }
 
-/// Runs until SIGTERM, Ctrl-C, or a role that cannot go on.
+/// Runs until SIGTERM, Ctrl-C, or the failure of a role.
 ///
 /// # Errors
-/// When anything does not come up, or a role fails; what had been started is stopped.
+/// When something does not start, or a role fails; everything that was started is stopped.
 pub async fn run(options: Options, json_logs: bool) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let stop = stop_signal();
@@ -57,7 +60,7 @@ pub async fn run(options: Options, json_logs: bool) -> anyhow::Result<ExitCode> 
             ["DATABASE_URL", "KAFKA_BROKERS"].into_iter().find(|name| std::env::var_os(name).is_some());
         if let Some(variable) = named {
             bail!(
-                "--fresh removes the data of private engines only, and {variable} names another: unset it, or clear it yourself"
+                "--fresh removes only the data of the private PostgreSQL and Kafka, and {variable} names another server: unset it, or clear that server yourself"
             );
         }
         stop_left_over(&state).await?;
@@ -65,63 +68,63 @@ pub async fn run(options: Options, json_logs: bool) -> anyhow::Result<ExitCode> 
     }
     stop_left_over(&state).await?;
     state.rotate_logs()?;
-    // Before anything is started: a taken port is found out at once.
+    // Before anything is started, so that a port in use is reported at once.
     let ports = options.ports.choose(&state)?;
     let jars = state.kafka_home();
-    let engines = tokio::select! {
-        engines = Engines::start(&state, &jars, Durability::Kept) => engines?,
-        () = stop.cancelled() => bail!("interrupted while the engines were starting"),
+    let services = tokio::select! {
+        services = Services::start(&state, &jars, Durability::Durable) => services?,
+        () = stop.cancelled() => bail!("interrupted while PostgreSQL and Kafka were starting"),
     };
-    let plan = Plan::new(&engines, ports, &options.told, json_logs);
-    let outcome = run_on(&engines, &plan, &options, &state, &stop, started).await;
+    let plan = Plan::new(&services, ports, &options.overrides, json_logs);
+    let outcome = run_on(&services, &plan, &options, &state, &stop, started).await;
     endpoints::withdraw(&state)?;
-    engines.stop().await;
+    services.stop().await;
     outcome?;
     println!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
 async fn run_on(
-    engines: &Engines,
+    services: &Services,
     plan: &Plan,
     options: &Options,
     state: &StateDir,
     stop: &CancellationToken,
     started: Instant,
 ) -> anyhow::Result<()> {
-    migrate::migrate_all(&engines.database_url).await?;
+    migrate::migrate_all(&services.database_url).await?;
     topics::ensure(&options_from("topics", &plan.settings)?).await?;
-    endpoints::write_env(state, engines, plan)?;
-    let mut crew = if options.separate {
-        Crew::separate(state, plan, !options.no_restart)
+    endpoints::write_env(state, services, plan)?;
+    let mut supervisor = if options.separate {
+        Supervisor::separate(state, plan, !options.no_restart)
     } else {
-        Crew::together(plan)
+        Supervisor::together(plan)
     };
-    let outcome = keep_running(&mut crew, engines, plan, state, stop, started).await;
-    crew.stop().await;
+    let outcome = keep_running(&mut supervisor, services, plan, state, stop, started).await;
+    supervisor.stop().await;
     outcome
 }
 
 async fn keep_running(
-    crew: &mut Crew,
-    engines: &Engines,
+    supervisor: &mut Supervisor,
+    services: &Services,
     plan: &Plan,
     state: &StateDir,
     stop: &CancellationToken,
     started: Instant,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        ready = crew.wait_until_ready(plan) => ready?,
+        ready = supervisor.wait_until_ready(plan) => ready?,
         () = stop.cancelled() => return Ok(()),
     }
-    let endpoints = Endpoints { engines, plan };
-    endpoints.write(state, crew.pids())?;
+    let endpoints = Endpoints { services, plan };
+    endpoints.write(state, supervisor.pids())?;
     println!("{}", endpoints.table(state, started.elapsed()));
     loop {
         tokio::select! {
-            changed = crew.changed() => {
+            changed = supervisor.changed() => {
                 changed?;
-                endpoints.write(state, crew.pids())?;
+                endpoints.write(state, supervisor.pids())?;
             }
             () = stop.cancelled() => return Ok(()),
         }
@@ -129,8 +132,8 @@ async fn keep_running(
 }
 
 async fn stop_left_over(state: &StateDir) -> anyhow::Result<()> {
-    for (name, pid) in process::stop_left_over(state).await? {
-        eprintln!("stopped {name} (pid {pid}), which an earlier run had left behind");
+    for (name, pid) in left_over::stop_left_over(state).await? {
+        eprintln!("stopped {name} (pid {pid}), left running by an earlier run");
     }
     Ok(())
 }

@@ -1,73 +1,79 @@
-//! A role in a process of its own, started again when it dies.
-//!
-//! Never: a restart without a pause (a role that cannot start must not eat the machine), or a silent one.
-//! Read next: `crew.rs`.
+//! One role in its own process, restarted with exponential backoff when it dies.
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use nix::sys::signal::Signal;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::crew::Change;
-use crate::engines::process::{Output, Process, Program};
-use crate::engines::{EngineError, StateDir};
+use super::role_change::RoleChange;
 use crate::roles::{Role, Settings};
+use crate::services::process::{Output, Process, Program};
+use crate::services::{ServiceError, StateDir};
 
-const BACK_OFF_MIN: Duration = Duration::from_millis(500);
-const BACK_OFF_MAX: Duration = Duration::from_secs(10);
-/// After this long a death is news, not the next of a row.
-const STEADY_AFTER: Duration = Duration::from_secs(30);
+const RESTART_DELAY_MIN: Duration = Duration::from_millis(500);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(10);
+/// After a run of this length the backoff starts again at its minimum.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
-/// Keeps a role's process running until `shutdown`, and tells `changes` what becomes of it.
-pub async fn supervise(
+/// Keeps the process of a role running until `shutdown`, and sends each start and end to `changes`.
+pub async fn keep_running(
     role: Role,
     settings: Settings,
     state: StateDir,
     restart: bool,
-    changes: mpsc::Sender<Change>,
+    changes: mpsc::Sender<RoleChange>,
     shutdown: CancellationToken,
 ) {
-    let mut back_off = BACK_OFF_MIN;
+    let mut delays = restart_delays();
     loop {
         let started = Instant::now();
         let mut process = match start(role, &settings, &state).await {
             Ok(process) => process,
             Err(cause) => {
-                let _ = changes.send(Change::GaveUp { role, cause: cause.into() }).await;
+                let _ = changes.send(RoleChange::GaveUp { role, cause: cause.into() }).await;
                 return;
             }
         };
-        let _ = changes.send(Change::Started { role, pid: process.pid() }).await;
+        let _ = changes.send(RoleChange::Started { role, pid: process.pid() }).await;
         let how = tokio::select! {
             status = process.wait() => status.map_or_else(|lost| lost.to_string(), |status| status.to_string()),
             () = shutdown.cancelled() => return process.stop().await,
         };
-        let _ = changes.send(Change::Died { role, how }).await;
+        let _ = changes.send(RoleChange::Died { role, how }).await;
         if !restart {
             return shutdown.cancelled().await;
         }
-        if started.elapsed() > STEADY_AFTER {
-            back_off = BACK_OFF_MIN;
+        if started.elapsed() > STABLE_AFTER {
+            delays = restart_delays();
         }
         tokio::select! {
-            () = sleep(back_off) => back_off = (back_off * 2).min(BACK_OFF_MAX),
+            () = sleep(delays.next().unwrap_or(RESTART_DELAY_MAX)) => {}
             () = shutdown.cancelled() => return,
         }
     }
 }
 
-async fn start(role: Role, settings: &Settings, state: &StateDir) -> Result<Process, EngineError> {
-    let own =
-        std::env::current_exe().map_err(|source| EngineError::io("find", "the running program", source))?;
+fn restart_delays() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(RESTART_DELAY_MIN)
+        .with_max_delay(RESTART_DELAY_MAX)
+        .without_max_times()
+        .build()
+}
+
+async fn start(role: Role, settings: &Settings, state: &StateDir) -> Result<Process, ServiceError> {
+    let program =
+        std::env::current_exe().map_err(|source| ServiceError::io("find", "the running program", source))?;
     let program = Program {
         name: role.name().to_owned(),
         wrapper: Vec::new(),
-        argv: vec![own.into(), role.name().into()],
+        argv: vec![program.into(), role.name().into()],
         env: settings.clone().into_iter().collect(),
         stop_signal: Signal::SIGTERM,
-        output: Output::Ours,
+        output: Output::Inherited,
     };
     Process::start(state, program).await
 }

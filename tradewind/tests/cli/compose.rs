@@ -1,6 +1,4 @@
-//! docker-compose.yml and the binary's own `--help` agree.
-//!
-//! Read next: `/docker-compose.yml`.
+//! docker-compose.yml agrees with the binary's own `--help`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +13,7 @@ struct Compose {
     services: BTreeMap<String, Service>,
 }
 
-/// Of a service only what concerns the binary.
+/// The fields of a service that concern the binary.
 #[derive(Deserialize)]
 struct Service {
     build: Option<serde_json::Value>,
@@ -32,20 +30,23 @@ struct HealthCheck {
     test: Vec<String>,
 }
 
-/// What the binary reads from the environment whatever the subcommand: tracing's own variable.
+/// Every subcommand reads the variable of the crate `tracing`.
 const ALWAYS_READ: &str = "RUST_LOG";
 const ROLES: [&str; 5] = ["command-side", "query-side", "sagas", "relay", "payment-provider"];
 
 #[test]
-fn every_command_and_variable_of_docker_compose_stands_in_the_help() {
+fn every_command_and_variable_of_docker_compose_is_in_the_help() {
     for (name, service) in ours() {
         let [subcommand, options @ ..] = service.command.as_slice() else {
-            panic!("{name} says no subcommand");
+            panic!("{name} has no subcommand");
         };
         let help = help(subcommand);
         for option in options {
             let flag = option.split('=').next().expect("split gives at least one part");
-            assert!(help.contains(&format!("{flag} ")), "{name}: `{subcommand}` knows no {flag}:\n{help}");
+            assert!(
+                help.contains(&format!("{flag} ")),
+                "{name}: `{subcommand}` has no option {flag}:\n{help}"
+            );
         }
         for variable in service.environment.keys().filter(|variable| *variable != ALWAYS_READ) {
             let named = [format!("[env: {variable}="), format!("[env: {variable}]")];
@@ -58,7 +59,7 @@ fn every_command_and_variable_of_docker_compose_stands_in_the_help() {
 }
 
 #[test]
-fn docker_compose_runs_every_role_and_asks_each_whether_it_is_ready() {
+fn docker_compose_runs_every_role_with_a_readiness_check() {
     let services = ours();
     for role in ROLES {
         let service = services.get(role).unwrap_or_else(|| panic!("no service {role}"));

@@ -1,10 +1,9 @@
-//! The binary from outside: private engines, `up` and `down`, and what docker-compose.yml asks of it.
-//!
-//! Never: a look into a crate. Read next: `up.rs`.
+//! The binary from outside: `up` and the tools, private services, and what docker-compose.yml needs from it.
 
+mod command_line;
 mod compose;
-mod engines;
 mod migrate;
 mod platform;
+mod services;
 mod tools;
 mod up;

@@ -1,6 +1,4 @@
-//! `tradewind migrate`: many at once do what one does.
-//!
-//! Read next: `src/migrate.rs`.
+//! `tradewind migrate`: several at the same time apply each migration once.
 
 use std::process::{Command, Stdio};
 

@@ -1,6 +1,4 @@
-//! A `tradewind up` of a test's own, in a folder that nobody else may enter.
-//!
-//! Never: a process that outlives its test. Read next: `up.rs`.
+//! A `tradewind up` of one test, in a folder that no other user may enter.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, symlink};
@@ -10,30 +8,30 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_MAX: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 
-/// A closed folder with a state folder in it, that has Kafka's jars already.
-pub struct Place {
+/// A folder for one test, with a state folder that has Kafka's jars already.
+pub struct TestFolder {
     folder: PathBuf,
 }
 
-impl Place {
+impl TestFolder {
     pub fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(testkit::unique(name));
         fs::DirBuilder::new().mode(0o700).create(&folder).expect("the temporary folder can be written");
-        let place = Self { folder };
-        fs::create_dir(place.state()).expect("our own folder can be written");
-        let jars = std::env::var_os("TRADEWIND_KAFKA_HOME").expect("`make test` says where Kafka's jars are");
-        symlink(jars, place.state().join("kafka-home")).expect("our own folder can be written");
-        place
+        let folder = Self { folder };
+        fs::create_dir(folder.state()).expect("our own folder can be written");
+        let jars = std::env::var_os("TRADEWIND_KAFKA_HOME").expect("`make test` sets TRADEWIND_KAFKA_HOME");
+        symlink(jars, folder.state().join("kafka-home")).expect("our own folder can be written");
+        folder
     }
 
     pub fn state(&self) -> PathBuf {
         self.folder.join("state")
     }
 
-    /// A command line of the binary, without the engines of `make test`.
+    /// A command of the binary, without the PostgreSQL and Kafka of `make test`.
     pub fn tradewind(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tradewind"));
         command.args(words).current_dir(&self.folder).stdin(Stdio::null());
@@ -42,7 +40,7 @@ impl Place {
         command
     }
 
-    /// Starts `up` on free ports and waits until everything is ready.
+    /// Starts `up` on free ports and waits until the platform is ready.
     pub fn up(&self, words: &[&str], env: &[(&str, String)]) -> Up {
         let printed = self.folder.join("up.log");
         let output = fs::File::create(&printed).expect("our own folder can be written");
@@ -55,8 +53,8 @@ impl Place {
             .spawn()
             .expect("the binary was built with the test");
         let mut up = Up { child, state: self.state(), printed };
-        // Not endpoints.json: that of a killed `up` may still be there.
-        wait_until("up says that it is up", || {
+        // Not endpoints.json: a killed `up` leaves its file.
+        wait_until("up prints that it is up", || {
             let ended = up.child.try_wait().expect("a child can be asked");
             assert!(ended.is_none(), "up ended: {ended:?}\n{}", up.printed());
             up.printed().contains("Tradewind is up")
@@ -65,7 +63,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for TestFolder {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let _ = fs::remove_dir_all(&self.folder);
@@ -73,7 +71,7 @@ impl Drop for Place {
     }
 }
 
-/// A running `tradewind up`. Told to stop when it is dropped.
+/// A running `tradewind up`. Dropping it stops it.
 pub struct Up {
     child: Child,
     state: PathBuf,
@@ -94,13 +92,13 @@ impl Up {
         self.endpoints()["pids"][name].as_u64()
     }
 
-    /// SIGTERM, and the exit code.
+    /// Stops it with SIGTERM; returns its exit code.
     pub fn stop(mut self) -> Option<i32> {
         signal("TERM", self.child.id().into());
         self.child.wait().expect("a child can be waited for").code()
     }
 
-    /// SIGKILL, which leaves it no time for anything.
+    /// Kills it with SIGKILL.
     pub fn kill(mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
@@ -116,7 +114,7 @@ impl Drop for Up {
     }
 }
 
-/// The exit code, and all that was printed.
+/// Runs the command; returns its exit code and its output.
 pub fn run(command: &mut Command) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = command.output().expect("the command can be started");
     (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
@@ -124,21 +122,21 @@ pub fn run(command: &mut Command) -> (Option<i32>, String) {
 
 pub fn signal(name: &str, pid: u64) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
-    assert!(status.expect("there is a kill command").success(), "kill -{name} {pid}");
+    assert!(status.expect("the kill command exists").success(), "kill -{name} {pid}");
 }
 
-/// Whether the process is there, and not only waiting to be buried by a parent that does not care.
+/// Whether the process runs; a zombie does not.
 pub fn runs(pid: u64) -> bool {
     fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
 /// # Panics
-/// When it does not come true in time.
+/// When the condition is not true in time.
 #[track_caller]
 pub fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
     let started = Instant::now();
     while !is_true() {
-        assert!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        assert!(started.elapsed() < WAIT_MAX, "not within {WAIT_MAX:?}: {what}");
         std::thread::sleep(POLL_INTERVAL);
     }
 }

@@ -10,11 +10,12 @@ use event_bus::{
     Record, Subscription, checkpoint, run_consumer, run_reader,
 };
 use events::{Context, Position};
+use testkit::eventually;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{CONTEXT, LIMIT, Ledger, until};
+use super::{CONTEXT, LIMIT, Ledger};
 
 /// Writes each record into the ledger, in one transaction with the checkpoints; fails as told before.
 pub struct Keeper {
@@ -214,7 +215,7 @@ impl RunningReader {
     }
 
     pub async fn when_health(&self, index: usize, what: &str, condition: impl Fn(&ConsumerHealth) -> bool) {
-        until(what, || async {
+        eventually(what, || async {
             let health = self.health[index].lock().expect("no panic");
             health.as_ref().is_some_and(&condition).then_some(())
         })
@@ -246,7 +247,7 @@ impl Running {
     }
 
     pub async fn when_health(&self, what: &str, condition: impl Fn(&ConsumerHealth) -> bool) {
-        until(what, || async {
+        eventually(what, || async {
             let health = self.health.lock().expect("no panic");
             health.as_ref().is_some_and(&condition).then_some(())
         })

@@ -6,14 +6,14 @@
 mod keeper;
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, ensure_topics};
 use events::{Context, Metadata, Position, RawEvent, StreamId, TOPIC_PARTITIONS, cloud_event, partition_of};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use testkit::eventually;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
@@ -28,18 +28,6 @@ pub async fn bus() -> BusConfig {
     let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("bus")));
     ensure_topics(&bus, &Context::NAMES, 1).await.expect("the topics can be made");
     bus
-}
-
-/// Polls until `condition` gives something.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// The event at `position`; some fifty streams take turns.
@@ -174,7 +162,7 @@ impl Ledger {
 
     /// Waits for so many entries, and gives them.
     pub async fn when_entries(&self, count: usize) -> Vec<Entry> {
-        until("entries in the ledger", || async {
+        eventually("entries in the ledger", || async {
             let entries = self.entries().await;
             (entries.len() >= count).then_some(entries)
         })
@@ -201,7 +189,7 @@ impl Ledger {
     /// Waits until the checkpoints have passed so many records.
     pub async fn when_passed(&self, records: i64) {
         let passed = || async { (self.passed().await >= records).then_some(()) };
-        until("checkpoints past the records", passed).await;
+        eventually("checkpoints past the records", passed).await;
     }
 }
 

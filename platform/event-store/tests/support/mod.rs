@@ -3,12 +3,13 @@
 
 pub mod proxy;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use event_store::{Append, EventStore, NewEvent, StoreOptions, StreamWrite};
 use events::inventory::StockReceived;
 use events::{Context, Metadata, Quantity, Sku, StockEvent, StreamId, Version};
+use testkit::eventually;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
@@ -25,21 +26,9 @@ pub struct TestLog {
 }
 
 pub async fn fresh_log(name: &str) -> TestLog {
-    let admin_url = testkit::fresh_database(name).await.url;
-    let mut admin = connect(&admin_url).await;
+    let admin_url = testkit::context(name, CONTEXT).await.url;
+    let admin = connect(&admin_url).await;
     let role = format!("tradewind_{CONTEXT}");
-    admin
-        .batch_execute(&format!(
-            "DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
-             CREATE SCHEMA {CONTEXT};
-             DO $$ BEGIN
-               EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = {CONTEXT}', current_database());
-               EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET jit = off', current_database());
-             END $$;"
-        ))
-        .await
-        .expect("the owner may create a schema and a role");
-    event_store::migrate(&mut admin, CONTEXT).await.expect("the migrations apply to an empty schema");
     admin.batch_execute(&format!("SET search_path TO {CONTEXT}")).await.expect("the schema is there");
     let role_url = url_of(&admin_url, &role);
     TestLog { admin_url, role_url, admin }
@@ -91,7 +80,7 @@ impl TestLog {
     pub async fn until_waiting(&self, count: i64) {
         let query = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                       WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
-        until(async || {
+        eventually("so many appends wait for the lock", async || {
             self.admin.query_one(query, &[]).await.expect("pg_locks is readable").get::<_, i64>(0) == count
         })
         .await;
@@ -134,22 +123,6 @@ impl HeldLog {
 
 fn lock(function: &str) -> String {
     format!("SELECT {function}(x'5457'::integer, '{CONTEXT}.events'::regclass::oid::integer)")
-}
-
-/// Polls until the condition is true.
-#[track_caller]
-pub fn until<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) -> impl Future<Output = ()> {
-    let asked_at = std::panic::Location::caller();
-    async move {
-        let started = Instant::now();
-        while !condition().await {
-            assert!(
-                started.elapsed() < WAIT_MAX,
-                "the condition is still false after {WAIT_MAX:?}: {asked_at}"
-            );
-            tokio::task::yield_now().await;
-        }
-    }
 }
 
 pub fn stock(name: &str) -> StreamId {

@@ -4,8 +4,7 @@
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use event_bus::{BusConfig, ensure_topics};
 use event_store::{Append, EventStore, NewEvent, RelayStatus, StoreOptions, StreamWrite};
@@ -19,7 +18,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceS
 use rdkafka::client::DefaultClientContext;
 use relay::{Config, Error};
 use runtime::{Health, Secret};
-use testkit::TopicRecord;
+use testkit::{TopicRecord, eventually};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -48,11 +47,8 @@ pub async fn world() -> World {
 
 /// `settings`: of the context's topic, from its beginning (a later change takes its time).
 pub async fn world_with_topic(settings: &[(&str, &str)]) -> World {
-    let database = testkit::fresh_database("relay").await;
-    let database_url = Secret::from(database.url);
-    let mut admin = runtime::postgres::connect(&database_url).await.expect("the database answers");
-    runtime::postgres::prepare_owner(&admin, CONTEXT.name(), None).await.expect("schema and role");
-    event_store::migrate(&mut admin, CONTEXT).await.expect("the migrations apply");
+    let database_url = Secret::from(testkit::context("relay", CONTEXT).await.url);
+    let admin = runtime::postgres::connect(&database_url).await.expect("the database answers");
     admin.batch_execute(&format!("SET search_path TO {CONTEXT}")).await.expect("the schema is there");
     let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("relay")));
     make_topic(&bus, settings).await;
@@ -145,8 +141,10 @@ impl World {
     }
 
     pub async fn when_cursor(&self, position: Position) {
-        until("the cursor has moved", || async { (self.status().await.cursor >= position).then_some(()) })
-            .await;
+        eventually("the cursor has moved", || async {
+            (self.status().await.cursor >= position).then_some(())
+        })
+        .await;
     }
 
     /// All records of the context's topic: for each partition, in order.
@@ -213,23 +211,11 @@ impl Running {
 
     /// Waits for a readiness of which `condition` is true: nothing, or the reason of the one check.
     pub async fn when_readiness(&self, what: &str, condition: impl Fn(Option<&str>) -> bool) {
-        until(what, || async {
+        eventually(what, || async {
             let failing = self.health.readiness().err();
             let reason = failing.as_ref().map(|failing| failing[0].reason.as_str());
             condition(reason).then_some(())
         })
         .await;
-    }
-}
-
-/// Polls until `condition` gives something.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut condition: impl FnMut() -> F) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(started.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

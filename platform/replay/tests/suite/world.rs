@@ -21,7 +21,6 @@ use query_side::engine::{READER, consumer_name};
 use query_side::{READ_MODEL, projections};
 use replay::{Error, LogUrls, Options, Rebuilt, ReplayReport, RolledBack};
 use runtime::{Secret, postgres};
-use testkit::fresh_database;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -39,14 +38,15 @@ pub struct World {
 }
 
 pub async fn world() -> World {
-    let url = Secret::from(fresh_database("replay").await.url);
-    let mut admin = postgres::connect(&url).await.expect("the test's database answers");
-    postgres::prepare_owner(&admin, READ_MODEL, None).await.expect("the owner is prepared");
-    query_side::migrate(&mut admin).await.expect("the migrations run");
+    let owners = [READ_MODEL, "every context"];
+    let database = testkit::migrated_database("replay", &owners, async |admin| {
+        postgres::prepare_owner(admin, READ_MODEL, None).await.expect("the owner is prepared");
+        query_side::migrate(admin).await.expect("the migrations run");
+        testkit::migrate_contexts(admin, &Context::ALL).await;
+    });
+    let url = Secret::from(database.await.url);
     let mut stores = HashMap::new();
     for context in Context::ALL {
-        postgres::prepare_owner(&admin, context.name(), None).await.expect("the owner is prepared");
-        event_store::migrate(&mut admin, context).await.expect("the migrations run");
         let pool = postgres::pool(&postgres::owner_url(&url, context.name()), 2).expect("a good url");
         let store = EventStore::new(context, pool, StoreOptions::default()).await.expect("a store");
         stores.insert(context, store);

@@ -12,11 +12,14 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::client::{Client, Manner};
-use super::dice::Dice;
 use super::history::{History, Outcome, What};
+use super::rng::Rng;
 use crate::{Shop, line};
 
-const CLIENTS: u64 = 6;
+/// Clients of a chaos run: as many as keep two cores busy.
+pub const CHAOS_CLIENTS: u64 = 6;
+/// Clients in a test of one fault: other tests run beside it.
+pub const CLIENTS: u64 = 3;
 const HOT_SKUS: usize = 3;
 const WIDE_SKUS: usize = 40;
 const HOT_STOCK: i64 = 400;
@@ -59,8 +62,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Fills the shelves, then starts the clients.
-    pub async fn start(command_url: &str, history: &Arc<History>, seed: u64) -> Self {
+    /// Fills the shelves, then starts so many clients.
+    pub async fn start(command_url: &str, history: &Arc<History>, seed: u64, clients_count: u64) -> Self {
         let clerk = Client::new("clerk".to_owned(), command_url.to_owned(), Arc::clone(history));
         for sku in all_skus() {
             let quantity = if sku.starts_with("HOT") { HOT_STOCK } else { WIDE_STOCK };
@@ -68,9 +71,9 @@ impl Load {
         }
         let stop = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
-        for number in 0..CLIENTS {
+        for number in 0..clients_count {
             let client = Client::new(format!("client-{number}"), command_url.to_owned(), Arc::clone(history));
-            let shopper = Shopper { client, dice: Dice::split(seed, number), waiting: VecDeque::new() };
+            let shopper = Shopper { client, rng: Rng::split(seed, number), waiting: VecDeque::new() };
             clients.spawn(shopper.run(Arc::clone(&stop)));
         }
         Self { stop, clients }
@@ -110,7 +113,7 @@ fn receipt(sku: String, quantity: i64) -> What {
 
 struct Shopper {
     client: Client,
-    dice: Dice,
+    rng: Rng,
     /// Own orders that nothing was done with since they were placed or dispatched.
     waiting: VecDeque<Waiting>,
 }
@@ -126,17 +129,17 @@ struct Waiting {
 impl Shopper {
     async fn run(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::Relaxed) {
-            match self.dice.below(100) {
+            match self.rng.below(100) {
                 0..4 => {
-                    let sku = if self.dice.percent(50) { self.hot() } else { self.wide() };
-                    let quantity = self.dice.between(20, 80);
+                    let sku = if self.rng.percent(50) { self.hot() } else { self.wide() };
+                    let quantity = self.rng.between(20, 80);
                     let manner = self.manner();
                     self.client.perform(receipt(sku, quantity), manner).await;
                 }
                 4..50 if self.waiting.len() > WAITING_MIN => self.take_up().await,
                 _ => self.place().await,
             }
-            tokio::time::sleep(self.dice.millis(PAUSE_MS.0, PAUSE_MS.1)).await;
+            tokio::time::sleep(self.rng.millis(PAUSE_MS.0, PAUSE_MS.1)).await;
         }
     }
 
@@ -156,7 +159,7 @@ impl Shopper {
         let order_id = order.order_id;
         let what = if order.dispatched {
             What::Deliver { order_id }
-        } else if self.dice.percent(30) {
+        } else if self.rng.percent(30) {
             What::Cancel { order_id, reason: format!("changed my mind {}", Uuid::now_v7()) }
         } else {
             What::Dispatch { order_id, tracking: format!("T-{}", Uuid::now_v7()) }
@@ -178,7 +181,7 @@ impl Shopper {
     }
 
     fn order(&mut self, order_id: Uuid) -> Value {
-        let customer = match self.dice.below(100) {
+        let customer = match self.rng.below(100) {
             0..6 => DECLINED,
             6..9 => SLOW,
             9..11 => LOST_ANSWER,
@@ -186,23 +189,23 @@ impl Shopper {
             14..22 => NOISY,
             _ => "anybody",
         };
-        let gift = self.dice.percent(6);
-        let skus: Vec<String> = match self.dice.below(100) {
+        let gift = self.rng.percent(6);
+        let skus: Vec<String> = match self.rng.below(100) {
             0..55 => vec![self.hot()],
             55..65 => {
-                let (from, many) = (self.dice.below(WIDE_SKUS), self.dice.between(10, 20));
+                let (from, many) = (self.rng.below(WIDE_SKUS), self.rng.between(10, 20));
                 (0..many.unsigned_abs()).map(|n| wide((from + n as usize) % WIDE_SKUS)).collect()
             }
-            _ => (0..=self.dice.below(3)).map(|_| self.wide()).collect(),
+            _ => (0..=self.rng.below(3)).map(|_| self.wide()).collect(),
         };
         let mut lines = Vec::new();
         for sku in skus {
-            let price = if gift { 0 } else { self.dice.between(100, 5_000) };
-            lines.push(line(&sku, self.dice.between(1, 3), price));
+            let price = if gift { 0 } else { self.rng.between(100, 5_000) };
+            lines.push(line(&sku, self.rng.between(1, 3), price));
         }
         let mut body = Shop::order(order_id, customer, &lines);
         // What no order may be: nothing of it may reach the log.
-        match self.dice.below(100) {
+        match self.rng.below(100) {
             0 => body["lines"] = json!([]),
             1 => body["lines"][0]["quantity"] = json!(0),
             2 => body["currency"] = json!("shells"),
@@ -213,19 +216,19 @@ impl Shopper {
     }
 
     fn manner(&mut self) -> Manner {
-        match self.dice.below(100) {
+        match self.rng.below(100) {
             0..40 => Manner::Once,
             40..85 => Manner::Keyed,
             85..95 => Manner::Twice,
-            _ => Manner::HangsUp { after: Duration::from_millis(self.dice.between(0, 12).unsigned_abs()) },
+            _ => Manner::HangsUp { after: Duration::from_millis(self.rng.between(0, 12).unsigned_abs()) },
         }
     }
 
     fn hot(&mut self) -> String {
-        hot(self.dice.below(HOT_SKUS))
+        hot(self.rng.below(HOT_SKUS))
     }
 
     fn wide(&mut self) -> String {
-        wide(self.dice.below(WIDE_SKUS))
+        wide(self.rng.below(WIDE_SKUS))
     }
 }

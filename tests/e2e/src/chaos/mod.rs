@@ -8,14 +8,14 @@ mod check;
 #[cfg(test)]
 mod check_tests;
 mod client;
-mod dice;
 mod history;
 mod inject;
 mod load;
 mod logs;
 mod nemesis;
+mod quiesce;
+mod rng;
 mod scene;
-mod settle;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -58,7 +58,8 @@ pub struct Summary {
 pub async fn run(seed: u64, length: Length, out: &Path) -> Summary {
     let started = Instant::now();
     let engines = std::env::temp_dir().join(testkit::unique("tradewind-chaos-postgres"));
-    let own = Own { postgres: Some(engines.clone()), kafka_nodes: 1, ..Own::default() };
+    let clients = Some(load::CHAOS_CLIENTS);
+    let own = Own { postgres: Some(engines.clone()), kafka_nodes: 1, clients, ..Own::default() };
     let mut scene = Scene::start("chaos", own, seed).await;
     let mut summary = Summary {
         seed,

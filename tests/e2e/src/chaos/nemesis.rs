@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::dice::Dice;
+use super::rng::Rng;
 
 pub const ROLES: [&str; 5] = ["command-side", "relay", "sagas", "query-side", "payment-provider"];
 
@@ -112,7 +112,7 @@ impl fmt::Display for Step {
 
 /// The steps of a seed, without end.
 pub struct Nemesis {
-    dice: Dice,
+    rng: Rng,
     bag: Vec<Fault>,
     /// Each happens once in a run.
     crash_points: Vec<Fault>,
@@ -123,7 +123,7 @@ const CRASH_POINTS_PER_ROUND: usize = 3;
 
 impl Nemesis {
     pub fn new(seed: u64) -> Self {
-        let mut dice = Dice::new(seed);
+        let mut rng = Rng::new(seed);
         let of = |point: &fault::CrashPoint| {
             let (point, roles) = (point.name, point.roles);
             roles.iter().map(move |role| Fault::CrashPoint { point, role })
@@ -131,15 +131,15 @@ impl Nemesis {
         let mut crash_points: Vec<Fault> = fault::CRASH_POINTS.iter().flat_map(of).collect();
         // `replay` is a tool; the roles are what runs here.
         crash_points.retain(|fault| matches!(fault, Fault::CrashPoint { role, .. } if ROLES.contains(role)));
-        dice.shuffle(&mut crash_points);
-        Self { dice, bag: Vec::new(), crash_points }
+        rng.shuffle(&mut crash_points);
+        Self { rng, bag: Vec::new(), crash_points }
     }
 
     fn next_round(&mut self) {
         self.bag = Fault::ALL.to_vec();
         let left = self.crash_points.len().saturating_sub(CRASH_POINTS_PER_ROUND);
         self.bag.extend(self.crash_points.drain(left..));
-        self.dice.shuffle(&mut self.bag);
+        self.rng.shuffle(&mut self.bag);
     }
 }
 
@@ -154,16 +154,16 @@ impl Iterator for Nemesis {
         let hold = match fault {
             Fault::Killed(_) | Fault::RecordsRepeated => Duration::ZERO,
             // Past the relay's lease of 5 s.
-            Fault::TwoRelays => self.dice.millis(6_500, 9_000),
+            Fault::TwoRelays => self.rng.millis(6_500, 9_000),
             // Sometimes past the consumers' session of 6 s.
-            Fault::Paused(_) => self.dice.millis(500, 9_000),
-            Fault::LogLocked => self.dice.millis(2_000, 8_000),
+            Fault::Paused(_) => self.rng.millis(500, 9_000),
+            Fault::LogLocked => self.rng.millis(2_000, 8_000),
             // As long as it is waited for, at most.
-            Fault::CrashPoint { .. } => self.dice.millis(8_000, 15_000),
-            _ => self.dice.millis(300, 5_000),
+            Fault::CrashPoint { .. } => self.rng.millis(8_000, 15_000),
+            _ => self.rng.millis(300, 5_000),
         };
-        let also_killed = self.dice.percent(20).then(|| *self.dice.one_of(&ROLES));
-        let calm = self.dice.millis(0, 2_000);
+        let also_killed = self.rng.percent(20).then(|| *self.rng.one_of(&ROLES));
+        let calm = self.rng.millis(0, 2_000);
         Some(Step { fault, hold, also_killed, calm })
     }
 }

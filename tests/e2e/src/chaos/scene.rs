@@ -16,9 +16,9 @@ use uuid::Uuid;
 use super::check::{self, Booked, Pieces};
 use super::history::History;
 use super::load::{self, Load, behaviour};
-use super::{logs, settle, topics};
+use super::{logs, quiesce, topics};
 use crate::engines::{PrivateKafka, PrivatePostgres};
-use crate::platform::{Ground, Platform, signal};
+use crate::platform::{Platform, TestEnvironment, signal};
 use crate::{eventually, kafka};
 
 /// After a fault has ended, everything must be as before within this.
@@ -51,6 +51,8 @@ pub struct Own {
     pub kafka_nodes: u16,
     /// Variables for `up` and its roles.
     pub env: Vec<(&'static str, String)>,
+    /// How many clients make its load; by default as few as a test of one fault needs.
+    pub clients: Option<u64>,
 }
 
 /// What the logs and topics held in the end.
@@ -89,15 +91,16 @@ impl Scene {
         };
         let kafka_brokers =
             kafka.as_ref().map_or_else(testkit::kafka_brokers, |kafka: &PrivateKafka| kafka.brokers.clone());
+        let clients = own.clients.unwrap_or(load::CLIENTS);
         let env = own.env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let ground = Ground { database_url: database_url.clone(), kafka_brokers, env };
-        let platform = Platform::start_on(name, ground, &[]).await;
+        let environment = TestEnvironment { database_url: database_url.clone(), kafka_brokers, env };
+        let platform = Platform::start_on(name, environment, &[]).await;
         let history = Arc::new(History::create(&folder.join("history.jsonl")));
         let http = reqwest::Client::builder().no_proxy().build().expect("a plain client can be made");
         let mut scene = Self { platform, postgres, kafka, history, load: None, database_url, http, folder };
         scene.tell_provider("none").await;
         let command_url = scene.platform.endpoint("command_url");
-        scene.load = Some(Load::start(&command_url, &scene.history, seed).await);
+        scene.load = Some(Load::start(&command_url, &scene.history, seed, clients).await);
         scene
     }
 
@@ -170,11 +173,11 @@ impl Scene {
     /// What is still not so after [`RECOVERY_MAX`].
     pub async fn recovered(&self) -> Result<Duration, String> {
         let started = Instant::now();
-        let heads = self.within(started, async || settle::heads(&self.database().await?).await).await?;
-        self.within(started, async || settle::relayed(&self.database().await?, &heads).await).await?;
-        let ends = self.within(started, async || settle::ends(&self.platform).await).await?;
-        self.within(started, async || settle::consumed(&self.database().await?, &ends).await).await?;
-        self.within(started, async || settle::ready(&self.platform, &self.http).await).await?;
+        let heads = self.within(started, async || quiesce::heads(&self.database().await?).await).await?;
+        self.within(started, async || quiesce::relayed(&self.database().await?, &heads).await).await?;
+        let ends = self.within(started, async || quiesce::ends(&self.platform).await).await?;
+        self.within(started, async || quiesce::consumed(&self.database().await?, &ends).await).await?;
+        self.within(started, async || quiesce::ready(&self.platform, &self.http).await).await?;
         Ok(started.elapsed())
     }
 
@@ -208,10 +211,10 @@ impl Scene {
     async fn quiet(&self) -> Result<(), String> {
         let started = Instant::now();
         loop {
-            let before = self.within(started, async || settle::heads(&self.database().await?).await).await?;
+            let before = self.within(started, async || quiesce::heads(&self.database().await?).await).await?;
             self.recovered().await?;
-            self.within(started, async || settle::settled(&self.database().await?).await).await?;
-            let after = self.within(started, async || settle::heads(&self.database().await?).await).await?;
+            self.within(started, async || quiesce::settled(&self.database().await?).await).await?;
+            let after = self.within(started, async || quiesce::heads(&self.database().await?).await).await?;
             if before == after {
                 return Ok(());
             }

@@ -13,7 +13,7 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
@@ -32,8 +32,6 @@ pub struct Filled {
     pub rejected: Uuid,
 }
 
-/// Only one copy of a database can be made at a time.
-static COPYING: Mutex<()> = Mutex::const_new(());
 static FILLED: OnceCell<Filled> = OnceCell::const_new();
 
 /// A copy of the stopped platform.
@@ -66,13 +64,20 @@ impl Copied {
     }
 }
 
+/// One for all tests of a run, whichever process each of them is.
 pub async fn filled() -> &'static Filled {
-    FILLED.get_or_init(fill).await
+    FILLED
+        .get_or_init(async || {
+            let make = async || fill().await.to_json().to_string();
+            let filled = testkit::once_per_run("verify filled", make).await;
+            Filled::from_json(&serde_json::from_str(&filled).expect("it was written as JSON"))
+        })
+        .await
 }
 
 /// Takes orders to every end state, and some half-way.
 async fn fill() -> Filled {
-    let platform = Platform::start("verify", &[]).await;
+    let mut platform = Platform::start("verify", &[]).await;
     let shop = platform.shop();
     shop.receives_stock("TEAPOT", 100).await;
     shop.provider_treats("dan", json!({"outcome": "decline", "decline_code": "insufficient_funds"})).await;
@@ -115,14 +120,30 @@ async fn fill() -> Filled {
 }
 
 impl Filled {
-    /// A database for one test alone. The topics are shared: they must not be changed.
+    fn to_json(&self) -> Value {
+        let Self { database_url, topic_prefix, delivered, rejected } = self;
+        json!({
+            "database_url": database_url, "topic_prefix": topic_prefix,
+            "delivered": delivered, "rejected": rejected,
+        })
+    }
+
+    fn from_json(json: &Value) -> Self {
+        let text = |name: &str| json[name].as_str().expect("to_json wrote it").to_owned();
+        let id = |name: &str| text(name).parse().expect("to_json wrote it");
+        Self {
+            database_url: text("database_url"),
+            topic_prefix: text("topic_prefix"),
+            delivered: id("delivered"),
+            rejected: id("rejected"),
+        }
+    }
+
+    /// A database of the test's own; the topics are everybody's: not to be changed.
     pub async fn copy_database(&self) -> Resting {
-        let _one_at_a_time = COPYING.lock().await;
-        let (server, database) = self.database_url.rsplit_once('/').expect("a URL ends in /<database>");
         let name = testkit::unique("verify_copy").replace('-', "_");
-        let admin = format!("{server}/postgres");
-        execute(&admin, &format!("CREATE DATABASE {name} TEMPLATE {database}")).await;
-        Resting { url: format!("{server}/{name}"), topic_prefix: self.topic_prefix.clone() }
+        let copy = testkit::copy_database(&self.database_url, &name).await;
+        Resting { url: copy.url, topic_prefix: self.topic_prefix.clone() }
     }
 
     /// A database and topics for one test alone. `change` returns the records to write in place of each record.

@@ -1,6 +1,6 @@
 //! Each change by hand to topics, read models or logs is found and named.
 
-use e2e::PATIENCE;
+use e2e::WAIT_MAX;
 use events::Context;
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
@@ -34,7 +34,7 @@ async fn a_record_deleted_from_the_beginning_of_a_partition_is_found() {
     before
         .add_partition_offset(&copy.topic(Context::Orders), partition, Offset::Offset(1))
         .expect("an offset");
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().operation_timeout(Some(WAIT_MAX));
     admin().delete_records(&before, &options).await.expect("the record is deleted");
     let verdict = copy.verify(&[]).await;
     let violation = verdict.violation("topics");

@@ -1,7 +1,6 @@
-//! The file: lines to invoices. One invoice is one order; a number that begins with C is a cancellation.
-//!
-//! Lines of one invoice with the same code and price are summed; the same code at two prices stays two lines. A value
-//! that makes no valid order is kept as it is. Never: a float for a price. Read next: `orders.rs`.
+//! Reads the file: lines become invoices, and each invoice is one order. An invoice number that begins with C is a
+//! cancellation. Lines of an invoice with the same code and price are summed; the same code at two prices stays two
+//! lines. Values that make an invalid order are kept unchanged. Prices are decimals, never floats.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,13 +18,13 @@ use serde::Deserialize;
 const CANCELLATION: char = 'C';
 const GUEST: &str = "guest";
 
-/// What was read.
+/// The content of the file.
 #[derive(Debug)]
 pub struct Invoices {
     /// Without the cancellations, in the order of the file.
     pub invoices: Vec<Invoice>,
     pub cancellations: usize,
-    /// Lines of the file that were read.
+    /// The number of lines, without the heading.
     pub lines: usize,
 }
 
@@ -42,12 +41,12 @@ pub struct Invoice {
 pub struct Line {
     pub sku: String,
     pub quantity: i64,
-    /// In pence. Below 0 or with decimals it makes no valid order.
+    /// In pence. The order is invalid if it is below 0 or not a whole number.
     pub unit_price_minor: Decimal,
 }
 
 impl Invoice {
-    /// Whether the server should accept it.
+    /// Whether the server is expected to accept it.
     pub fn is_valid(&self) -> bool {
         self.lines.len() <= events::MAX_ORDER_LINES && self.lines.iter().all(Line::is_valid)
     }
@@ -84,7 +83,7 @@ struct Record {
 /// Reads the file, up to the first `orders_max` orders.
 ///
 /// # Errors
-/// When it cannot be read or a line is none of such a file; names the line.
+/// When it cannot be read or a line is invalid; the message names the line.
 pub fn read(path: &Path, orders_max: Option<usize>) -> anyhow::Result<Invoices> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     parse(MultiGzDecoder::new(file), orders_max).with_context(|| format!("reading {}", path.display()))
@@ -99,20 +98,20 @@ fn parse(csv: impl Read, orders_max: Option<usize>) -> anyhow::Result<Invoices> 
         lines += 1;
         book.enter(record).with_context(|| format!("record {lines} after the heading"))?;
     }
-    ensure!(lines > 0, "there is no line in it");
+    ensure!(lines > 0, "the file has no lines");
     Ok(book.close(lines, orders_max))
 }
 
-/// Every invoice while the file is read. Its lines need not stand together.
+/// The invoices while the file is read: the lines of one need not be adjacent.
 #[derive(Default)]
 struct Book {
-    places: HashMap<String, usize>,
+    index: HashMap<String, usize>,
     entries: Vec<BookEntry>,
 }
 
 struct BookEntry {
     invoice: Invoice,
-    /// Where each code and price stands among the lines.
+    /// The index of the line of each code and price.
     places: HashMap<(String, Decimal), usize>,
 }
 
@@ -124,7 +123,7 @@ impl Book {
             record.unit_price.parse().with_context(|| format!("UnitPrice is {:?}", record.unit_price))?;
         let unit_price_minor =
             price.checked_mul(Decimal::ONE_HUNDRED).context("UnitPrice is too large")?.normalize();
-        let place = match self.places.entry(record.invoice.clone()) {
+        let place = match self.index.entry(record.invoice.clone()) {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(place) => {
                 self.entries.push(BookEntry { invoice: begin(&record)?, places: HashMap::new() });
@@ -158,8 +157,8 @@ impl Book {
 
 fn begin(record: &Record) -> anyhow::Result<Invoice> {
     let placed_at = NaiveDateTime::parse_from_str(&record.date, "%Y-%m-%d %H:%M:%S")
-        .with_context(|| format!("InvoiceDate is {:?}, want YYYY-MM-DD HH:MM:SS", record.date))?;
-    // Whoever exported the file kept customers as decimals: 17850.0.
+        .with_context(|| format!("InvoiceDate is {:?}, expected YYYY-MM-DD HH:MM:SS", record.date))?;
+    // The export wrote customer numbers as decimals: 17850.0.
     let customer = record.customer.strip_suffix(".0").unwrap_or(&record.customer);
     Ok(Invoice {
         number: record.invoice.clone(),
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invoice_without_a_customer_is_a_guests() {
+    fn an_invoice_without_a_customer_belongs_to_a_guest() {
         assert_eq!(one_invoice("1,A,,1,2010-12-01 08:26:00,1,,France\n").customer_id, "guest");
     }
 
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_an_invoice_need_not_stand_together() {
+    fn lines_of_an_invoice_need_not_be_adjacent() {
         let read = read_text(
             "1,A,,1,2010-12-01 08:26:00,1,,UK\n2,A,,1,2010-12-01 08:26:00,1,,UK\n1,B,,1,2010-12-01 08:26:00,1,,UK\n",
             None,
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_valid_order_is_kept_as_it_is() {
+    fn an_invalid_order_is_kept_unchanged() {
         for (fields, kept) in [
             ("A,,-3,2010-12-01 08:26:00,1", line("A", -3, "100")),
             ("A,,1,2010-12-01 08:26:00,0.125", line("A", 1, "12.5")),
@@ -259,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_named() {
+    fn an_invalid_line_is_named() {
         for (lines, named) in [
             ("1,A,,one,2010-12-01 08:26:00,1,,UK\n", "Quantity is \"one\""),
             ("1,A,,1,2010-12-01 08:26:00,1 pound,,UK\n", "UnitPrice is \"1 pound\""),
             ("1,A,,1,1.12.2010,1,,UK\n", "InvoiceDate is \"1.12.2010\""),
-            ("", "there is no line in it"),
+            ("", "the file has no lines"),
         ] {
             let error = format!("{:#}", read_text(lines, None).expect_err(lines));
             assert!(error.contains(named), "{error}");

@@ -1,11 +1,12 @@
-//! `tradewind load <orders.csv.gz>`: real orders through the HTTP door, as a shop would send them.
+//! `tradewind load <orders.csv.gz>` sends the orders of a real shop over HTTP, as the shop would, and reports the
+//! outcome of each. Invalid orders are sent too; the server refuses them, and the summary counts the reasons. Each
+//! order and each stock receipt has an id derived from the name of the run, so an interrupted load can be repeated
+//! without doing anything twice (within the 7 days for which the platform keeps idempotency keys).
 //!
-//! What is no valid order is sent all the same: the server refuses it, and the reason is counted. Each order and each
-//! receipt of stock has an id made from the run's name, so that a load that was broken off can be repeated: what was
-//! done is answered again and nothing is done twice (for as long as the platform remembers keys: 7 days).
-//! Never: a rule on orders, or a write past the door. Read next: `invoices.rs` (how lines become orders).
+//! Never: a business rule here, or a write other than over HTTP. Read next: `invoices.rs` (lines become orders),
+//! `orders.rs` (orders are sent), `client.rs` (retries).
 
-mod door;
+mod client;
 mod invoices;
 mod orders;
 mod progress;
@@ -21,55 +22,55 @@ use futures::channel::mpsc;
 use rust_decimal::Decimal;
 use tokio::sync::watch;
 
-use super::place;
-use door::Door;
+use super::connections;
+use client::ApiClient;
 use progress::Progress;
 use summary::Summary;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A CSV file, gzipped: InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country
+    /// A gzipped CSV file with the columns InvoiceNo, StockCode, Description, Quantity, InvoiceDate, UnitPrice, CustomerID, Country
     file: PathBuf,
-    /// Names this load: under the same name nothing is created twice, under a new one everything is created anew
+    /// The name of this run, 1 to 64 characters: repeating a run creates nothing twice, a new name creates everything again
     #[arg(long, default_value = "first", value_parser = run_name)]
     run: String,
-    /// How much of the demand is received as stock before the orders are sent; below 1 makes shortages
+    /// Stock received before the orders are sent, as a multiple of the demand, 0 to 1000; below 1 there are shortages
     #[arg(long, default_value = "1.0", value_parser = stock_cover)]
     stock_cover: Decimal,
-    /// Send only so many orders, the first ones
+    /// Send only the first so many orders [default: all]
     #[arg(long)]
     limit_orders: Option<usize>,
-    /// Requests under way at a time
+    /// Requests in flight at most, 1 to 512
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=512))]
     concurrency: u16,
-    /// Do not wait for the orders to settle
+    /// Do not wait until the orders settle
     #[arg(long)]
     no_wait: bool,
-    /// How long after the last order was accepted all must have settled
+    /// Seconds after the last accepted order within which all orders must settle
     #[arg(long, default_value_t = 300)]
     settle_timeout_seconds: u64,
-    /// Write the summary to this file, as JSON
+    /// Also write the summary to this file, as JSON
     #[arg(long)]
     summary_json: Option<PathBuf>,
-    /// The command side [default: that of `tradewind up`, else http://127.0.0.1:8080]
+    /// The URL of the command side [default: that of `tradewind up`, otherwise http://127.0.0.1:8080]
     #[arg(long)]
     command_url: Option<String>,
-    /// The query side [default: that of `tradewind up`, else http://127.0.0.1:8081]
+    /// The URL of the query side [default: that of `tradewind up`, otherwise http://127.0.0.1:8081]
     #[arg(long)]
     query_url: Option<String>,
 }
 
-/// Loads the file. Exit code 1 when an order got no answer or did not settle in time.
+/// Loads the file. Exit code 1 when an order got no response or did not settle in time.
 ///
 /// # Errors
-/// When the file cannot be read, nobody answers, or the stock cannot be received.
+/// When the file cannot be read, the platform does not respond, or the stock cannot be received.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let commands = door(args.command_url.as_ref(), "command_url", "http://127.0.0.1:8080")?;
-    let queries = door(args.query_url.as_ref(), "query_url", "http://127.0.0.1:8081")?;
+    let commands = client(args.command_url.as_ref(), "command_url", "http://127.0.0.1:8080")?;
+    let queries = client(args.query_url.as_ref(), "query_url", "http://127.0.0.1:8081")?;
     let file = invoices::read(&args.file, args.limit_orders)?;
-    commands.greet("command side", "--command-url").await?;
-    queries.greet("query side", "--query-url").await?;
+    commands.check_reachable("command side", "--command-url").await?;
+    queries.check_reachable("query side", "--query-url").await?;
 
     let mut progress = Progress::new();
     let concurrency = usize::from(args.concurrency);
@@ -91,7 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         let sent =
             orders::send(&commands, &file.invoices, &args.run, concurrency, accepted, &sending_bar).await;
         settling_bar.expect_only(sent.accepted.len());
-        // A receiver that is gone waits for nothing.
+        // With --no-wait there is no receiver.
         let _ = all_sent.send(Some(Instant::now() + Duration::from_secs(args.settle_timeout_seconds)));
         sent
     };
@@ -104,9 +105,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (sent, settled) = tokio::join!(sending, settling);
     progress.finish();
 
-    let asked_again = commands.asked_again() + queries.asked_again();
-    let summary =
-        Summary { run: args.run, file, received, sent, settled, asked_again, took: started.elapsed() };
+    let retries = commands.retries() + queries.retries();
+    let summary = Summary { run: args.run, file, received, sent, settled, retries, took: started.elapsed() };
     println!("{summary}");
     if let Some(path) = args.summary_json {
         std::fs::write(path, format!("{:#}\n", summary.json()))?;
@@ -114,9 +114,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if summary.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn door(given: Option<&String>, name: &str, default: &str) -> anyhow::Result<Door> {
-    let remembered = || place::endpoint(name).unwrap_or_else(|| default.to_owned());
-    Door::new(&given.cloned().unwrap_or_else(remembered))
+fn client(given: Option<&String>, name: &str, fallback: &str) -> anyhow::Result<ApiClient> {
+    let default = || connections::endpoint(name).unwrap_or_else(|| fallback.to_owned());
+    ApiClient::new(&given.cloned().unwrap_or_else(default))
 }
 
 fn stock_cover(text: &str) -> Result<Decimal, String> {

@@ -1,7 +1,5 @@
-//! The orders on their way: each invoice is POSTed once, with an id and a key made from its number.
-//!
-//! Never: an order that is left out because it looks wrong; whether it is, is the server's to say.
-//! Read next: `door.rs` (what happens when nobody answers), `settle.rs` (what becomes of those accepted).
+//! Sends the orders: each invoice is POSTed once, with an id and an idempotency key derived from its number. Invalid
+//! orders are sent too, because the server decides what is valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,30 +12,30 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::door::{Answer, Door};
+use super::client::{ApiClient, Response};
 use super::invoices::{Invoice, Line};
 use super::progress::Stage;
 
-/// Of all ids that a load makes.
+/// The namespace of all ids of this tool.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7452_4144_4557_494e_4420_6c6f_6164_0001);
 const CURRENCY: &str = "GBP";
 
-/// What became of the POSTs.
+/// The outcome of the POSTs.
 #[derive(Debug, Default)]
 pub struct Sent {
-    /// How long each accepted order waited for its answer.
+    /// The response time of each accepted order.
     pub accepted: Vec<Duration>,
-    /// Of the accepted, those that an earlier attempt or load had placed.
+    /// Of the accepted orders, those that an earlier attempt or run had placed.
     pub placed_before: usize,
-    /// Orders by reason.
+    /// Refused orders by reason.
     pub refused: BTreeMap<String, usize>,
-    /// Orders that got no answer, by cause.
+    /// Orders without a response, by cause.
     pub failed: BTreeMap<String, usize>,
-    /// From the first POST to the last answer.
+    /// From the first POST to the last response.
     pub took: Duration,
 }
 
-/// An order that is on its way to its outcome.
+/// An accepted order that has not settled yet.
 #[derive(Debug)]
 pub struct AcceptedOrder {
     pub id: Uuid,
@@ -50,9 +48,9 @@ enum Outcome {
     Failed(String),
 }
 
-/// Sends every invoice; what is accepted is told to `accepted`, which has room for all.
+/// Sends every invoice and passes the accepted orders to `accepted`, which has room for all.
 pub async fn send(
-    door: &Door,
+    client: &ApiClient,
     invoices: &[Invoice],
     run: &str,
     concurrency: usize,
@@ -62,7 +60,7 @@ pub async fn send(
     let started = Instant::now();
     let mut sent = Sent::default();
     let mut outcomes = futures::stream::iter(invoices)
-        .map(|invoice| place(door, invoice, run, accepted.clone()))
+        .map(|invoice| place(client, invoice, run, accepted.clone()))
         .buffer_unordered(concurrency);
     while let Some(outcome) = outcomes.next().await {
         bar.step();
@@ -80,32 +78,32 @@ pub async fn send(
 }
 
 async fn place(
-    door: &Door,
+    client: &ApiClient,
     invoice: &Invoice,
     run: &str,
     mut accepted: mpsc::Sender<AcceptedOrder>,
 ) -> Outcome {
     let id = id_of(run, "order", &invoice.number);
     let sent_at = Instant::now();
-    match door.post("/v1/orders", id, body(id, invoice)).await {
+    match client.post("/v1/orders", id, body(id, invoice)).await {
         Err(cause) => Outcome::Failed(cause.to_string()),
-        Ok(answer) if answer.status.is_success() || is_there(&answer) => {
-            // No receiver: nobody waits for outcomes.
+        Ok(response) if response.status.is_success() || already_exists(&response) => {
+            // With --no-wait there is no receiver.
             let _ = accepted.try_send(AcceptedOrder { id, sent_at });
-            let before = answer.replayed || is_there(&answer);
+            let before = response.replayed || already_exists(&response);
             Outcome::Accepted { waited: sent_at.elapsed(), before }
         }
-        Ok(answer) if answer.status.is_client_error() => Outcome::Refused(reason(&answer.body)),
-        Ok(answer) => Outcome::Failed(format!("{} {}", answer.status.as_u16(), reason(&answer.body))),
+        Ok(response) if response.status.is_client_error() => Outcome::Refused(reason(&response.body)),
+        Ok(response) => Outcome::Failed(format!("{} {}", response.status.as_u16(), reason(&response.body))),
     }
 }
 
-/// The platform has forgotten the key, not the order.
-fn is_there(answer: &Answer) -> bool {
-    answer.status == StatusCode::CONFLICT && answer.body["code"] == "order_already_exists"
+/// The platform has deleted the idempotency key and still has the order.
+fn already_exists(response: &Response) -> bool {
+    response.status == StatusCode::CONFLICT && response.body["code"] == "order_already_exists"
 }
 
-/// The same for the same thing in the same run.
+/// An id that is the same for the same run, kind and name.
 pub fn id_of(run: &str, kind: &str, name: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{run}\n{kind}\n{name}").as_bytes())
 }
@@ -124,7 +122,7 @@ struct Body<'a> {
 struct BodyLine<'a> {
     sku: &'a str,
     quantity: i64,
-    /// The digits as they are, also where they are no whole number.
+    /// The digits as in the file, even if they are not a whole number.
     unit_price_minor: Box<RawValue>,
 }
 
@@ -146,7 +144,7 @@ fn body_line(line: &Line) -> BodyLine<'_> {
     BodyLine { sku: &line.sku, quantity: line.quantity, unit_price_minor }
 }
 
-/// Code, fields and what was wrong with them, without what is particular to this order.
+/// The code and the faulty fields of a problem, without the values and indexes of this order.
 pub fn reason(problem: &Value) -> String {
     let code = problem["code"].as_str().unwrap_or("no problem code");
     let errors = problem["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -181,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_invoice_has_the_same_id_in_the_same_run_alone() {
+    fn the_same_invoice_has_the_same_id_only_in_the_same_run() {
         let id = id_of("first", "order", "536365");
         assert_eq!(id_of("first", "order", "536365"), id);
         for other in [
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_that_is_no_whole_number_is_sent_as_the_number_it_is() {
+    fn a_price_that_is_not_a_whole_number_is_sent_unchanged() {
         let line = |price: &str| Line {
             sku: "BANK CHARGES".to_owned(),
             quantity: -3,
@@ -226,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_that_are_wrong_in_the_same_way_have_one_reason() {
+    fn orders_with_the_same_fault_have_one_reason() {
         let problem = |index: usize, given: i64| {
             json!({"code": "invalid_body", "errors": [
                 {"field": format!("lines[{index}].quantity"), "detail": format!("must be 1 to 1000000000, is {given}")},

@@ -1,6 +1,5 @@
-//! How far it is: bars on a terminal, a line now and then elsewhere.
-//!
-//! Never: on stdout, which is the summary's. Read next: `summary.rs`.
+//! Progress on standard error: bars on a terminal, otherwise a line every few seconds. Standard output is for the
+//! summary.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 
-const LINE_EVERY: Duration = Duration::from_secs(5);
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// All the bars.
 pub struct Progress {
@@ -62,7 +61,7 @@ impl Stage {
         self.bar.inc(1);
     }
 
-    /// There is less to do than was thought.
+    /// Lowers the total.
     pub fn expect_only(&self, total: usize) {
         self.bar.set_length(total as u64);
     }
@@ -70,7 +69,7 @@ impl Stage {
 
 async fn print_lines(stages: Vec<Stage>) {
     loop {
-        tokio::time::sleep(LINE_EVERY).await;
+        tokio::time::sleep(LINE_INTERVAL).await;
         let parts: Vec<String> = stages
             .iter()
             .map(|stage| {

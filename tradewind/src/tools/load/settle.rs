@@ -1,7 +1,6 @@
-//! What became of the accepted orders: the query side is asked for each, and answers when it has settled.
-//!
-//! Orders settle nearly in the order in which they were accepted, so a window of them is watched: the oldest.
-//! Never: a wait beyond the deadline. Read next: `summary.rs`.
+//! The outcomes of the accepted orders: asks the query side for each, which responds when the order has settled. Orders
+//! settle nearly in the order of their acceptance, so the oldest ones are watched, a limited number at a time, until
+//! the deadline.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,32 +10,32 @@ use futures::channel::mpsc;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::door::Door;
+use super::client::ApiClient;
 use super::orders::AcceptedOrder;
 use super::progress::Stage;
 
-/// Orders watched at a time; each is a request that the query side keeps open.
+/// Orders watched at a time; the query side keeps one request open for each.
 const WATCHED_MAX: usize = 64;
-/// How long one request may wait before the deadline is looked at again.
+/// The longest wait of one request before the deadline is checked again.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// An order is not asked for more often than this.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// `settled` as the query side means it: the customer has the answer.
+/// The shortest time between two requests for one order.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// The states that the query side counts as settled.
 const SETTLED: [&str; 5] = ["confirmed", "rejected", "cancelled", "shipped", "delivered"];
 
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// Orders by outcome.
+    /// Settled orders by state.
     pub outcomes: BTreeMap<String, usize>,
-    /// From the POST until the outcome was seen.
+    /// From the POST until the query side showed the outcome.
     pub took: Vec<Duration>,
     /// Orders without an outcome at the deadline.
     pub unsettled: Vec<Uuid>,
 }
 
-/// Waits for the outcome of each order, until the deadline that is told once all are sent.
+/// Waits for the outcome of each order, until the deadline, which is set once all orders are sent.
 pub async fn watch(
-    door: &Door,
+    client: &ApiClient,
     accepted: mpsc::Receiver<AcceptedOrder>,
     deadline: watch::Receiver<Option<Instant>>,
     bar: &Stage,
@@ -45,7 +44,7 @@ pub async fn watch(
         .map(|order| {
             let deadline = deadline.clone();
             async move {
-                let outcome = outcome(door, order.id, &deadline).await;
+                let outcome = outcome(client, order.id, &deadline).await;
                 (order.id, outcome, order.sent_at.elapsed())
             }
         })
@@ -64,16 +63,20 @@ pub async fn watch(
     settled
 }
 
-/// None at the deadline.
-async fn outcome(door: &Door, id: Uuid, deadline: &watch::Receiver<Option<Instant>>) -> Option<String> {
+/// The settled state of the order; none at the deadline.
+async fn outcome(
+    client: &ApiClient,
+    id: Uuid,
+    deadline: &watch::Receiver<Option<Instant>>,
+) -> Option<String> {
     loop {
-        let asked_at = Instant::now();
-        let remaining = deadline.borrow().map(|deadline| deadline.saturating_duration_since(asked_at));
+        let sent_at = Instant::now();
+        let remaining = deadline.borrow().map(|deadline| deadline.saturating_duration_since(sent_at));
         let wait = remaining.map_or(WAIT_MAX, |remaining| remaining.min(WAIT_MAX));
         let path = format!("/v1/orders/{id}?wait=settled&timeout_ms={}", wait.as_millis());
-        // A query side that does not answer is being restarted, or does not know the order yet.
-        if let Ok(answer) = door.get(&path).await
-            && let Some(status) = answer.body["status"].as_str()
+        // Without a response, the query side is restarting or does not have the order yet.
+        if let Ok(response) = client.get(&path).await
+            && let Some(status) = response.body["status"].as_str()
             && SETTLED.contains(&status)
         {
             return Some(status.to_owned());
@@ -81,6 +84,6 @@ async fn outcome(door: &Door, id: Uuid, deadline: &watch::Receiver<Option<Instan
         if remaining.is_some_and(|remaining| remaining.is_zero()) {
             return None;
         }
-        tokio::time::sleep(LOOK_EVERY.saturating_sub(asked_at.elapsed())).await;
+        tokio::time::sleep(POLL_INTERVAL.saturating_sub(sent_at.elapsed())).await;
     }
 }

@@ -1,6 +1,4 @@
-//! The stock that the orders will want: received before the first of them is sent.
-//!
-//! Never: stock for an order that cannot be placed. Read next: `orders.rs`.
+//! The stock that the orders need, received before the first order is sent. Invalid orders need none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +10,12 @@ use rust_decimal::prelude::ToPrimitive;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::door::Door;
+use super::client::ApiClient;
 use super::invoices::Invoice;
 use super::orders::{id_of, reason};
 use super::progress::Stage;
 
-/// Pieces of one SKU that come in together.
+/// One receipt of pieces of a SKU.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Receipt {
     sku: String,
@@ -25,17 +23,17 @@ pub struct Receipt {
     key: Uuid,
 }
 
-/// What was received.
+/// The stock that was received.
 #[derive(Debug)]
 pub struct Received {
     pub skus: usize,
     pub pieces: i64,
 }
 
-/// The demand of the valid orders, times `cover`. Rounded up, so that a cover of 1 always suffices.
+/// The receipts for the demand of the valid orders times `cover`, rounded up, so that a cover of 1 always suffices.
 ///
 /// # Errors
-/// When the demand cannot be counted in 63 bits.
+/// When the demand of a SKU exceeds 63 bits.
 pub fn receipts(invoices: &[Invoice], cover: Decimal, run: &str) -> anyhow::Result<Vec<Receipt>> {
     let mut demand = BTreeMap::<&str, Decimal>::new();
     for line in invoices.iter().filter(|invoice| invoice.is_valid()).flat_map(|invoice| &invoice.lines) {
@@ -43,16 +41,16 @@ pub fn receipts(invoices: &[Invoice], cover: Decimal, run: &str) -> anyhow::Resu
     }
     let mut receipts = Vec::new();
     for (sku, pieces) in demand {
-        let mut wanted = pieces
+        let mut remaining = pieces
             .checked_mul(cover)
             .and_then(|pieces| pieces.ceil().to_i64())
-            .with_context(|| format!("too many pieces of {sku} are wanted"))?;
+            .with_context(|| format!("the demand for {sku} is too large"))?;
         for part in 0.. {
-            let quantity = wanted.min(events::Quantity::MAX);
+            let quantity = remaining.min(events::Quantity::MAX);
             if quantity == 0 {
                 break;
             }
-            wanted -= quantity;
+            remaining -= quantity;
             let key = id_of(run, "stock", &format!("{sku}\n{part}"));
             receipts.push(Receipt { sku: sku.to_owned(), quantity, key });
         }
@@ -60,12 +58,12 @@ pub fn receipts(invoices: &[Invoice], cover: Decimal, run: &str) -> anyhow::Resu
     Ok(receipts)
 }
 
-/// Receives it all.
+/// Sends all receipts.
 ///
 /// # Errors
-/// When the server refuses or does not answer: without stock the orders would tell nothing.
+/// When the server refuses one or does not respond: without the stock the load would be meaningless.
 pub async fn receive(
-    door: &Door,
+    client: &ApiClient,
     receipts: &[Receipt],
     run: &str,
     concurrency: usize,
@@ -73,7 +71,7 @@ pub async fn receive(
 ) -> anyhow::Result<Received> {
     futures::stream::iter(receipts)
         .map(|receipt| async {
-            receive_one(door, receipt, run)
+            receive_one(client, receipt, run)
                 .await
                 .with_context(|| format!("receiving stock of {}", receipt.sku))?;
             bar.step();
@@ -86,20 +84,20 @@ pub async fn receive(
     Ok(Received { skus: skus.len(), pieces: receipts.iter().map(|receipt| receipt.quantity).sum() })
 }
 
-async fn receive_one(door: &Door, receipt: &Receipt, run: &str) -> anyhow::Result<()> {
+async fn receive_one(client: &ApiClient, receipt: &Receipt, run: &str) -> anyhow::Result<()> {
     let path = format!("/v1/stock/{}/receive", utf8_percent_encode(&receipt.sku, NON_ALPHANUMERIC));
     let body = json!({"quantity": receipt.quantity, "reference": format!("load {}", run)});
-    let answer = door.post(&path, receipt.key, body.to_string()).await?;
-    if answer.status.is_success() {
+    let response = client.post(&path, receipt.key, body.to_string()).await?;
+    if response.status.is_success() {
         return Ok(());
     }
-    if answer.body["code"] == "idempotency_key_reused" {
+    if response.body["code"] == "idempotency_key_reused" {
         bail!(
-            "the run {run:?} received another quantity before: repeat it with the file, --stock-cover and \
-             --limit-orders that it had, or begin a new one with --run <name>"
+            "the run {run:?} received another quantity before: repeat it with the same file, --stock-cover and --limit-orders, \
+             or start a new run with --run <name>"
         );
     }
-    bail!("{} {}", answer.status.as_u16(), reason(&answer.body))
+    bail!("{} {}", response.status.as_u16(), reason(&response.body))
 }
 
 #[cfg(test)]
@@ -136,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_is_not_valid_demands_nothing() {
+    fn an_invalid_order_needs_no_stock() {
         let invoices = [invoice(&[("a", 2, 100), ("b", -1, 100)]), invoice(&[("c", 1, -1)])];
         assert_eq!(received(&invoices, "1.0"), []);
     }
 
     #[test]
-    fn a_part_of_a_piece_is_received_whole() {
+    fn a_fraction_of_a_piece_is_rounded_up() {
         assert_eq!(
             received(&[invoice(&[("a", 11, 1), ("b", 1, 1)])], "0.8"),
             [("a".to_owned(), 9), ("b".to_owned(), 1)]
@@ -150,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cover_of_nothing_receives_nothing() {
+    fn a_cover_of_zero_receives_nothing() {
         assert_eq!(received(&[invoice(&[("a", 11, 1)])], "0"), []);
     }
 
     #[test]
-    fn what_is_too_much_for_one_receipt_comes_in_several_under_keys_of_their_own() {
+    fn a_quantity_above_the_limit_of_a_receipt_is_split_into_several_with_different_keys() {
         let invoices = [invoice(&[("a", 1_000_000_000, 1)]), invoice(&[("a", 5, 1)])];
         let receipts = receipts(&invoices, Decimal::ONE, "first").expect("countable");
         let quantities: Vec<_> = receipts.iter().map(|receipt| receipt.quantity).collect();

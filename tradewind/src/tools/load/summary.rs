@@ -1,7 +1,5 @@
-//! What a load came to: for the person on stdout, for a script as JSON.
-//!
-//! Never: a float; rates and percentiles are whole numbers of something small. Read next: `scripts/check-load`, which
-//! compares the platform with the file by itself.
+//! The summary of a load: for people on standard output, for scripts as JSON. Rates and percentiles are integers, never
+//! floats.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,14 +19,14 @@ pub struct Summary {
     pub file: Invoices,
     pub received: Received,
     pub sent: Sent,
-    /// None when nobody waited.
+    /// None with --no-wait.
     pub settled: Option<Settled>,
-    pub asked_again: u64,
+    pub retries: u64,
     pub took: Duration,
 }
 
 impl Summary {
-    /// Whether every order got an answer and, where that was waited for, an outcome.
+    /// Whether every order got a response and, without --no-wait, settled.
     pub fn is_complete(&self) -> bool {
         let all_settled = self.settled.as_ref().is_none_or(|settled| settled.unsettled.is_empty());
         self.sent.failed.is_empty() && all_settled
@@ -51,7 +49,7 @@ impl Summary {
             "accepted_ms": percentiles(&self.sent.accepted),
             "settled_ms": settled.map(|settled| percentiles(&settled.took)),
             "orders_per_second": tenths_per_second(self.sent.accepted.len(), self.sent.took) / 10,
-            "asked_again": self.asked_again,
+            "retries": self.retries,
             "took_ms": milliseconds(self.took),
         })
     }
@@ -73,12 +71,12 @@ impl fmt::Display for Summary {
         write!(f, "  {:>8} orders accepted, {}.{}/s", sent.accepted.len(), rate / 10, rate % 10)?;
         writeln!(f, " ({})", shown(&sent.accepted))?;
         if sent.placed_before > 0 {
-            writeln!(f, "  {:>8} of them had been placed by an earlier attempt or load", sent.placed_before)?;
+            writeln!(f, "  {:>8} of them were placed by an earlier attempt or run", sent.placed_before)?;
         }
         counted(f, "orders refused", &sent.refused)?;
         if let Some(settled) = &self.settled {
             counted(f, "orders settled", &settled.outcomes)?;
-            writeln!(f, "           from POST to seen settled: {}", shown(&settled.took))?;
+            writeln!(f, "           time from POST to settled: {}", shown(&settled.took))?;
             if !settled.unsettled.is_empty() {
                 let some: Vec<String> =
                     settled.unsettled.iter().take(UNSETTLED_SHOWN_MAX).map(ToString::to_string).collect();
@@ -91,9 +89,9 @@ impl fmt::Display for Summary {
             }
         }
         if !sent.failed.is_empty() {
-            counted(f, "ORDERS WITHOUT AN ANSWER", &sent.failed)?;
+            counted(f, "ORDERS WITHOUT A RESPONSE", &sent.failed)?;
         }
-        write!(f, "  {:>8} requests repeated after a 503 or a lost connection", self.asked_again)
+        write!(f, "  {:>8} requests repeated after a 503 or a lost connection", self.retries)
     }
 }
 
@@ -110,7 +108,7 @@ fn percentiles(times: &[Duration]) -> Value {
     json!({"p50": percentile(times, 50), "p99": percentile(times, 99)})
 }
 
-/// The nearest rank, in milliseconds; 0 of nothing.
+/// The percentile by nearest rank, in milliseconds; 0 without values.
 fn percentile(times: &[Duration], percent: usize) -> u64 {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();

@@ -1,9 +1,9 @@
-//! `tradewind parked list | show | retry | discard`: what consumers have put aside, and what becomes of it.
+//! `tradewind parked list | show | retry | discard`: the events that consumers could not handle and have parked.
 //!
-//! Never: a record taken out of the order of its stream; anything written by a dry run; an exit code of 0 while what was
-//! asked for is still parked. Read next: docs/decisions/0009 (who excludes whom), `desk.rs` (where the tables are).
+//! Never: an event handled out of the order of its stream; a write in a dry run; exit code 0 while an event that was to
+//! be handled is still parked. Read next: docs/decisions/0009 (the locking), `tables.rs` (where the tables are).
 
-mod desk;
+mod tables;
 mod text;
 
 use std::io::{IsTerminal, Write as _};
@@ -13,8 +13,8 @@ use anyhow::bail;
 use clap::Subcommand;
 use event_bus::parked::{ParkedStream, Retried};
 
-use self::desk::{Desk, Places};
-use super::place::BesideUp;
+use self::tables::{ParkedTables, TableOptions};
+use super::connections::WithLocalDefaults;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -24,34 +24,34 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Every parked stream: by which consumer, since when, why
+    /// List every parked stream: its consumer, since when, and why
     List(List),
-    /// The parked events of one stream, in order
+    /// Show the parked events of one stream, in order
     Show(Show),
-    /// Put parked events through their consumer again, in order; stops at the first that fails again
+    /// Let the consumer handle parked events again, in order; stops at the first that fails again
     Retry(Retry),
-    /// Give parked events up for good; who and why is written down
+    /// Discard parked events for good; records who and why
     Discard(Discard),
 }
 
 #[derive(clap::Args, Debug)]
 struct List {
-    /// Only this consumer's, such as query-side.orders or sagas.inventory
+    /// Only events parked by this consumer, such as query-side.orders or sagas.inventory [default: all consumers]
     #[arg(long)]
     consumer: Option<String>,
     #[command(flatten)]
-    places: BesideUp<Places>,
+    options: WithLocalDefaults<TableOptions>,
 }
 
 #[derive(clap::Args, Debug)]
 struct Show {
     /// The stream, such as order-<uuid>
     stream: String,
-    /// Only this consumer's
+    /// Only events parked by this consumer [default: all consumers]
     #[arg(long)]
     consumer: Option<String>,
     #[command(flatten)]
-    places: BesideUp<Places>,
+    options: WithLocalDefaults<TableOptions>,
 }
 
 #[derive(clap::Args, Debug)]
@@ -59,47 +59,47 @@ struct Retry {
     /// The stream, such as order-<uuid>
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     stream: Option<String>,
-    /// Every parked stream
+    /// Retry every parked stream
     #[arg(long)]
     all: bool,
-    /// Only this consumer's
+    /// Only events parked by this consumer [default: all consumers]
     #[arg(long)]
     consumer: Option<String>,
-    /// Say what would come of it, and change nothing
+    /// Print what would happen, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    places: BesideUp<Places>,
+    options: WithLocalDefaults<TableOptions>,
 }
 
 #[derive(clap::Args, Debug)]
 struct Discard {
     /// The stream, such as order-<uuid>
     stream: String,
-    /// Only the first of its events; those behind it are then retried
+    /// Discard only the first of its events, and retry the rest
     #[arg(long)]
     first: bool,
-    /// Why; it is written down with the events
+    /// The reason; it is recorded with the events
     #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
-    /// Who; it is written down with the events
+    /// The person who discards; it is recorded with the events
     #[arg(long, env = "USER", default_value = "unknown", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     by: String,
-    /// Only this consumer's
+    /// Only events parked by this consumer [default: all consumers]
     #[arg(long)]
     consumer: Option<String>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// Say what would be given up, and change nothing
+    /// Print what would be discarded, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    places: BesideUp<Places>,
+    options: WithLocalDefaults<TableOptions>,
 }
 
 /// # Errors
-/// When a table cannot be read, or a retry cannot be finished; what was done before is done.
+/// When a table cannot be read, or a retry cannot be finished; what was done before stays done.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List(args) => list(args).await,
@@ -109,20 +109,20 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn list(List { consumer, places }: List) -> anyhow::Result<ExitCode> {
-    let desk = Desk::open(places.0)?;
-    print!("{}", text::table(&desk.streams(consumer.as_deref(), None).await?));
+async fn list(List { consumer, options }: List) -> anyhow::Result<ExitCode> {
+    let tables = ParkedTables::open(options.0)?;
+    print!("{}", text::table(&tables.streams(consumer.as_deref(), None).await?));
     Ok(ExitCode::SUCCESS)
 }
 
-async fn show(Show { stream, consumer, places }: Show) -> anyhow::Result<ExitCode> {
-    let desk = Desk::open(places.0)?;
-    let parked = desk.streams(consumer.as_deref(), Some(&stream)).await?;
+async fn show(Show { stream, consumer, options }: Show) -> anyhow::Result<ExitCode> {
+    let tables = ParkedTables::open(options.0)?;
+    let parked = tables.streams(consumer.as_deref(), Some(&stream)).await?;
     for parked in &parked {
         println!("{} has parked {} of {}:", parked.consumer, text::records(parked.records), parked.stream);
         let mut after = None;
         loop {
-            let page = desk.records(parked, after.as_ref()).await?;
+            let page = tables.records(parked, after.as_ref()).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.place.clone());
             page.iter().for_each(|record| print!("{}", text::record(record)));
@@ -132,13 +132,13 @@ async fn show(Show { stream, consumer, places }: Show) -> anyhow::Result<ExitCod
 }
 
 async fn retry(args: Retry) -> anyhow::Result<ExitCode> {
-    let desk = Desk::open(args.places.0)?;
-    let parked = desk.streams(args.consumer.as_deref(), args.stream.as_deref()).await?;
-    let mut whole = true;
+    let tables = ParkedTables::open(args.options.0)?;
+    let parked = tables.streams(args.consumer.as_deref(), args.stream.as_deref()).await?;
+    let mut all_handled = true;
     for stream in &parked {
-        let retried = desk.retry(stream, args.dry_run).await?;
+        let retried = tables.retry(stream, args.dry_run).await?;
         println!("{}", text::retried(stream, &retried, args.dry_run));
-        whole &= retried.stopped.is_none();
+        all_handled &= retried.stopped.is_none();
     }
     match args.stream {
         Some(stream) => found(&parked, &stream)?,
@@ -149,12 +149,12 @@ async fn retry(args: Retry) -> anyhow::Result<ExitCode> {
         None => ExitCode::SUCCESS,
     };
     let nothing_there = parked.is_empty() && !args.all;
-    Ok(if whole && !nothing_there { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if all_handled && !nothing_there { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn discard(args: Discard) -> anyhow::Result<ExitCode> {
-    let desk = Desk::open(args.places.0)?;
-    let parked = desk.streams(args.consumer.as_deref(), Some(&args.stream)).await?;
+    let tables = ParkedTables::open(args.options.0)?;
+    let parked = tables.streams(args.consumer.as_deref(), Some(&args.stream)).await?;
     for stream in &parked {
         let records = if args.first { 1 } else { stream.records };
         let what = format!("{} of {}, parked by {}", text::records(records), stream.stream, stream.consumer);
@@ -162,11 +162,11 @@ async fn discard(args: Discard) -> anyhow::Result<ExitCode> {
             println!("would discard {what}; the first is parked because: {}", stream.reason);
             continue;
         }
-        if !args.yes && !agreed(&what)? {
+        if !args.yes && !confirmed(&what)? {
             println!("kept {what}");
             return Ok(ExitCode::FAILURE);
         }
-        let discarded = desk.discard(stream, records, &args.by, &args.reason).await?;
+        let discarded = tables.discard(stream, records, &args.by, &args.reason).await?;
         println!(
             "discarded {} of {}, parked by {}",
             text::records(discarded),
@@ -174,7 +174,7 @@ async fn discard(args: Discard) -> anyhow::Result<ExitCode> {
             stream.consumer
         );
         if args.first {
-            let retried: Retried = desk.retry(stream, false).await?;
+            let retried: Retried = tables.retry(stream, false).await?;
             println!("{}", text::retried(stream, &retried, false));
             if retried.stopped.is_some() {
                 return Ok(ExitCode::FAILURE);
@@ -192,9 +192,9 @@ fn found(parked: &[ParkedStream], stream: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn agreed(what: &str) -> anyhow::Result<bool> {
+fn confirmed(what: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("nobody can be asked whether to discard {what} for good: say --yes");
+        bail!("standard input is not a terminal: confirm with --yes that {what} is to be discarded for good");
     }
     print!("discard {what}, for good? [y/N] ");
     std::io::stdout().flush()?;

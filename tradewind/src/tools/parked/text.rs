@@ -1,13 +1,11 @@
-//! What `tradewind parked` prints.
-//!
-//! Never: a record's bytes as they are where they are no text. Read next: `mod.rs`.
+//! The output of `tradewind parked`. A record that is not text is shown with replacement characters.
 
 use std::fmt::Write as _;
 
 use event_bus::parked::{ParkedRecord, ParkedStream, Place, Retried};
 use events::Position;
 
-/// Of a record that cannot be read, so many characters are shown.
+/// Characters of a record that are shown at most.
 const SHOWN_MAX: usize = 2_000;
 
 pub fn table(parked: &[ParkedStream]) -> String {

@@ -1,20 +1,19 @@
-//! What `tradewind reconcile` prints: one line for each event that no longer exists.
-//!
-//! Never: a list that is cut off. Read next: `finding.rs`.
+//! The output of `tradewind reconcile`: one line for each event that no longer exists; the list is complete, however
+//! long.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use events::Context;
 
-use super::finding::{Compared, Finding};
+use super::diff::{Compared, Diff};
 
-pub fn report(finding: &Finding) -> String {
+pub fn report(diff: &Diff) -> String {
     let mut text = String::new();
-    for compared in &finding.contexts {
+    for compared in &diff.contexts {
         one_context(&mut text, compared);
     }
-    for ahead in &finding.projections_ahead {
+    for ahead in &diff.projections_ahead {
         line(
             &mut text,
             format_args!(
@@ -23,32 +22,29 @@ pub fn report(finding: &Finding) -> String {
             ),
         );
     }
-    for apart in &finding.apart {
-        line(&mut text, format_args!("{apart}"));
+    for mismatch in &diff.mismatched {
+        line(&mut text, format_args!("{mismatch}"));
     }
-    if finding.shown > 0 {
-        line(
-            &mut text,
-            format_args!("read models: the timelines of orders show {} lost events", finding.shown),
-        );
+    if diff.shown > 0 {
+        line(&mut text, format_args!("read models: the timelines of orders show {} lost events", diff.shown));
     }
-    let (asked_again, unasked) = paid_and_lost(finding);
-    if !asked_again.is_empty() {
+    let (requested, forgotten) = payments_with_lost_events(diff);
+    if !requested.is_empty() {
         line(
             &mut text,
             format_args!(
-                "the log lost what the payment provider was asked or said later. Their request is still in the log, and \
-                 they go on under the same key, so what the provider did counts: {}",
-                names(asked_again)
+                "these payments lost events after their request. The request is still in the log, so the sagas ask the provider \
+                 again under the same key, and what the provider did stays valid: {}",
+                names(requested)
             ),
         );
     }
-    if !unasked.is_empty() {
+    if !forgotten.is_empty() {
         line(
             &mut text,
             format_args!(
-                "the request itself is lost, and the payment provider may hold money: ask it about {}",
-                names(unasked)
+                "these payments lost their request too, and the payment provider may hold money for them; ask it about: {}",
+                names(forgotten)
             ),
         );
     }
@@ -66,13 +62,13 @@ fn one_context(text: &mut String, compared: &Compared) {
         ),
     );
     if *unfinished {
-        line(text, format_args!("  a reconciliation began and did not end"));
+        line(text, format_args!("  an earlier reconciliation did not finish"));
     }
     if *missing > 0 {
         line(text, format_args!("  {missing} relayed events are not on Kafka"));
     }
     if topic.halts > 0 {
-        line(text, format_args!("  the relay has told the consumers to halt"));
+        line(text, format_args!("  the relay has told the consumers to stop"));
     }
     for ((position, event_id), event) in lost {
         line(
@@ -82,28 +78,27 @@ fn one_context(text: &mut String, compared: &Compared) {
     }
 }
 
-pub fn plan(finding: &Finding) -> String {
+pub fn plan(diff: &Diff) -> String {
     format!(
-        "would begin epoch {} in every context, make the topics anew from the logs, set every checkpoint to the same \
-         events as before, and rebuild the read models",
-        finding.next_epoch()
+        "would start epoch {} in every context, recreate the topics from the logs, set every checkpoint to the same events \
+         as before, and rebuild the read models",
+        diff.next_epoch()
     )
 }
 
-/// The payments of which the log lost what the provider was asked or had said: those whose request it still has, and those
-/// of which it knows nothing any more.
-fn paid_and_lost(finding: &Finding) -> (BTreeSet<String>, BTreeSet<String>) {
-    let payments = finding.contexts.iter().filter(|compared| compared.context == Context::Payments);
-    let (mut told, mut unasked) = (BTreeSet::new(), BTreeSet::new());
+/// The payments that lost events: first those whose request is still in the log, then those without any.
+fn payments_with_lost_events(diff: &Diff) -> (BTreeSet<String>, BTreeSet<String>) {
+    let payments = diff.contexts.iter().filter(|compared| compared.context == Context::Payments);
+    let (mut lost_some, mut forgotten) = (BTreeSet::new(), BTreeSet::new());
     for event in payments.flat_map(|compared| compared.lost.values()) {
         match event.event_type.split('.').next() {
-            Some("PaymentRequested") => unasked.insert(event.stream.to_string()),
-            // Nobody was asked about nothing.
+            Some("PaymentRequested") => forgotten.insert(event.stream.to_string()),
+            // The provider was not asked.
             None | Some("PaymentWaived") => false,
-            Some(_) => told.insert(event.stream.to_string()),
+            Some(_) => lost_some.insert(event.stream.to_string()),
         };
     }
-    (&told - &unasked, unasked)
+    (&lost_some - &forgotten, forgotten)
 }
 
 fn names(streams: BTreeSet<String>) -> String {

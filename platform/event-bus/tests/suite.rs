@@ -1,0 +1,8 @@
+//! Every test of the topics, the publisher and the consumer on a real Kafka, in one program; `planted.rs` is another, since a mutant
+//! concerns its whole process.
+
+mod consumer;
+mod publisher;
+mod reader;
+mod support;
+mod tail;
