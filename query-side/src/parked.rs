@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
 use event_bus::Record;
-use event_bus::parked::{Notice, ParkedRecord, Retried, records, streams, unpark};
+use event_bus::parked::{ParkedMetrics, ParkedRecord, Retried, records, streams, unpark};
 use runtime::Check;
 
 use crate::consumer::refusal_text;
@@ -179,14 +179,14 @@ async fn apply(
 
 /// Tells readiness and metrics what each consumer has parked, as the table has it; never returns.
 pub(crate) async fn watch(pool: Pool, checks: Vec<(String, Check)>) {
-    let mut notices: Vec<(Notice, Check)> =
-        checks.into_iter().map(|(consumer, check)| (Notice::new(consumer), check)).collect();
+    let mut notices: Vec<(ParkedMetrics, Check)> =
+        checks.into_iter().map(|(consumer, check)| (ParkedMetrics::new(consumer), check)).collect();
     loop {
         match parked_by_consumer(&pool).await {
             Ok(parked) => {
                 for (notice, check) in &mut notices {
                     let own = parked.iter().filter(|stream| stream.consumer == notice.consumer);
-                    match notice.tell(own.map(|stream| stream.stream.as_str()).collect()) {
+                    match notice.update(own.map(|stream| stream.stream.as_str()).collect()) {
                         None => check.ok(),
                         Some(told) => check.degraded(told),
                     }

@@ -12,7 +12,7 @@ mod stage;
 use std::collections::BTreeMap;
 
 use domain::orders::OrderStatus;
-use event_bus::forget_groups;
+use event_bus::delete_groups;
 use events::Context;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
@@ -35,7 +35,7 @@ async fn offsets(stage: &Stage) -> BTreeMap<(String, i32), i64> {
 /// A reactor whose checkpoint lies before what Kafka was told takes the database for a restored one, and stops.
 async fn forget_what_kafka_was_told(stage: &Stage) {
     eventually("the sagas have left their group, and it is forgotten", async || {
-        forget_groups(&stage.bus, sagas::READERS).await.ok()
+        delete_groups(&stage.bus, sagas::READERS).await.ok()
     })
     .await;
 }
