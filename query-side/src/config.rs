@@ -1,6 +1,4 @@
 //! The options of `tradewind query-side`.
-//!
-//! Never: an option that is read anywhere else. Read next: [`crate::run`].
 
 use std::net::SocketAddr;
 
@@ -46,7 +44,7 @@ pub struct Config {
     #[arg(long, env = "QUERY_WAITERS_MAX", default_value_t = 2048, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(0..=100_000))]
     pub query_waiters_max: usize,
 
-    /// A machine's step that takes longer than this many seconds is shown as stuck.
+    /// A step of the system's that takes longer than this many seconds is shown as stuck.
     #[arg(long, env = "STUCK_AFTER_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub stuck_after_seconds: u64,
 

@@ -97,7 +97,8 @@ pub async fn relay(options: RelayOptions, shutdown: CancellationToken) -> anyhow
 /// When the address is in use, or the role fails.
 pub async fn sagas(options: SagasOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::new();
-    let webhooks = WebhookEndpoint::open(&options.role).await?.map(WebhookEndpoint::router).unwrap_or_default();
+    let webhooks =
+        WebhookEndpoint::open(&options.role).await?.map(WebhookEndpoint::router).unwrap_or_default();
     let role = sagas::run(options.role, health.clone(), shutdown);
     with_ops(&options.listen, webhooks, health, role).await
 }

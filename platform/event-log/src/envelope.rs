@@ -37,6 +37,20 @@ pub struct Metadata {
     pub idempotency_key: Option<String>,
 }
 
+impl Metadata {
+    /// The metadata of an event that `actor` writes and no other event caused.
+    pub fn by(actor: impl Into<String>, correlation_id: Uuid) -> Self {
+        Self {
+            correlation_id,
+            causation_id: None,
+            depends_on: Positions::default(),
+            actor: actor.into(),
+            traceparent: None,
+            idempotency_key: None,
+        }
+    }
+}
+
 /// An event as the log stores it, its payload not decoded.
 #[derive(Debug, Clone)]
 pub struct RawEvent {

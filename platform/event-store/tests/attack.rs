@@ -20,6 +20,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
+/// The test's name with its module.
 const TEST: &str = "attack::no_attack_makes_a_gap_a_loss_or_a_double";
 /// Where a writer process finds the log; its absence makes this process the one that checks.
 const LOG_URL: &str = "TRADEWIND_TEST_LOG_URL";

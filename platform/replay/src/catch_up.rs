@@ -1,90 +1,84 @@
-//! A table beside the live one, on its way to where live stands: the same whether it was empty or is one that was kept.
+//! Catches a table up with live: the same whether it was empty or is the previous one.
 //!
-//! In parallel, one task per context: everything that live has applied and the table has not, page by page. Handlers of one
-//! row commute across contexts, which is what makes this right. Again, for what live applied meanwhile, until it is little.
-//! At last, in one short transaction: live stops, the last few events, the swap. Never: a swap of a table that is not where
-//! live stands. Read next: [`crate::reach`].
+//! In parallel, one task per context applies everything that live has applied and the table has not, page by page. Events of one row
+//! commute across contexts, which is what makes this right. Then again, for what live applied meanwhile, until it is little. At last,
+//! in one short transaction: live stops, the last few events, the swap.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{Object, Pool, Transaction};
-use events::{Context, Envelope, Position};
+use event_log::{ContextName, Envelope, EventSet, Position};
 use fault::{crash_point, mutant};
-use query_side::engine::Projector;
+use projections::Projector;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::IsolationLevel;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::Error;
-use crate::kept::{self, KEPT};
-use crate::log::{Logs, Page, Reading};
+use crate::applied_positions::AppliedPositions;
+use crate::log::{Page, Reading};
 use crate::progress::Progress;
-use crate::reach::Reach;
-use crate::shadow::{self, SHADOW, is_in_use};
+use crate::schemas::Schemas;
+use crate::shadow::{self, is_in_use};
+use crate::{Error, Replay, previous};
 
 /// Rounds of catching up; each is shorter than the one before, unless live is faster than we are.
 const ROUNDS_MAX: u32 = 20;
-/// So little that it may be applied while live stands still.
+/// So few that they may be applied while live is stopped.
 const FEW_POSITIONS: i64 = 500;
 const SWAP_ATTEMPTS_MAX: u32 = 10;
 
 /// Pages that are decoded and not folded yet.
 const PAGES_AHEAD: usize = 2;
-/// Events folded in one transaction, about, where no other task writes to the same rows. Where others do, each page has one
-/// of its own: it locks its rows in the order of their keys, so that nobody waits in a circle.
+/// Events folded in one transaction, about, where no other task writes to the same rows. Where others do, each page has a
+/// transaction of its own, which locks its rows in the order of their keys: no deadlock.
 const TRANSACTION_EVENTS: usize = 50_000;
 
-/// Where the table lies, and how it is written.
+/// Where the table comes from, and how it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Made empty, for this: rows are kept in memory while their events follow one another.
     Empty,
-    /// The table that the last swap replaced. Another rollback may have been killed while it caught up, so events that are
-    /// noted as missing may be there: each page is applied as live applies it, which a row that knows an event already
-    /// survives.
-    Kept,
+    /// The table that the last swap replaced. A rollback that was killed may have applied events that are recorded as missing:
+    /// each page is applied as live applies it, which skips an event that a row has applied already.
+    Previous,
 }
 
 impl Origin {
-    fn schema(self) -> &'static str {
+    fn schema(self, schemas: &Schemas) -> &str {
         match self {
-            Self::Empty => SHADOW,
-            Self::Kept => KEPT,
+            Self::Empty => &schemas.shadow,
+            Self::Previous => &schemas.previous,
         }
     }
 }
 
-/// A table on its way.
-pub struct Shadow<'a> {
-    pub projector: Arc<dyn Projector>,
-    logs: &'a Logs,
-    pub pool: &'a Pool,
+/// A table that is to become the live one.
+pub struct Shadow<'a, E: EventSet> {
+    pub projector: Arc<dyn Projector<E>>,
+    pub replay: &'a Replay<'a, E>,
     pub progress: Arc<Progress>,
-    shutdown: &'a CancellationToken,
     origin: Origin,
     /// What is in the table.
-    reach: Reach,
+    applied: AppliedPositions,
     /// Where to read on in each context.
-    after: BTreeMap<Context, Position>,
-    /// So many were applied.
+    after: BTreeMap<ContextName, Position>,
+    /// How many events were applied.
     pub events: u64,
 }
 
-impl<'a> Shadow<'a> {
+impl<'a, E: EventSet> Shadow<'a, E> {
     pub fn new(
-        projector: Arc<dyn Projector>,
-        logs: &'a Logs,
-        pool: &'a Pool,
-        shutdown: &'a CancellationToken,
-        (origin, reach): (Origin, Reach),
+        projector: Arc<dyn Projector<E>>,
+        replay: &'a Replay<'a, E>,
+        (origin, applied): (Origin, AppliedPositions),
     ) -> Self {
-        let after = projector.contexts().iter().map(|context| (*context, reach.first(*context))).collect();
+        let after = projector.contexts().iter().map(|context| (*context, applied.first(*context))).collect();
         let progress = Arc::new(Progress::new(projector.name()));
-        Self { projector, logs, pool, progress, shutdown, origin, reach, after, events: 0 }
+        Self { projector, replay, progress, origin, applied, after, events: 0 }
     }
 
     /// Until only a few positions are missing, or live is faster than we are.
@@ -93,7 +87,7 @@ impl<'a> Shadow<'a> {
     /// [`Error`]; what was committed stays.
     pub async fn catch_up(&mut self) -> Result<(), Error> {
         for _ in 0..ROUNDS_MAX {
-            let live = self.live_reach().await?;
+            let live = self.applied_by_live_now().await?;
             let missing = self.positions_missing(&live);
             self.progress.expect(missing.unsigned_abs());
             self.advance_in_parallel(live).await?;
@@ -104,32 +98,44 @@ impl<'a> Shadow<'a> {
         Ok(())
     }
 
-    async fn live_reach(&self) -> Result<Reach, Error> {
-        let mut client = self.pool.get().await?;
+    async fn applied_by_live_now(&self) -> Result<AppliedPositions, Error> {
+        let mut client = self.replay.pool.get().await?;
         let transaction = snapshot(&mut client).await?;
-        Ok(Reach::of_live(&transaction, &*self.projector).await?)
+        self.applied_by_live(&transaction).await
     }
 
-    fn positions_missing(&self, live: &Reach) -> i64 {
+    /// What the live table has applied, as of the transaction's snapshot.
+    ///
+    /// # Errors
+    /// As [`AppliedPositions::of_live`].
+    pub async fn applied_by_live(&self, transaction: &Transaction<'_>) -> Result<AppliedPositions, Error> {
+        let Replay { set, topic_prefix, .. } = self.replay;
+        AppliedPositions::of_live(transaction, set, topic_prefix, &*self.projector).await
+    }
+
+    fn positions_missing(&self, live: &AppliedPositions) -> i64 {
         self.after.iter().map(|(context, after)| (live.last(*context) - after).max(0)).sum()
     }
 
-    fn reading(&self, context: Context, to: &Reach) -> Reading {
-        Reading::new(self.logs.of(context), &self.reach, to, self.after[&context])
+    fn reading(&self, context: ContextName, to: &AppliedPositions) -> Reading {
+        Reading::new(self.replay.logs.of(context), &self.applied, to, self.after[&context])
     }
 
     /// Two tasks per context, one that reads and one that folds.
-    async fn advance_in_parallel(&mut self, to: Reach) -> Result<(), Error> {
+    async fn advance_in_parallel(&mut self, to: AppliedPositions) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for context in self.after.keys() {
             let reading = self.reading(*context, &to);
-            let (projector, pool) = (Arc::clone(&self.projector), self.pool.clone());
-            let (progress, shutdown) = (Arc::clone(&self.progress), self.shutdown.clone());
-            let (context, origin) = (*context, self.origin);
-            tasks.spawn(async move {
-                let advanced = advance(reading, origin, &*projector, &pool, &progress, &shutdown).await?;
-                Ok::<_, Error>((context, advanced))
-            });
+            let context = *context;
+            let advancing = Advancing {
+                projector: Arc::clone(&self.projector),
+                is_empty: self.origin == Origin::Empty,
+                schema: self.origin.schema(&self.replay.schemas).to_owned(),
+                pool: self.replay.pool.clone(),
+                progress: Arc::clone(&self.progress),
+                shutdown: self.replay.shutdown.clone(),
+            };
+            tasks.spawn(async move { Ok::<_, Error>((context, advancing.run(reading).await?)) });
         }
         while let Some(ended) = tasks.join_next().await {
             let (context, advanced) =
@@ -137,7 +143,7 @@ impl<'a> Shadow<'a> {
             self.after.insert(context, advanced.after);
             self.events += advanced.events;
         }
-        self.reach = to;
+        self.applied = to;
         Ok(())
     }
 
@@ -149,14 +155,14 @@ impl<'a> Shadow<'a> {
     pub async fn advance_within(
         &self,
         transaction: &Transaction<'_>,
-        to: &Reach,
-    ) -> Result<Vec<(Context, Advanced)>, Error> {
-        into(self.origin, transaction).await?;
+        to: &AppliedPositions,
+    ) -> Result<Vec<(ContextName, Advanced)>, Error> {
+        set_schema(transaction, self.origin.schema(&self.replay.schemas)).await?;
         let mut all = Vec::new();
         for context in self.after.keys() {
             let mut reading = self.reading(*context, to);
             let mut events = 0;
-            while let Some(page) = reading.page().await? {
+            while let Some(page) = reading.page::<E>().await? {
                 apply(&*self.projector, transaction, &page.events).await?;
                 events += page.events.len() as u64;
             }
@@ -165,15 +171,15 @@ impl<'a> Shadow<'a> {
         Ok(all)
     }
 
-    pub fn advanced(&mut self, to: Reach, all: Vec<(Context, Advanced)>) {
+    pub fn advanced(&mut self, to: AppliedPositions, all: Vec<(ContextName, Advanced)>) {
         for (context, advanced) in all {
             self.after.insert(context, advanced.after);
             self.events += advanced.events;
         }
-        self.reach = to;
+        self.applied = to;
     }
 
-    /// Returns how long live writes stood still. Where the live table is in use, it is tried again.
+    /// Returns how long live writes were stopped. Where the live table is in use, it tries again.
     ///
     /// # Errors
     /// [`Error::InUse`], and whatever else keeps it from being swapped; live is as it was.
@@ -193,19 +199,20 @@ impl<'a> Shadow<'a> {
     }
 
     async fn try_swap(&mut self) -> Result<Duration, Error> {
-        let mut client = self.pool.get().await?;
+        let Replay { pool, schemas, .. } = self.replay;
+        let mut client = pool.get().await?;
         let transaction = client.transaction().await?;
-        shadow::stop_live(&transaction).await?;
+        shadow::stop_live(&transaction, schemas).await?;
         let stopped = Instant::now();
-        let live = Reach::of_live(&transaction, &*self.projector).await?;
+        let live = self.applied_by_live(&transaction).await?;
         let advanced = match mutant!("replay::swapped_without_catching_up") {
             true => Vec::new(),
             false => self.advance_within(&transaction, &live).await?,
         };
-        if self.origin == Origin::Kept {
-            kept::take(&transaction, self.projector.table()).await?;
+        if self.origin == Origin::Previous {
+            previous::take(&transaction, schemas, self.projector.table()).await?;
         }
-        shadow::swap(&transaction, &*self.projector, &live).await?;
+        shadow::swap(&transaction, schemas, &*self.projector, &live).await?;
         crash_point!("replay::swap_before_commit");
         transaction.commit().await?;
         crash_point!("replay::swapped");
@@ -220,77 +227,86 @@ pub struct Advanced {
     events: u64,
 }
 
-/// The next pages are read and decoded while the one before is folded and written.
-async fn advance(
-    reading: Reading,
-    origin: Origin,
-    projector: &dyn Projector,
-    pool: &Pool,
-    progress: &Progress,
-    shutdown: &CancellationToken,
-) -> Result<Advanced, Error> {
-    let (pages, mut read) = mpsc::channel(PAGES_AHEAD);
-    let reader = AbortOnDropHandle::new(tokio::spawn(read_all(reading, pages)));
-    let mut rebuild = if origin == Origin::Empty { projector.rebuild() } else { None };
-    let mut events = 0;
-    let mut client = pool.get().await?;
-    while let Some(first) = read.recv().await {
-        let transaction = begin(origin, &mut client).await?;
-        let mut next = Some(first);
-        let mut in_transaction = 0;
-        while let Some(page) = next {
-            if shutdown.is_cancelled() {
-                return Err(Error::Stopped);
+/// Applies one context's reading, in a task of its own.
+struct Advancing<E: EventSet> {
+    projector: Arc<dyn Projector<E>>,
+    /// The table was made empty for this: rows are kept in memory.
+    is_empty: bool,
+    schema: String,
+    pool: Pool,
+    progress: Arc<Progress>,
+    shutdown: CancellationToken,
+}
+
+impl<E: EventSet> Advancing<E> {
+    /// The next pages are read and decoded while the one before is folded and written.
+    async fn run(self, reading: Reading) -> Result<Advanced, Error> {
+        let (pages, mut read) = mpsc::channel(PAGES_AHEAD);
+        let reader = AbortOnDropHandle::new(tokio::spawn(read_all(reading, pages)));
+        let mut rebuild = if self.is_empty { self.projector.rebuild() } else { None };
+        let mut events = 0;
+        let mut client = self.pool.get().await?;
+        while let Some(first) = read.recv().await {
+            let transaction = begin(&mut client, &self.schema).await?;
+            let mut next = Some(first);
+            let mut in_transaction = 0;
+            while let Some(page) = next {
+                if self.shutdown.is_cancelled() {
+                    return Err(Error::Stopped);
+                }
+                match &mut rebuild {
+                    Some(rebuild) => rebuild.fold(&transaction, &page.events, page.payload_bytes).await?,
+                    None => apply(&*self.projector, &transaction, &page.events).await?,
+                }
+                events += page.events.len() as u64;
+                in_transaction += page.events.len();
+                self.progress.add(page.positions);
+                let goes_on = rebuild.is_some() && in_transaction < TRANSACTION_EVENTS;
+                next = if goes_on { read.recv().await } else { None };
             }
-            match &mut rebuild {
-                Some(rebuild) => rebuild.fold(&transaction, &page.events, page.payload_bytes).await?,
-                None => apply(projector, &transaction, &page.events).await?,
-            }
-            events += page.events.len() as u64;
-            in_transaction += page.events.len();
-            progress.add(page.positions);
-            let goes_on = rebuild.is_some() && in_transaction < TRANSACTION_EVENTS;
-            next = if goes_on { read.recv().await } else { None };
+            transaction.commit().await?;
         }
-        transaction.commit().await?;
+        let after = reader.await.expect("the reader does not panic")?;
+        if let Some(mut rebuild) = rebuild {
+            let transaction = begin(&mut client, &self.schema).await?;
+            rebuild.flush(&transaction).await?;
+            transaction.commit().await?;
+        }
+        Ok(Advanced { after, events })
     }
-    let after = reader.await.expect("the reader does not panic")?;
-    if let Some(mut rebuild) = rebuild {
-        let transaction = begin(origin, &mut client).await?;
-        rebuild.flush(&transaction).await?;
-        transaction.commit().await?;
-    }
-    Ok(Advanced { after, events })
 }
 
 /// Where the next reading goes on. The first error ends it; the pages before it were good.
-async fn read_all(mut reading: Reading, pages: mpsc::Sender<Page>) -> Result<Position, Error> {
+async fn read_all<E: EventSet>(
+    mut reading: Reading,
+    pages: mpsc::Sender<Page<E>>,
+) -> Result<Position, Error> {
     while let Some(page) = reading.page().await? {
         if pages.send(page).await.is_err() {
-            break; // whoever folds them has failed, and says why
+            break; // the task that folds them has failed, and returns its error
         }
     }
     Ok(reading.resume_after())
 }
 
-/// What is lost with the server is applied again: nothing waits for the disk. The swap does.
-async fn begin(origin: Origin, client: &mut Object) -> Result<Transaction<'_>, Error> {
+/// The commits do not wait for the disk: what a crash of the server loses is applied again. The swap waits.
+async fn begin<'a>(client: &'a mut Object, schema: &str) -> Result<Transaction<'a>, Error> {
     let transaction = client.transaction().await?;
-    into(origin, &transaction).await?;
+    set_schema(&transaction, schema).await?;
     transaction.batch_execute("SET LOCAL synchronous_commit = off").await?;
     Ok(transaction)
 }
 
-async fn into(origin: Origin, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
-    transaction.batch_execute(&format!("SET LOCAL search_path = {}", origin.schema())).await
+async fn set_schema(transaction: &Transaction<'_>, schema: &str) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(&format!("SET LOCAL search_path = {schema}")).await
 }
 
-async fn apply(
-    projector: &dyn Projector,
+async fn apply<E: EventSet>(
+    projector: &dyn Projector<E>,
     transaction: &Transaction<'_>,
-    events: &[Envelope],
+    events: &[Envelope<E>],
 ) -> Result<(), tokio_postgres::Error> {
-    let events: Vec<&Envelope> = events.iter().collect();
+    let events: Vec<&Envelope<E>> = events.iter().collect();
     projector.apply(transaction, &events).await.map(|_| ())
 }
 

@@ -1,33 +1,33 @@
-//! Shadow and live, row by row, in one statement.
-//!
-//! Never: a comparison of two tables that are not at the same reach. Read next: `report.rs`.
+//! Compares the shadow with the live table, row by row, in one statement. Both must have applied the same positions.
 
 use deadpool_postgres::Transaction;
-use query_side::READ_MODEL;
-use query_side::engine::Projector;
+use event_log::EventSet;
+use projections::Projector;
 use serde_json::Value;
 
 use crate::report::Comparison;
-use crate::shadow::SHADOW;
+use crate::schemas::Schemas;
 
 /// A row that is not the same in both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     pub key: String,
-    /// None: only the rebuild has it.
+    /// None: only the rebuilt table has it.
     pub live: Option<Value>,
-    /// None: only live has it.
+    /// None: only the live table has it.
     pub rebuilt: Option<Value>,
 }
 
 /// # Errors
 /// The database's.
-pub async fn compare(
+pub async fn compare<E: EventSet>(
     transaction: &Transaction<'_>,
-    projector: &dyn Projector,
+    schemas: &Schemas,
+    projector: &dyn Projector<E>,
 ) -> Result<Comparison, tokio_postgres::Error> {
     let (table, key) = (projector.table(), projector.key_column());
-    // Rows of the same bytes are equal; only of others it is asked whether they say the same. OFFSET keeps that to once a row.
+    let Schemas { live, shadow, .. } = schemas;
+    // Rows of the same bytes are equal; only other rows are compared by their values. OFFSET: once for each row.
     let counts = transaction
         .query_one(
             &format!(
@@ -36,7 +36,7 @@ pub async fn compare(
                  FROM (SELECT live.{key} AS live, shadow.{key} AS shadow,
                               live.{key} IS NULL OR shadow.{key} IS NULL
                               OR live.* *<> shadow.* AND live.* IS DISTINCT FROM shadow.* AS differ
-                       FROM {READ_MODEL}.{table} live FULL JOIN {SHADOW}.{table} shadow ON live.{key} = shadow.{key}
+                       FROM {live}.{table} live FULL JOIN {shadow}.{table} shadow ON live.{key} = shadow.{key}
                        OFFSET 0) pairs"
             ),
             &[],
@@ -44,8 +44,8 @@ pub async fn compare(
         .await?;
     let first_difference = match counts.try_get::<_, Option<String>>(3)? {
         Some(first) => Some(Difference {
-            live: row(transaction, READ_MODEL, projector, &first).await?,
-            rebuilt: row(transaction, SHADOW, projector, &first).await?,
+            live: row(transaction, live, projector, &first).await?,
+            rebuilt: row(transaction, shadow, projector, &first).await?,
             key: first,
         }),
         None => None,
@@ -58,10 +58,10 @@ pub async fn compare(
     })
 }
 
-async fn row(
+async fn row<E: EventSet>(
     transaction: &Transaction<'_>,
     schema: &str,
-    projector: &dyn Projector,
+    projector: &dyn Projector<E>,
     key: &str,
 ) -> Result<Option<Value>, tokio_postgres::Error> {
     let (table, column) = (projector.table(), projector.key_column());

@@ -1,101 +1,64 @@
-//! Replay: rebuilds a projection from the logs beside the live one, compares the two at the same position, and swaps.
+//! Replay: rebuilds a projection from the logs beside the live table, compares the two at the same position, and swaps them.
 //!
-//! Reads the logs (not Kafka) and folds them by the same `apply` as the live consumer, into a shadow table. Live reads
-//! and writes go on; the swap itself is one short transaction. A rollback brings the table that was replaced to where live
-//! stands, and swaps again. Never: `event-bus` or `sagas`, so that a rebuild cannot speak; a live table emptied; a checkpoint
-//! moved. Read next: `rebuild.rs` and `rollback.rs` (the order of things), `reach.rs` (what "the same position" is),
+//! Reads the logs (not Kafka) and folds them as the live reader does, into a shadow table. Live reads and writes go on; the swap
+//! itself is one short transaction. A rollback catches the previous table up with live, and swaps again.
+//! Never: a record published, a command; a live table emptied; a checkpoint moved.
+//! Read next: `rebuild.rs` and `rollback.rs` (the order of the steps), `applied_positions.rs` (what "the same position" is),
 //! `shadow.rs` (the swap).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use clap::builder::PossibleValuesParser;
-use events::{Context, Position, StreamId};
-use query_side::engine::Projector;
-use query_side::projections;
-use runtime::Secret;
+use deadpool_postgres::Pool;
+use event_log::{CodecError, ContextName, EventSet, Position, StreamId};
+use projections::{ProjectionSet, Projector};
+use runtime::ContextUrls;
 use runtime::postgres::{self, PostgresError};
 use tokio_util::sync::CancellationToken;
 
+mod applied_positions;
 mod catch_up;
 mod compare;
-mod kept;
 mod log;
+mod previous;
 mod progress;
-mod reach;
 mod rebuild;
 mod report;
 mod rollback;
+mod schemas;
 mod shadow;
 
 pub use compare::Difference;
 use rebuild::rebuild;
 pub use report::{Comparison, Rebuilt, ReplayReport, RolledBack};
 use rollback::roll_back;
+pub use schemas::Schemas;
 
 use log::Logs;
 
-/// Connections to the read models: one per context that is read in parallel, and one that compares and swaps.
-const CONNECTIONS_MAX: usize = 6;
+/// Connections to the read models besides one for each context that is read in parallel: one that compares or swaps, and one that
+/// makes indexes meanwhile.
+const FURTHER_CONNECTIONS: usize = 2;
 
-/// The options of `tradewind replay`.
+/// The options of `tradewind replay`, besides the projections.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Options {
-    /// The projections to rebuild.
-    #[arg(value_parser = names(), required_unless_present = "all")]
-    pub projections: Vec<String>,
-
-    /// Rebuild every projection.
-    #[arg(long, conflicts_with = "projections")]
-    pub all: bool,
-
     /// Only compare: the live tables stay, whatever is found; exit code 1 when they differ.
     #[arg(long)]
     pub check: bool,
 
-    /// Put the tables that the last replay replaced back in place, with the events that came since; those that are live now
-    /// are kept in their place, so this can be undone by itself.
+    /// Put the tables that the last replay replaced back in place, with the events that came since; the tables that are live now
+    /// are kept in their place, so a rollback can be rolled back.
     #[arg(long, conflicts_with = "check")]
     pub rollback: bool,
 
-    /// The database of the read models, as a role that may create tables there.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: Secret,
-
+    /// The logs; and the read models, as a role that may create tables there.
     #[command(flatten)]
-    pub logs: LogUrls,
-}
+    pub databases: ContextUrls,
 
-/// Where the logs are; each by default in the same database, as its owner's role.
-#[derive(clap::Args, Clone, Debug, Default)]
-pub struct LogUrls {
-    /// The log of the orders.
-    #[arg(long, env = "ORDERS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub orders_database_url: Option<Secret>,
-    /// The log of the inventory.
-    #[arg(long, env = "INVENTORY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub inventory_database_url: Option<Secret>,
-    /// The log of the payments.
-    #[arg(long, env = "PAYMENTS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub payments_database_url: Option<Secret>,
-    /// The log of the shipments.
-    #[arg(long, env = "SHIPPING_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub shipping_database_url: Option<Secret>,
-}
-
-impl LogUrls {
-    fn of(&self, context: Context, base: &Secret) -> Secret {
-        let own = match context {
-            Context::Orders => &self.orders_database_url,
-            Context::Inventory => &self.inventory_database_url,
-            Context::Payments => &self.payments_database_url,
-            Context::Shipping => &self.shipping_database_url,
-        };
-        own.clone().unwrap_or_else(|| postgres::owner_url(base, context.name()))
-    }
-}
-
-fn names() -> PossibleValuesParser {
-    projections::all().iter().map(|projector| projector.name()).collect::<Vec<_>>().into()
+    /// What goes before the names of topics and consumer groups, as the other roles are given it.
+    #[arg(long, env = "TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
+    pub topic_prefix: String,
 }
 
 /// Why a replay ended without having done its work. The live tables are as they were.
@@ -109,42 +72,81 @@ pub enum Error {
     ReadModels(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Log(#[from] event_store::StoreError),
+    #[error("there is no projection {given:?}; allowed are {allowed}")]
+    UnknownProjection { given: String, allowed: String },
     #[error(
         "{stream} at position {position} of {context} cannot be applied, and live has not parked it: {cause}"
     )]
-    Unreadable { context: Context, position: Position, stream: StreamId, cause: events::CodecError },
+    Unreadable { context: ContextName, position: Position, stream: StreamId, cause: CodecError },
+    #[error(
+        "the read models are fed by {topic}, which is no topic of ours after the prefix {prefix:?}; give --topic-prefix (or \
+         TOPIC_PREFIX) as the query side is given it"
+    )]
+    OtherTopics { topic: String, prefix: String },
     #[error("another replay of {projection} is running")]
     Busy { projection: &'static str },
-    #[error(
-        "the live table was in use for so long that it could not be swapped ({attempts} attempts); nothing was changed"
-    )]
+    #[error("the live table was in use and could not be swapped ({attempts} attempts); nothing was changed")]
     InUse { attempts: u32 },
-    #[error("there is nothing to go back to: no replay of {projection} has replaced a table")]
-    NothingKept { projection: &'static str },
+    #[error("there is no previous table: no replay of {projection} has replaced one")]
+    NoPreviousTable { projection: &'static str },
     #[error("stopped; the live tables are as they were")]
     Stopped,
 }
 
-/// Replays, or rolls back, what the options name, one projection after the other.
+/// What every step of a replay needs.
+struct Replay<'a, E: EventSet> {
+    set: &'a ProjectionSet<E>,
+    schemas: Schemas,
+    logs: Logs,
+    /// To the read models.
+    pool: Pool,
+    topic_prefix: String,
+    shutdown: CancellationToken,
+}
+
+/// Replays, or rolls back, the projections of the set with these names, or all where none is named, one after the other.
 ///
 /// # Errors
 /// [`Error`]; projections that were done before stay done.
-pub async fn run(options: Options, shutdown: CancellationToken) -> Result<Vec<ReplayReport>, Error> {
-    let pool = postgres::pool(&options.database_url, CONNECTIONS_MAX)?;
-    let chosen: Vec<Arc<dyn Projector>> = projections::all()
-        .into_iter()
-        .filter(|projector| options.all || options.projections.iter().any(|name| name == projector.name()))
-        .collect();
-    let logs = Logs::open(|context| options.logs.of(context, &options.database_url)).await?;
+pub async fn run<E: EventSet>(
+    set: &ProjectionSet<E>,
+    projections: &[String],
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<Vec<ReplayReport>, Error> {
+    let chosen = chosen(set, projections)?;
+    let contexts: BTreeSet<ContextName> =
+        chosen.iter().flat_map(|projector| projector.contexts()).copied().collect();
+    let url = options.databases.base();
+    let replay = Replay {
+        set,
+        schemas: Schemas::of(set.schema),
+        logs: Logs::open(&contexts, |context| options.databases.of(context.as_str())).await?,
+        pool: postgres::pool(url, contexts.len() + FURTHER_CONNECTIONS)?,
+        topic_prefix: options.topic_prefix.clone(),
+        shutdown,
+    };
     let mut reports = Vec::new();
     for projector in chosen {
-        let _lock = shadow::lock(&options.database_url, projector.name()).await?;
+        let _lock = shadow::lock(url, projector.name()).await?;
         reports.push(match options.rollback {
-            true => ReplayReport::RolledBack(roll_back(projector, &logs, &pool, &shutdown).await?),
-            false => {
-                ReplayReport::Rebuilt(rebuild(projector, &logs, &pool, !options.check, &shutdown).await?)
-            }
+            true => ReplayReport::RolledBack(roll_back(projector, &replay).await?),
+            false => ReplayReport::Rebuilt(rebuild(projector, &replay, !options.check).await?),
         });
     }
     Ok(reports)
+}
+
+fn chosen<E: EventSet>(
+    set: &ProjectionSet<E>,
+    names: &[String],
+) -> Result<Vec<Arc<dyn Projector<E>>>, Error> {
+    if let Some(given) = names.iter().find(|name| set.named(name).is_none()) {
+        let allowed: Vec<&str> = set.projectors.iter().map(|projector| projector.name()).collect();
+        return Err(Error::UnknownProjection { given: given.clone(), allowed: allowed.join(", ") });
+    }
+    let is_chosen = |projector: &&Arc<dyn Projector<E>>| {
+        names.is_empty() || names.iter().any(|name| name == projector.name())
+    };
+    Ok(set.projectors.iter().filter(is_chosen).cloned().collect())
 }

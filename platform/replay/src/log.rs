@@ -1,49 +1,52 @@
-//! The logs, read from one reach to the next: one COPY out of the server, taken page by page.
+//! The logs, read from some applied positions to later ones: one COPY out of the server, taken page by page.
 //!
-//! Never: an event skipped in silence. Of the events up to a reach, those of a partition that had not come so far are
-//! left for the next reading, which begins at the first of them; or at one that waited in `parked_events` and was retried. Read next: [`crate::rebuild`].
+//! Of the events up to the later positions, those of a partition that has not come so far are left for the next reading, which begins
+//! at the first of them; or at one that was parked and then retried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use event_log::{ContextName, Envelope, EventSet, Position};
 use event_store::{EventStore, Scan, StoreOptions};
-use events::{Context, Envelope, Position};
 use runtime::{Secret, postgres};
 
 use crate::Error;
-use crate::reach::Reach;
+use crate::applied_positions::AppliedPositions;
 
 /// A page has at most so many events, and about so many bytes of payloads.
 const PAGE_EVENTS: usize = 4_000;
 const PAGE_BYTES: usize = 2 << 20;
 
-/// The log of every context.
+/// The logs of the contexts that are read.
 pub struct Logs {
-    stores: BTreeMap<Context, EventStore>,
+    stores: BTreeMap<ContextName, EventStore>,
 }
 
 impl Logs {
     /// # Errors
     /// [`Error`] when a log cannot be reached.
-    pub async fn open(url: impl Fn(Context) -> Secret) -> Result<Self, Error> {
+    pub async fn open(
+        contexts: &BTreeSet<ContextName>,
+        url: impl Fn(ContextName) -> Secret,
+    ) -> Result<Self, Error> {
         let mut stores = BTreeMap::new();
-        for context in Context::ALL {
+        for &context in contexts {
             let pool = postgres::pool(&url(context), 1)?;
             stores.insert(context, EventStore::new(context, pool, StoreOptions::default()).await?);
         }
         Ok(Self { stores })
     }
 
-    pub fn of(&self, context: Context) -> &EventStore {
+    pub fn of(&self, context: ContextName) -> &EventStore {
         &self.stores[&context]
     }
 }
 
-/// One context's events between two reaches.
+/// One context's events between two applied positions.
 pub struct Reading {
     store: EventStore,
-    from: Reach,
-    to: Reach,
-    /// The events on their way, from the first page on.
+    from: AppliedPositions,
+    to: AppliedPositions,
+    /// The events that the server sends, from the first page on.
     scan: Option<Scan>,
     /// The last position looked at.
     after: Position,
@@ -52,10 +55,10 @@ pub struct Reading {
 }
 
 /// A part of a reading.
-pub struct Page {
+pub struct Page<E> {
     /// To be applied, in order.
-    pub events: Vec<Envelope>,
-    /// Of their payloads.
+    pub events: Vec<Envelope<E>>,
+    /// The size of their payloads.
     pub payload_bytes: usize,
     /// How many positions were looked at.
     pub positions: u64,
@@ -63,16 +66,16 @@ pub struct Page {
 
 impl Reading {
     /// `after` is where the reading that ended at `from` said to go on.
-    pub fn new(store: &EventStore, from: &Reach, to: &Reach, after: Position) -> Self {
+    pub fn new(store: &EventStore, from: &AppliedPositions, to: &AppliedPositions, after: Position) -> Self {
         let after = to.first_freed_since(from).map_or(after, |freed| after.min(freed - 1));
         Self { store: store.clone(), from: from.clone(), to: to.clone(), scan: None, after, left_after: None }
     }
 
-    /// The next page; none when the reach is reached.
+    /// The next page; none at the end.
     ///
     /// # Errors
     /// [`Error::Log`], [`Error::Unreadable`].
-    pub async fn page(&mut self) -> Result<Option<Page>, Error> {
+    pub async fn page<E: EventSet>(&mut self) -> Result<Option<Page<E>>, Error> {
         let context = self.store.context();
         let last = self.to.last(context);
         if last <= self.after {

@@ -1,6 +1,4 @@
-//! How far the rebuild is: a bar on a terminal, a line for every tenth elsewhere.
-//!
-//! Never: on stdout, which belongs to the report. Read next: [`crate::rebuild`].
+//! Shows how far the rebuild is, on stderr: a bar on a terminal, a line for every tenth elsewhere. Stdout belongs to the report.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,4 @@
 //! What a replay did, for the person who ran it.
-//!
-//! Never: "equal" where nothing was compared. Read next: `tradewind/src/tools/replay.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,13 +14,13 @@ pub enum ReplayReport {
     RolledBack(RolledBack),
 }
 
-/// The table before the last replay is live again, and the one that was live is kept.
+/// The previous table is live again, and the one that was live is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolledBack {
     pub projection: &'static str,
-    /// Events that the kept table was without.
+    /// Events that the previous table lacked.
     pub events: u64,
-    /// How long live writes stood still for the swap.
+    /// How long live writes were stopped for the swap.
     pub live_stopped: Duration,
 }
 
@@ -34,7 +32,7 @@ pub struct Rebuilt {
     pub events: u64,
     pub elapsed: Duration,
     pub comparison: Comparison,
-    /// How long live writes stood still for the swap; none when there was no swap.
+    /// How long live writes were stopped for the swap; none when there was no swap.
     pub live_stopped: Option<Duration>,
 }
 
@@ -73,7 +71,7 @@ impl fmt::Display for RolledBack {
         write!(
             f,
             "{projection}: the table before the last replay is live again, with {events} events that came since; the one it \
-             replaced is kept (live writes stood still for {} ms)",
+             replaced is kept (live writes were stopped for {} ms)",
             live_stopped.as_millis()
         )
     }
@@ -103,7 +101,7 @@ impl fmt::Display for Rebuilt {
             }
         }
         match self.live_stopped {
-            Some(stopped) => write!(f, "; swapped (live writes stood still for {} ms)", stopped.as_millis()),
+            Some(stopped) => write!(f, "; swapped (live writes were stopped for {} ms)", stopped.as_millis()),
             None => write!(f, "; only checked, live is as it was"),
         }
     }

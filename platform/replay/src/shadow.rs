@@ -1,23 +1,20 @@
 //! The shadow table, and the moment in which it becomes the live one.
 //!
-//! Three schemas: the live one, `readmodel_shadow` where a table is built, `readmodel_old` where the table that was
-//! replaced is kept, with how far it had come, for a rollback. Never: a live table without rights, statistics or indexes; a
-//! lock on the live table that is waited for without a limit. Read next: [`crate::kept`].
+//! Never: a live table without rights, statistics or indexes; a wait without a limit for a lock on the live table.
 
 use deadpool_postgres::{Pool, Transaction};
-use query_side::READ_MODEL;
-use query_side::engine::Projector;
+use event_log::EventSet;
+use projections::Projector;
 use runtime::{Secret, postgres};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use crate::Error;
-use crate::kept::{self, KEPT};
-use crate::reach::Reach;
+use crate::applied_positions::AppliedPositions;
+use crate::previous;
+use crate::schemas::Schemas;
 
-pub const SHADOW: &str = "readmodel_shadow";
-
-/// How long a swap waits for those who are reading the live table; others queue behind it meanwhile.
+/// How long a swap waits for readers of the live table; further readers queue behind it meanwhile.
 const SWAP_LOCK_TIMEOUT: &str = "2s";
 
 /// Makes sure that no other replay works on the projection while the returned connection lives.
@@ -31,19 +28,20 @@ pub async fn lock(url: &Secret, projection: &'static str) -> Result<Client, Erro
     if row.try_get(0)? { Ok(client) } else { Err(Error::Busy { projection }) }
 }
 
-/// An empty table like the live one: columns, defaults, constraints, owner, rights, targets of statistics. What serves
-/// readers alone waits until it is filled: returns the statements that make the further indexes, see [`index`].
+/// Makes an empty table like the live one: columns, defaults, constraints, owner, rights, targets of statistics. Indexes that only
+/// readers use are made when it is filled: returns their statements, see [`index`].
 ///
 /// # Errors
 /// The database's.
-pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
+pub async fn create(pool: &Pool, schemas: &Schemas, table: &str) -> Result<Vec<String>, Error> {
+    let Schemas { live, shadow, .. } = schemas;
     let mut client = pool.get().await?;
     let transaction = client.transaction().await?;
     transaction
         .batch_execute(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {SHADOW};
-             DROP TABLE IF EXISTS {SHADOW}.{table};
-             CREATE TABLE {SHADOW}.{table} (LIKE {READ_MODEL}.{table} INCLUDING ALL);"
+            "CREATE SCHEMA IF NOT EXISTS {shadow};
+             DROP TABLE IF EXISTS {shadow}.{table};
+             CREATE TABLE {shadow}.{table} (LIKE {live}.{table} INCLUDING ALL);"
         ))
         .await?;
     // LIKE copies neither the owner nor the rights, nor how much ANALYZE asks of a column.
@@ -61,7 +59,7 @@ pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
                            a.attstattarget)
              FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
              WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0",
-            &[&format!("{READ_MODEL}.{table}"), &SHADOW],
+            &[&format!("{live}.{table}"), shadow],
         )
         .await?;
     for statement in copies {
@@ -71,7 +69,7 @@ pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
         .query(
             "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid)
              FROM pg_index WHERE indrelid = to_regclass($1) AND NOT indisunique",
-            &[&format!("{SHADOW}.{table}")],
+            &[&format!("{shadow}.{table}")],
         )
         .await?;
     let mut definitions = Vec::new();
@@ -83,7 +81,7 @@ pub async fn create(pool: &Pool, table: &str) -> Result<Vec<String>, Error> {
     Ok(definitions)
 }
 
-/// Makes the indexes that [`create`] left for later: sorting all rows once takes less than finding a place for each.
+/// Makes the indexes that [`create`] left for later: sorting all rows once is faster than inserting each.
 ///
 /// # Errors
 /// The database's.
@@ -95,17 +93,18 @@ pub async fn index(pool: &Pool, definitions: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the shadow away again.
+/// Drops the shadow.
 ///
 /// # Errors
 /// The database's.
-pub async fn drop_table(pool: &Pool, table: &str) -> Result<(), Error> {
+pub async fn drop_table(pool: &Pool, schemas: &Schemas, table: &str) -> Result<(), Error> {
+    let shadow = &schemas.shadow;
     let client = pool.get().await?;
-    client.batch_execute(&format!("DROP TABLE IF EXISTS {SHADOW}.{table}")).await?;
+    client.batch_execute(&format!("DROP TABLE IF EXISTS {shadow}.{table}")).await?;
     Ok(())
 }
 
-/// Statistics for the planner, before anyone reads it.
+/// Makes statistics for the planner, before the table is read.
 ///
 /// # Errors
 /// The database's.
@@ -115,42 +114,48 @@ pub async fn analyze(pool: &Pool, schema: &str, table: &str) -> Result<(), Error
     Ok(())
 }
 
-/// Stops the live projections at the boundary of a batch until the transaction ends. They move the checkpoints first, so
-/// no table that is about to be swapped is touched by a batch that has begun.
+/// Stops the live projections between two batches until the transaction ends. A batch moves the checkpoints first, so no batch in
+/// flight touches a table that is about to be swapped.
 ///
 /// # Errors
 /// The database's; see [`is_in_use`].
-pub async fn stop_live(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+pub async fn stop_live(
+    transaction: &Transaction<'_>,
+    schemas: &Schemas,
+) -> Result<(), tokio_postgres::Error> {
+    let live = &schemas.live;
     transaction
         .batch_execute(&format!(
             "SET LOCAL lock_timeout = '{SWAP_LOCK_TIMEOUT}';
-             LOCK TABLE {READ_MODEL}.checkpoints IN SHARE ROW EXCLUSIVE MODE;"
+             LOCK TABLE {live}.checkpoints IN SHARE ROW EXCLUSIVE MODE;"
         ))
         .await
 }
 
-/// Whether a lock was not to be had in time.
+/// Whether a lock was not granted in time.
 pub fn is_in_use(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
-/// The shadow becomes live; what was live is kept, with how far it had come. The live projections must be stopped, and the
-/// shadow be as far.
+/// The shadow becomes the live table; the live one becomes the previous one, with the positions that it has applied. The live
+/// projections must be stopped, and the shadow must have applied the same positions.
 ///
 /// # Errors
 /// The database's; see [`is_in_use`].
-pub async fn swap(
+pub async fn swap<E: EventSet>(
     transaction: &Transaction<'_>,
-    projector: &dyn Projector,
-    live: &Reach,
+    schemas: &Schemas,
+    projector: &dyn Projector<E>,
+    applied: &AppliedPositions,
 ) -> Result<(), tokio_postgres::Error> {
     let table = projector.table();
-    kept::note(transaction, projector.name(), live).await?;
+    let Schemas { live, shadow, previous } = schemas;
+    previous::record(transaction, schemas, projector.name(), applied).await?;
     transaction
         .batch_execute(&format!(
-            "DROP TABLE IF EXISTS {KEPT}.{table};
-             ALTER TABLE {READ_MODEL}.{table} SET SCHEMA {KEPT};
-             ALTER TABLE {SHADOW}.{table} SET SCHEMA {READ_MODEL};"
+            "DROP TABLE IF EXISTS {previous}.{table};
+             ALTER TABLE {live}.{table} SET SCHEMA {previous};
+             ALTER TABLE {shadow}.{table} SET SCHEMA {live};"
         ))
         .await
 }

@@ -27,9 +27,9 @@ pub struct ContextUrls {
 
 /// `orders=postgres://…`
 #[derive(Clone, Debug)]
-struct ContextUrl {
-    context: String,
-    url: Secret,
+pub struct ContextUrl {
+    pub context: String,
+    pub url: Secret,
 }
 
 impl FromStr for ContextUrl {

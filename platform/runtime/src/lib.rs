@@ -16,7 +16,7 @@ pub mod telemetry;
 pub mod trace;
 pub mod webhook_signature;
 
-pub use context_urls::{ContextUrls, UnknownContextUrl};
+pub use context_urls::{ContextUrl, ContextUrls, UnknownContextUrl};
 pub use health::{Check, Failing, Health, Level, Report, ops_router};
 pub use notifications::Notifications;
 pub use problem::{FieldError, Problem};

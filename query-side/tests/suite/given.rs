@@ -1,6 +1,6 @@
 //! Events as the logs would hold them: positions and versions in order, ids that never repeat.
 //!
-//! Never: an event that the domain would not append. Read next: `processes.rs`, which tells whole stories.
+//! Read next: `processes.rs`, which tells whole stories.
 
 use std::collections::HashMap;
 
@@ -75,7 +75,7 @@ impl Logs {
         *version += 1;
         self.events += 1;
         Envelope {
-            context: event.context(),
+            context: event.context().into(),
             position: *position,
             stream: stream.clone(),
             version: *version,

@@ -2,27 +2,15 @@
 
 use event_bus::{BatchHandler, HandlerError, Record};
 use events::orders::OrderCancellationRequested;
-use events::{CodecError, Context, Envelope, OrderEvent, StreamId, TOPIC_PARTITIONS, partition_of};
-use query_side::arrivals::Arrivals;
-use query_side::consumer::ProjectionHandler;
-use query_side::projections;
+use events::{Context, Envelope, OrderEvent, StreamId};
+use projections::{ChangeNotifier, ProjectionHandler};
 
 use crate::given::Happening::*;
 use crate::given::{Logs, order_id};
-use crate::service::{ReadModel, Topics, read_model, record};
+use crate::service::{ReadModel, Topics, read_model, record, record_of};
 
 fn poison(stream: &StreamId, payload: &[u8]) -> Record {
-    let context = Context::of_stream(&stream).expect("a stream of ours");
-    Record {
-        context,
-        topic: context.topic().into(),
-        partition: partition_of(stream.as_str(), TOPIC_PARTITIONS),
-        offset: 0,
-        position: None,
-        key: stream.as_str().as_bytes().to_vec(),
-        payload: payload.to_vec(),
-        event: Err(CodecError::CloudEvent { cause: "planted".to_owned() }),
-    }
+    record_of(Context::of_stream(stream).expect("a stream of ours"), stream.as_str(), payload.to_vec())
 }
 
 fn placed_and_confirmed(logs: &mut Logs, number: u128) -> Vec<Envelope> {
@@ -43,7 +31,7 @@ async fn parked(read_model: &ReadModel) -> i64 {
 #[tokio::test]
 async fn a_batch_that_comes_twice_is_applied_once() {
     let read_model = read_model().await;
-    let handler = read_model.handler("order-events", Arrivals::new(1));
+    let handler = read_model.handler("order-events", ChangeNotifier::new(1));
     let batch = Topics::default().batch(&placed_and_confirmed(&mut Logs::default(), 1));
     assert_eq!(handler.handle(&batch).await, Ok(()));
     let again = handler.handle(&batch).await;
@@ -54,8 +42,10 @@ async fn a_batch_that_comes_twice_is_applied_once() {
 #[tokio::test]
 async fn a_zombie_that_lost_its_partition_changes_nothing() {
     let read_model = read_model().await;
-    let (zombie, owner) =
-        (read_model.handler("orders", Arrivals::new(1)), read_model.handler("orders", Arrivals::new(1)));
+    let (zombie, owner) = (
+        read_model.handler("orders", ChangeNotifier::new(1)),
+        read_model.handler("orders", ChangeNotifier::new(1)),
+    );
     let mut logs = Logs::default();
     let events = placed_and_confirmed(&mut logs, 1);
     let (mut topics, mut topics_of_zombie) = (Topics::default(), Topics::default());
@@ -70,7 +60,7 @@ async fn a_zombie_that_lost_its_partition_changes_nothing() {
 #[tokio::test]
 async fn the_checkpoints_that_were_committed_are_found_again() {
     let read_model = read_model().await;
-    let handler = read_model.handler("orders", Arrivals::new(1));
+    let handler = read_model.handler("orders", ChangeNotifier::new(1));
     let events = placed_and_confirmed(&mut Logs::default(), 1);
     let batch = Topics::default().batch(&events);
     assert_eq!(handler.handle(&batch).await, Ok(()));
@@ -83,7 +73,7 @@ async fn the_checkpoints_that_were_committed_are_found_again() {
 #[tokio::test]
 async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
     let read_model = read_model().await;
-    let handler = read_model.handler("orders", Arrivals::new(1));
+    let handler = read_model.handler("orders", ChangeNotifier::new(1));
     let (mut logs, mut topics) = (Logs::default(), Topics::default());
     let (broken, whole) = (placed_and_confirmed(&mut logs, 1), placed_and_confirmed(&mut logs, 2));
     let records = vec![
@@ -114,7 +104,7 @@ async fn a_poison_event_parks_its_stream_and_every_other_stream_flows() {
 #[tokio::test]
 async fn an_event_that_postgres_cannot_hold_is_parked_alone() {
     let read_model = read_model().await;
-    let handler = read_model.handler("orders", Arrivals::new(1));
+    let handler = read_model.handler("orders", ChangeNotifier::new(1));
     let (mut logs, mut topics) = (Logs::default(), Topics::default());
     let mut events = [placed_and_confirmed(&mut logs, 1), placed_and_confirmed(&mut logs, 2)].concat();
     let reason = "a NUL \0 that JSON may carry and jsonb may not".to_owned();
@@ -136,7 +126,8 @@ async fn an_event_that_postgres_cannot_hold_is_parked_alone() {
 #[tokio::test]
 async fn an_event_that_one_projection_cannot_apply_is_parked_for_it_alone_and_the_others_go_on() {
     let read_model = read_model().await;
-    let handler = ProjectionHandler::new(projections::all(), read_model.pool.clone(), Arrivals::new(1));
+    let handler =
+        ProjectionHandler::new(query_side::projections(), read_model.pool.clone(), ChangeNotifier::new(1));
     let (mut logs, mut topics) = (Logs::default(), Topics::default());
     let mut events = [placed_and_confirmed(&mut logs, 1), placed_and_confirmed(&mut logs, 2)].concat();
     let id = order_id(1);
@@ -168,7 +159,8 @@ async fn an_event_that_one_projection_cannot_apply_is_parked_for_it_alone_and_th
 #[tokio::test]
 async fn a_statement_that_fails_for_another_reason_undoes_the_batch_in_every_table() {
     let read_model = read_model().await;
-    let handler = ProjectionHandler::new(projections::all(), read_model.pool.clone(), Arrivals::new(1));
+    let handler =
+        ProjectionHandler::new(query_side::projections(), read_model.pool.clone(), ChangeNotifier::new(1));
     let batch = Topics::default().batch(&placed_and_confirmed(&mut Logs::default(), 1));
     read_model.as_owner("REVOKE INSERT ON readmodel.sales FROM tradewind_readmodel").await;
     let refused = handler.handle(&batch).await;
@@ -185,7 +177,7 @@ async fn a_statement_that_fails_for_another_reason_undoes_the_batch_in_every_tab
 #[tokio::test]
 async fn a_poison_record_whose_key_is_no_text_is_parked_too() {
     let read_model = read_model().await;
-    let handler = read_model.handler("orders", Arrivals::new(1));
+    let handler = read_model.handler("orders", ChangeNotifier::new(1));
     let mut record = poison(&events::orders::stream(order_id(1)), b"\xff\0\xfe");
     record.key = b"\0\xff".to_vec();
     assert_eq!(handler.handle(&Topics::default().batch_of(vec![record])).await, Ok(()));

@@ -1,8 +1,7 @@
-//! The query side, tested: folds on values, the engine and the routes on a real Postgres, the consumer on a real Kafka.
+//! The query side, tested: folds on values, the projections and the routes on a real Postgres, the reader on a real Kafka.
 //!
-//! Never: a sleep, a mock. Read next: [`given`] (how events are made), `projections.rs`.
+//! Read next: [`given`] (how events are made), `projections.rs`.
 
-mod engine;
 mod given;
 mod handler;
 mod hostile;
@@ -11,6 +10,7 @@ mod openapi;
 mod parked;
 mod processes;
 mod projections;
+mod projector;
 mod routes;
 mod service;
 mod waiting;

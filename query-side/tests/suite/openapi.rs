@@ -74,7 +74,7 @@ fn type_fits(schema: &Value, value: &Value) -> bool {
 async fn every_answer_has_the_shape_that_the_document_tells() {
     let (service, mut logs) = (service().await, Logs::default());
     service.project(&logs.story(order_id(1), HAPPY)).await;
-    let stream = events::events::inventory::stock_stream(&crate::given::sku("TEAPOT"));
+    let stream = events::inventory::stock_stream(&crate::given::sku("TEAPOT"));
     service.project(&[logs.happens(&stream, received("TEAPOT", 5))]).await;
     let document = service.get("/openapi.json").await;
     let paths = document["paths"].as_object().expect("paths");
@@ -139,7 +139,7 @@ async fn every_operation_has_an_id_of_its_own_and_a_description_of_each_answer()
 async fn a_request_with_every_default_that_the_document_tells_is_answered() {
     let (service, mut logs) = (service().await, Logs::default());
     service.project(&logs.story(order_id(1), HAPPY)).await;
-    let stream = events::events::inventory::stock_stream(&crate::given::sku("TEAPOT"));
+    let stream = events::inventory::stock_stream(&crate::given::sku("TEAPOT"));
     service.project(&[logs.happens(&stream, received("TEAPOT", 5))]).await;
     let document = service.get("/openapi.json").await;
     for (path, item) in document["paths"].as_object().expect("paths") {

@@ -6,13 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
-use event_bus::BatchHandler;
 use event_bus::parked::{records, streams};
-use events::{Context, Envelope, StreamId};
-use query_side::arrivals::Arrivals;
-use query_side::consumer::ProjectionHandler;
-use query_side::engine::Projector;
-use query_side::parked::retry;
+use event_bus::{BatchHandler, BusConfig};
+use events::{Context, ContextName, Envelope, Event, StreamId};
+use projections::parked::retry;
+use projections::{ChangeNotifier, ProjectionHandler, Projector};
 use runtime::{Secret, postgres};
 
 use crate::given::Happening::*;
@@ -29,7 +27,7 @@ struct Journal {
 }
 
 #[async_trait]
-impl Projector for Journal {
+impl Projector<Event> for Journal {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -42,8 +40,9 @@ impl Projector for Journal {
         "entry"
     }
 
-    fn contexts(&self) -> &'static [Context] {
-        &[Context::Orders]
+    fn contexts(&self) -> &'static [ContextName] {
+        const ORDERS: [ContextName; 1] = [Context::NAMES[Context::Orders as usize]];
+        &ORDERS
     }
 
     async fn apply(
@@ -67,7 +66,7 @@ impl Projector for Journal {
 struct Stage {
     read_model: ReadModel,
     journal: Arc<Journal>,
-    handler: Arc<ProjectionHandler>,
+    handler: Arc<ProjectionHandler<Event>>,
 }
 
 /// A journal that refuses the events of order 0.
@@ -87,9 +86,12 @@ async fn stage() -> Stage {
         .expect("a table for the journal");
     let journal =
         Arc::new(Journal { refused: events::orders::stream(order_id(0)), broken: AtomicBool::new(true) });
-    let projector: Arc<dyn Projector> = journal.clone();
-    let handler =
-        Arc::new(ProjectionHandler::new(vec![projector], read_model.pool.clone(), Arrivals::new(1)));
+    let projector: Arc<dyn Projector<Event>> = journal.clone();
+    let handler = Arc::new(ProjectionHandler::new(
+        query_side::projections().with(vec![projector]),
+        read_model.pool.clone(),
+        ChangeNotifier::new(1),
+    ));
     Stage { read_model, journal, handler }
 }
 
@@ -103,7 +105,8 @@ impl Stage {
     }
 
     async fn retry(&self, dry_run: bool) -> event_bus::parked::Retried {
-        retry(&self.read_model.pool, &*self.journal, self.poisoned(), dry_run)
+        let (bus, set) = (BusConfig::plain("127.0.0.1:1", ""), query_side::projections());
+        retry(&self.read_model.pool, &bus, &set, &*self.journal, self.poisoned(), dry_run)
             .await
             .expect("it can be finished")
     }

@@ -1,24 +1,24 @@
 //! The story of an order, and where it stands after each step.
 
 use events::{Envelope, Event};
+use projections::fold;
 use proptest::prelude::*;
-use query_side::projection::Projection;
-use query_side::projections::processes::{Processes, Row};
-use query_side::story::{Cause, Outcome, Stage, Stand, Step};
+use query_side::process_status::{Cause, Outcome, ProcessStatus, Stage, Step};
+use query_side::processes::{Processes, Row};
 
 use crate::given::Happening::*;
 use crate::given::{HAPPY, Happening, Logs, STORIES, order_id};
 
 fn folded<'a>(events: impl IntoIterator<Item = &'a Envelope>) -> Row {
-    events.into_iter().fold(None, Processes::apply).expect("a row")
+    events.into_iter().fold(None, fold::<Processes>).expect("a row")
 }
 
 fn after(steps: &[Happening]) -> Row {
     folded(&Logs::default().story(order_id(1), steps))
 }
 
-fn stand_after(steps: &[Happening]) -> Stand {
-    after(steps).facts().stand()
+fn stand_after(steps: &[Happening]) -> ProcessStatus {
+    after(steps).facts().status()
 }
 
 #[test]

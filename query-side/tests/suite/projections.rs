@@ -1,22 +1,22 @@
 //! What each projection makes of events, on values alone.
 
 use events::inventory::{StockAdjusted, StockReleased, StockReserved, StockShipped};
-use events::{Envelope, StockEvent, StreamId};
+use events::{Envelope, Event, StockEvent};
+use projections::{Projection, fold, key_of};
 use proptest::prelude::*;
-use query_side::projection::Projection;
-use query_side::projections::order_events::OrderEvents;
-use query_side::projections::orders::{CancellationState, OrderStatus, Orders};
-use query_side::projections::payments::{PaymentState, Payments};
-use query_side::projections::processes::Processes;
-use query_side::projections::sales::Sales;
-use query_side::projections::stock::Stock;
+use query_side::inventory::Stock;
+use query_side::order_events::OrderEvents;
+use query_side::orders::{CancellationState, OrderStatus, Orders};
+use query_side::payments::{PaymentState, Payments};
+use query_side::processes::Processes;
+use query_side::sales::Sales;
 
 use crate::given::Happening::*;
 use crate::given::{self, Happening, Logs, STORIES, order_id, pieces, received, registered, sku};
 
 /// The row of the one key that the events touch.
-fn folded<P: Projection>(events: &[Envelope]) -> Option<P::Row> {
-    events.iter().filter(|event| P::key(event).is_some()).fold(None, |row, event| P::apply(row, event))
+fn folded<P: Projection<Events = Event>>(events: &[Envelope]) -> Option<P::Row> {
+    events.iter().filter(|event| key_of::<P>(event).is_some()).fold(None, fold::<P>)
 }
 
 fn story(steps: &[Happening]) -> Vec<Envelope> {
@@ -113,21 +113,21 @@ fn an_order_counts_as_sold_from_its_confirmation_until_it_is_cancelled() {
 fn the_timeline_has_a_row_for_each_event_of_an_orders_streams_and_none_for_stock() {
     let mut logs = Logs::default();
     let stock = logs.happens(&events::inventory::stock_stream(&sku(given::SKU)), registered(given::SKU));
-    assert_eq!(OrderEvents::key(&stock), None);
+    assert_eq!(key_of::<OrderEvents>(&stock), None);
     let events = logs.story(order_id(1), given::HAPPY);
-    let keys: std::collections::HashSet<_> = events.iter().filter_map(OrderEvents::key).collect();
+    let keys: std::collections::HashSet<_> = events.iter().filter_map(key_of::<OrderEvents>).collect();
     assert_eq!(keys.len(), given::HAPPY.len());
-    let row = OrderEvents::apply(None, &events[1]).expect("a row");
+    let row = fold::<OrderEvents>(None, &events[1]).expect("a row");
     assert_eq!((row.event_type.as_str(), row.version, row.position), ("ReservationMade", 1, 2));
     assert_eq!(row.data["items"][0]["sku"], given::SKU);
 }
 
 /// Every event applied twice in a row: the second time it must change nothing.
-fn is_idempotent<P: Projection>(events: &[Envelope]) {
+fn is_idempotent<P: Projection<Events = Event>>(events: &[Envelope]) {
     let mut row = None;
-    for event in events.iter().filter(|event| P::key(event).is_some()) {
-        row = P::apply(row, event);
-        assert_eq!(P::apply(row.clone(), event), row, "{} {:?}", P::NAME, event.event);
+    for event in events.iter().filter(|event| key_of::<P>(event).is_some()) {
+        row = fold::<P>(row, event);
+        assert_eq!(fold::<P>(row.clone(), event), row, "{} {:?}", P::NAME, event.event);
     }
 }
 
@@ -162,7 +162,7 @@ proptest! {
     #[test]
     fn stock_is_conserved_at_every_version(choices in prop::collection::vec((0_u8..6, 1_i64..100), 1..60)) {
         let (mut logs, stream) = (Logs::default(), events::inventory::stock_stream(&sku(given::SKU)));
-        let mut row = Stock::apply(None, &logs.happens(&stream, registered(given::SKU))).expect("a row");
+        let mut row = fold::<Stock>(None, &logs.happens(&stream, registered(given::SKU))).expect("a row");
         let mut adjusted = 0;
         for (choice, number) in choices {
             let event = stock_event(choice, number, row.available, row.reserved);
@@ -170,10 +170,10 @@ proptest! {
                 adjusted += adjustment.delta;
             }
             let event = logs.happens(&stream, event);
-            row = Stock::apply(Some(row), &event).expect("a row");
+            row = fold::<Stock>(Some(row), &event).expect("a row");
             prop_assert_eq!(row.received, row.available + row.reserved + row.shipped);
             prop_assert_eq!((row.adjusted, row.version), (adjusted, event.version));
-            prop_assert_eq!(Stock::apply(Some(row.clone()), &event), Some(row.clone()));
+            prop_assert_eq!(fold::<Stock>(Some(row.clone()), &event), Some(row.clone()));
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Every route, with what it answers and what it refuses.
 
-use events::StreamId;
 use events::inventory::StockReserved;
 use serde_json::{Value, json};
 

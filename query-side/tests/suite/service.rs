@@ -1,6 +1,6 @@
 //! A query side of a test's own: its database, migrated; its projections, fed by hand; its routes, on a free port.
 //!
-//! Never: Kafka (see `kafka.rs`). Read next: `handler.rs`.
+//! Read next: `handler.rs`.
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;
@@ -9,12 +9,10 @@ use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use event_bus::{Batch, BatchHandler, BusConfig, CheckpointMove, HandlerError, Record};
-use events::{Envelope, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
-use query_side::arrivals::Arrivals;
-use query_side::consumer::ProjectionHandler;
-use query_side::engine::READER;
-use query_side::http::App;
-use query_side::{READ_MODEL, projections, routes};
+use events::{ContextName, Envelope, Event, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
+use projections::http::ReadModels;
+use projections::{ChangeNotifier, ProjectionHandler};
+use query_side::{App, CONSUMER, READ_MODEL, projections};
 use reqwest::{Client, Response};
 use runtime::http::{Limits, bind, serve};
 use runtime::{Secret, postgres};
@@ -49,9 +47,10 @@ impl ReadModel {
     }
 
     /// A reader that applies one projection alone.
-    pub fn handler(&self, projection: &str, arrivals: Arrivals) -> ProjectionHandler {
-        let projector = projections::named(projection).expect("a projection");
-        ProjectionHandler::new(vec![projector], self.pool.clone(), arrivals)
+    pub fn handler(&self, projection: &str, notifier: ChangeNotifier) -> ProjectionHandler<Event> {
+        let set = projections();
+        let projector = set.named(projection).expect("a projection");
+        ProjectionHandler::new(set.with(vec![projector]), self.pool.clone(), notifier)
     }
 
     /// What only the owner of the database may do to it.
@@ -88,7 +87,7 @@ impl Topics {
             let key = (record.topic.to_string(), record.partition);
             let (next_offset, last_position) = self.next.entry(key.clone()).or_default();
             let step = moves.entry(key).or_insert_with(|| CheckpointMove {
-                consumer: READER.to_owned(),
+                consumer: CONSUMER.to_owned(),
                 topic: record.topic.to_string(),
                 partition: record.partition,
                 from_offset: *next_offset,
@@ -97,8 +96,7 @@ impl Topics {
             });
             record.offset = *next_offset;
             *next_offset += 1;
-            *last_position =
-                record.event.as_ref().map_or(*last_position, |event| event.position.max(*last_position));
+            *last_position = record.position.map_or(*last_position, |position| position.max(*last_position));
             step.to_offset = *next_offset;
             step.last_position = *last_position;
         }
@@ -119,23 +117,21 @@ pub fn record(event: &Envelope) -> Record {
         metadata: event.metadata.clone(),
         recorded_at: event.recorded_at,
     };
-    Record {
-        context: event.context,
-        topic: event.context.topic().into(),
-        partition: partition_of(event.stream.as_str(), TOPIC_PARTITIONS),
-        offset: 0,
-        position: Some(event.position),
-        key: event.stream.as_str().as_bytes().to_vec(),
-        payload: cloud_event::encode(event.context, &raw),
-        event: Ok(event.clone()),
-    }
+    record_of(event.context, event.stream.as_str(), cloud_event::encode(event.context, &raw))
+}
+
+/// A record of a stream's partition, whatever its payload is.
+pub fn record_of(context: impl Into<ContextName>, key: &str, payload: Vec<u8>) -> Record {
+    let context = context.into();
+    let partition = partition_of(key, TOPIC_PARTITIONS);
+    Record::read(context, context.topic().into(), (partition, 0), key.as_bytes().to_vec(), payload)
 }
 
 /// A query side that answers, and whose projections are fed by [`Service::project`].
 pub struct Service {
     pub read_model: ReadModel,
     pub base_url: String,
-    arrivals: Arrivals,
+    notifier: ChangeNotifier,
     topics: tokio::sync::Mutex<Topics>,
     client: Client,
     _stop: DropGuard,
@@ -143,21 +139,18 @@ pub struct Service {
 
 pub async fn service() -> Service {
     let read_model = read_model().await;
-    let arrivals = Arrivals::new(WAITERS_MAX);
-    let app = App {
-        pool: read_model.pool.clone(),
-        bus: BusConfig::plain("127.0.0.1:1", ""),
-        arrivals: arrivals.clone(),
-        stuck_after: Duration::from_secs(60),
-    };
+    let notifier = ChangeNotifier::new(WAITERS_MAX);
+    let (pool, bus) = (read_model.pool.clone(), BusConfig::plain("127.0.0.1:1", ""));
+    let read_models = ReadModels::new(&projections(), pool, bus, notifier.clone());
+    let app = App { read_models, stuck_after: Duration::from_secs(60) };
     let listener = bind("127.0.0.1:0", "--query-side-listen").await.expect("a free port");
     let base_url = format!("http://{}", listener.local_addr().expect("a bound port"));
     let stop = CancellationToken::new();
-    tokio::spawn(serve(listener, routes::router(Arc::new(app)), Limits::default(), stop.clone()));
+    tokio::spawn(serve(listener, query_side::router(app), Limits::default(), stop.clone()));
     Service {
         read_model,
         base_url,
-        arrivals,
+        notifier,
         topics: tokio::sync::Mutex::default(),
         client: Client::new(),
         _stop: stop.drop_guard(),
@@ -169,7 +162,7 @@ impl Service {
     pub async fn project(&self, events: &[Envelope]) {
         let batch = self.topics.lock().await.batch(events);
         let handler =
-            ProjectionHandler::new(projections::all(), self.read_model.pool.clone(), self.arrivals.clone());
+            ProjectionHandler::new(projections(), self.read_model.pool.clone(), self.notifier.clone());
         handler.handle(&batch).await.unwrap_or_else(|error: HandlerError| panic!("{error}"));
     }
 

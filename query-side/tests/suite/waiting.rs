@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use events::OrderEvent;
 use events::orders::OrderCancellationRequested;
-use events::{OrderEvent, StreamId};
 use futures::future::join_all;
 use serde_json::json;
 
@@ -72,7 +72,7 @@ async fn every_entity_can_be_asked_for_the_write_of_each_context_that_feeds_it()
     let events = logs.story(order_id(1), HAPPY);
     service.project(&events).await;
     let last_of = |context: &str| {
-        let last = events.iter().rfind(|event| event.context.name() == context).expect("in the story");
+        let last = events.iter().rfind(|event| event.context.as_str() == context).expect("in the story");
         format!("{context}:{}", last.position)
     };
     let id = order_id(1);
@@ -153,7 +153,7 @@ async fn an_answer_tells_the_positions_that_it_depends_on_and_they_are_taken_as_
     let mut events = logs.story(order_id(1), &[Placed, Confirmed]);
     events[1].metadata.depends_on = "orders:1,inventory:12,payments:7".parse().expect("positions");
     service.project(&events).await;
-    let told = "orders:2,inventory:12,payments:7";
+    let told = "inventory:12,orders:2,payments:7";
     for path in [&path, "/v1/orders", "/v1/sales/daily", "/v1/stock/NOTHING", &format!("{path}?wait=settled")]
     {
         assert_eq!(service.position(path).await, told, "{path}");

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use events::{Context, TOPIC_PARTITIONS, partition_of};
 use futures::TryStreamExt as _;
-use query_side::READ_MODEL;
-use query_side::engine::READER;
+use query_side::{CONSUMER, READ_MODEL};
 use tokio_postgres::Client;
 
 use crate::database::Database;
@@ -234,7 +233,7 @@ async fn set_checkpoints_to_ends(admin: &Client, prefix: &str) -> anyhow::Result
         if context == Context::Payments {
             consumers.push((context.name(), "sagas.payment-gateway".to_owned()));
         }
-        consumers.push((READ_MODEL, READER.to_owned()));
+        consumers.push((READ_MODEL, CONSUMER.to_owned()));
         let ends = ends(admin, context).await?;
         let head = ends.iter().map(|(_, last)| *last).max().unwrap_or(0);
         let progress = format!(

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use event_store::{Append, NewEvent, StreamWrite};
 use events::orders::{OrderLine, OrderPlaced};
-use events::{Address, Metadata, OrderEvent, OrderId, Quantity, Sku, StreamId};
+use events::{Address, Metadata, OrderEvent, OrderId, Quantity, Sku};
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use e2e::Platform;
 use events::{Context, StreamId};
-use query_side::engine::READER;
+use query_side::CONSUMER;
 use rdkafka::message::Message as _;
 use runtime::Secret;
 use uuid::Uuid;
@@ -63,7 +63,7 @@ impl BenchPlatform {
                 _ => return,
             };
             let key = String::from_utf8_lossy(record.key().unwrap_or_default()).into_owned();
-            if let Some(order_id) = StreamId::from(key).order_id() {
+            if let Some(order_id) = events::order_of(&StreamId::from(key)) {
                 locked(&seen).entry(order_id.0).or_insert(Settled { at, confirmed });
             }
         })?;
@@ -82,7 +82,7 @@ impl BenchPlatform {
         loop {
             let events = self.events().await?;
             // The projections read all topics, so they are behind the relay and see what the sagas append.
-            let seen: i64 = admin.query_one(applied, &[&READER]).await?.try_get(0)?;
+            let seen: i64 = admin.query_one(applied, &[&CONSUMER]).await?.try_get(0)?;
             if (events, seen) != last {
                 (last, since) = ((events, seen), Instant::now());
             }

@@ -4,7 +4,7 @@
 //! Never: a log that holds other events, or that another process writes to.
 
 use events::Context;
-use query_side::engine::READER;
+use query_side::CONSUMER;
 
 use crate::database::Database;
 use crate::environment::Environment;
@@ -84,7 +84,7 @@ pub async fn set_checkpoints_to_head(database: &Database) -> anyhow::Result<()> 
              SELECT $1, $2, p, h.head, h.head FROM generate_series(0, 11) p,
                     (SELECT coalesce(max(position), 0) AS head FROM orders.events) h
              ON CONFLICT (consumer, topic, partition) DO UPDATE SET last_position = excluded.last_position",
-            &[&READER, &Context::Orders.topic()],
+            &[&CONSUMER, &Context::Orders.topic()],
         )
         .await?;
     Ok(())

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use chrono::SecondsFormat;
 use clap::Subcommand;
 use event_store::EventStore;
-use events::{Context, Position, PositionToken, RawEvent, StreamId};
+use events::{Context, ContextName, Position, PositionToken, RawEvent, StreamId};
 
 use super::connections::{Databases, WithLocalDefaults};
 
@@ -84,7 +84,7 @@ async fn show(Show { stream, databases }: Show) -> anyhow::Result<ExitCode> {
         let page = store.read_stream(&stream, version, PAGE).await?;
         let Some(last) = page.last() else { break };
         version = last.version;
-        io::stdout().write_all(lines(context, &page).as_bytes())?;
+        io::stdout().write_all(lines(context.into(), &page).as_bytes())?;
     }
     if version == 0 {
         eprintln!("there is no stream {stream}");
@@ -137,7 +137,7 @@ impl Log {
     }
 }
 
-fn lines(context: Context, events: &[RawEvent]) -> String {
+fn lines(context: ContextName, events: &[RawEvent]) -> String {
     let mut text = String::new();
     for event in events {
         writeln!(
@@ -194,7 +194,7 @@ mod tests {
             recorded_at: "2026-03-01T12:00:00.123456Z".parse().expect("a time"),
         };
         assert_eq!(
-            lines(Context::Inventory, &[event]),
+            lines(Context::Inventory.into(), &[event]),
             "2026-03-01T12:00:00.123Z inventory:12     stock-BANK CHARGES v3 StockReceived.v1 \
              {\"sku\":\"BANK CHARGES\",\"quantity\":5}\n"
         );

@@ -34,16 +34,17 @@ const JOINING: &[(&str, &str)] = &[
     ("max.poll.interval.ms", "300000"),
     ("statistics.interval.ms", "2000"), // lag and connection, for health
 ];
-/// A fetch covers all partitions of a broker. The broker answers as soon as there is any record (`fetch.min.bytes` 1),
-/// or after half a second without one. librdkafka has one fetch in flight per broker, so the fetch rate follows the
-/// brokers' answers.
+/// A fetch covers all partitions of a broker, and the broker answers as soon as there is any record (`fetch.min.bytes` 1). librdkafka
+/// has one fetch in flight per broker, and sends none while enough records are in its queue (`queued.min.messages`): under load
+/// a reader whose handlers are busy leaves them there. If the queue is emptied while librdkafka decides, it fetches only some
+/// partitions, and the others wait for that answer; hence a short `fetch.wait.max.ms`.
 pub(super) const FETCHING: &[(&str, &str)] = &[
-    ("queued.min.messages", "5000"),
+    ("queued.min.messages", "8"),
     ("queued.max.messages.kbytes", "16384"), // librdkafka's read-ahead before our buffers, for all partitions
     ("fetch.max.bytes", "8388608"),          // limits by how much one fetch exceeds that
     ("max.partition.fetch.bytes", "524288"), // the share of one partition in a fetch, for fairness
     ("fetch.min.bytes", "1"),
-    ("fetch.wait.max.ms", "500"),
+    ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
 ];

@@ -3,17 +3,24 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::pause::Pause;
 use super::positions::Partition;
 use crate::Batch;
 
-/// The longest pause after a batch: a client that waits for an effect would notice a longer one.
-const PAUSE_MAX: Duration = Duration::from_millis(50);
+/// When a handler can begin a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begins {
+    Now,
+    /// At the end of the pause.
+    At(Instant),
+    /// After the batch in flight.
+    Later,
+}
 
 #[derive(Default)]
 pub(super) struct InFlightBatch {
     state: State,
-    /// When the last batch ended, and how long it took.
-    last: Option<(Instant, Duration)>,
+    pause: Pause,
     backoff: Backoff,
 }
 
@@ -51,11 +58,11 @@ impl InFlightBatch {
         self.state = State::Handling { partitions, since: Instant::now() };
     }
 
-    /// The handler has returned. Returns how long it took.
-    pub fn ended(&mut self) -> Option<Duration> {
+    /// The handler has returned, and the pause begins: `pause_percent` of the batch's duration. Returns that duration.
+    pub fn ended(&mut self, pause_percent: u32) -> Option<Duration> {
         let State::Handling { since, .. } = std::mem::take(&mut self.state) else { return None };
         let took = since.elapsed();
-        self.last = Some((Instant::now(), took));
+        self.pause.after_batch(Instant::now(), took, pause_percent);
         Some(took)
     }
 
@@ -100,28 +107,17 @@ impl InFlightBatch {
         is_empty
     }
 
-    /// The end of the pause after the last batch, if it is not over.
-    pub fn pause_ends_at(&self, percent: u32) -> Option<Instant> {
-        let (ended_at, took) = self.last?;
-        let pause = pause_after(took, percent);
-        (ended_at.elapsed() < pause).then(|| ended_at + pause)
+    /// The end of the pause after the last batch; none if it is over.
+    pub fn pause_ends_at(&self) -> Option<Instant> {
+        self.pause.over_at(Instant::now())
     }
-}
 
-fn pause_after(took: Duration, percent: u32) -> Duration {
-    (took * percent / 100).min(PAUSE_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_after_a_batch_depends_on_how_long_the_batch_took_up_to_a_limit() {
-        let took = Duration::from_millis(20);
-        assert_eq!(pause_after(took, 0), Duration::ZERO);
-        assert_eq!(pause_after(took, 100), took);
-        assert_eq!(pause_after(took, 50), took / 2);
-        assert_eq!(pause_after(Duration::from_secs(9), 100), PAUSE_MAX);
+    /// When the next batch can begin.
+    pub fn next_begins(&self) -> Begins {
+        match (&self.state, self.pause_ends_at()) {
+            (State::None, None) => Begins::Now,
+            (State::None, Some(pause_ends_at)) => Begins::At(pause_ends_at),
+            (State::Handling { .. } | State::BackingOff { .. }, _) => Begins::Later,
+        }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! Never: a read that depends on an offset committed to Kafka, a skipped record, a poll delayed beyond Kafka's limit by
 //! a handler, an unbounded buffer, a handler that waits for another. Files: `positions` (which offset comes next;
-//! pure), `partition_buffer` (a handler's buffered records; pure), `worker` and `in_flight` (one handler and its
+//! pure), `partition_buffer` (a handler's buffered records; pure), `worker`, `in_flight` and `pause` (one handler and its
 //! batch), `assignment` and `commits` (partitions, checkpoints, committed offsets), `run` (the loop), `catch_up`
 //! (handlers behind the reader), `group`, `membership` and `received` (librdkafka), `offset_metadata` (pure). Read
 //! next: [`crate::BatchHandler`], then `run.rs`.
@@ -23,6 +23,7 @@ mod in_flight;
 mod membership;
 pub(crate) mod offset_metadata;
 mod partition_buffer;
+mod pause;
 mod positions;
 mod received;
 mod run;
@@ -49,8 +50,9 @@ pub struct ConsumerOptions {
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
-    /// The pause after a batch, in percent of its duration and at most 50 ms, so that records which arrive in between
-    /// share a transaction. A full batch starts at once. 0: no pause.
+    /// The pause after a batch, in percent of its duration and at most 50 ms, so that records which arrive in between share a
+    /// transaction. Up to 50 ms of idle time before the batch count for it, so an occasional batch has no pause. A full batch
+    /// starts at once. 0: no pause.
     pub pause_percent: u32,
     /// Whether to stop if a checkpoint is before the offset committed to Kafka: the database was restored to an older
     /// state, and the following records were handled before. Not for a consumer whose checkpoints an operator may set

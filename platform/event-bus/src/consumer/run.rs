@@ -94,7 +94,7 @@ impl Reader {
                     let _ = self.workers[index].on_handled(batch, Ok(()), &mut self.commits);
                 }
                 // The reader has ended: there are no retries.
-                Some((index, Ok(Ended::Handled(_, Err(_))))) => drop(self.workers[index].in_flight.ended()),
+                Some((index, Ok(Ended::Handled(_, Err(_))))) => drop(self.workers[index].in_flight.ended(0)),
                 Some((_, Ok(Ended::Loaded(_)))) => {}
                 Some((_, Err(_))) | None => break,
             }
@@ -117,6 +117,7 @@ impl Reader {
                 self.start_loading();
                 self.answer_assignment()?;
                 self.join_reader();
+                self.receive_arrived().await?;
                 self.start_batches();
                 self.catch_up()?;
                 self.seek().await;
@@ -144,13 +145,13 @@ impl Reader {
         shutdown: &CancellationToken,
         stopping: bool,
     ) -> LoopEvent {
-        let serve = self.serves();
+        let (serve, not_before) = (self.serves(), self.receive_not_before());
         let due_at = self.workers.iter().filter_map(Worker::due_at).min().filter(|_| !stopping);
         let Self { group, workers, tasks, .. } = self;
         let receive = async {
             // Unbiased: neither source may starve the other.
             tokio::select! {
-                received = group.receive(), if serve => LoopEvent::Received(Box::new(received)),
+                received = receive_after(not_before, group), if serve => LoopEvent::Received(Box::new(received)),
                 (index, received) = receive_missed(workers) => {
                     LoopEvent::ReceivedMissed(index, Box::new(received))
                 }
@@ -237,6 +238,13 @@ impl Reader {
     fn kafka(&self, cause: KafkaError) -> ConsumerError {
         ConsumerError::Kafka { consumer: self.name.clone(), cause }
     }
+}
+
+async fn receive_after(not_before: Option<Instant>, group: &Group) -> Received {
+    if let Some(not_before) = not_before {
+        tokio::time::sleep_until(not_before.into()).await;
+    }
+    group.receive().await
 }
 
 async fn until(when: Option<Instant>) {

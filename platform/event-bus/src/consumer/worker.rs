@@ -132,7 +132,7 @@ impl Worker {
     /// The end of the pause, if buffered records wait for it. A full batch does not wait.
     fn next_batch_at(&self) -> Option<Instant> {
         let waits = !self.buffer.is_empty() && !self.buffer.has_full_batch();
-        self.in_flight.pause_ends_at(self.options.pause_percent).filter(|_| waits)
+        self.in_flight.pause_ends_at().filter(|_| waits)
     }
 
     fn start_handling(&mut self, batch: Batch) -> Task {

@@ -1,6 +1,6 @@
 //! What a rebuild gives, and what the comparison finds.
 
-use events::{StreamId, TOPIC_PARTITIONS, partition_of};
+use events::{TOPIC_PARTITIONS, partition_of};
 use replay::{Error, Options};
 use tokio_util::sync::CancellationToken;
 
@@ -185,7 +185,7 @@ async fn an_event_that_this_build_does_not_know_stops_the_rebuild_by_name_unless
     world
         .execute("ALTER TABLE orders.events DISABLE TRIGGER ALL; UPDATE orders.events SET type = 'OrderTeleported' WHERE position = 5")
         .await;
-    let stopped = replay::run(world.options(&["orders"]), CancellationToken::new()).await;
+    let stopped = world.run(&["orders"], world.options(), CancellationToken::new()).await;
     match stopped {
         Err(Error::Unreadable { position, stream: of, .. }) => {
             assert_eq!((position, of), (5, stream.clone()))
@@ -202,11 +202,31 @@ async fn a_replay_that_is_told_to_stop_leaves_live_as_it_was() {
     let world = world_with_orders(2).await;
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let stopped = replay::run(Options { all: true, ..world.options(&[]) }, shutdown).await;
+    let stopped = world.run(&[], world.options(), shutdown).await;
     assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
     assert_eq!(world.text("SELECT count(*)::text FROM readmodel.orders").await, "2");
     assert_eq!(
         world.text("SELECT coalesce(to_regclass('readmodel_shadow.orders')::text, 'gone')").await,
         "gone"
+    );
+}
+
+#[tokio::test]
+async fn a_replay_whose_topic_prefix_is_not_that_of_live_is_refused() {
+    let world = world_with_orders(2).await;
+    let options = Options { topic_prefix: "other-".to_owned(), ..world.options() };
+    let refused = world.run(&["orders"], options, CancellationToken::new()).await;
+    assert!(matches!(&refused, Err(Error::OtherTopics { prefix, .. }) if prefix == "other-"), "{refused:?}");
+    assert_eq!(world.text("SELECT count(*)::text FROM readmodel.orders").await, "2", "live is as it was");
+}
+
+#[tokio::test]
+async fn a_projection_that_does_not_exist_is_refused_with_those_that_do() {
+    let world = world().await;
+    let refused = world.run(&["orders", "tea"], world.options(), CancellationToken::new()).await;
+    let message = refused.expect_err("there is no such projection").to_string();
+    assert_eq!(
+        message,
+        "there is no projection \"tea\"; allowed are orders, order-events, processes, stock, payments, sales"
     );
 }

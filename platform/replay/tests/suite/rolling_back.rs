@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use events::StreamId;
 use replay::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +111,7 @@ async fn what_was_parked_at_the_swap_is_applied_discarded_or_waits_as_it_is_now(
     is_the_fold_of_the_log(&world, &["orders"]).await;
 }
 
-/// As when it is killed there: the kept table has come further than is noted with it.
+/// As when it is killed there: the previous table has applied more than is recorded with it.
 #[tokio::test]
 async fn a_rollback_that_ended_between_catching_up_and_the_swap_is_done_again() {
     let world = shared_world().await;
@@ -135,7 +134,7 @@ async fn a_rollback_that_ended_between_catching_up_and_the_swap_is_done_again() 
         assert!(rolling_back.await.expect_err("it was broken off").is_cancelled());
         reading.commit().await.expect("the end of the read");
         let rows = |schema: &str| format!("SELECT count(*)::text FROM {schema}.{table}");
-        assert_eq!(world.text(&rows("readmodel_old")).await, world.text(&rows("readmodel")).await);
+        assert_eq!(world.text(&rows("readmodel_previous")).await, world.text(&rows("readmodel")).await);
 
         let again = async {
             loop {
@@ -155,10 +154,10 @@ async fn a_rollback_that_ended_between_catching_up_and_the_swap_is_done_again() 
 async fn there_is_no_way_back_from_what_was_never_replaced() {
     let world = world().await;
     let refused = world.roll_back(&["orders"]).await;
-    assert!(matches!(refused, Err(Error::NothingKept { projection: "orders" })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::NoPreviousTable { projection: "orders" })), "{refused:?}");
     world.replay(&["sales"]).await;
     let refused = world.roll_back(&["orders"]).await;
-    assert!(matches!(refused, Err(Error::NothingKept { projection: "orders" })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::NoPreviousTable { projection: "orders" })), "{refused:?}");
 }
 
 #[tokio::test]
@@ -172,8 +171,8 @@ async fn a_rollback_that_is_told_to_stop_leaves_live_as_it_was() {
     world.live_catches_up().await;
     let shutdown = CancellationToken::new();
     shutdown.cancel();
-    let options = replay::Options { rollback: true, ..world.options(&["orders"]) };
-    let stopped = replay::run(options, shutdown).await;
+    let options = replay::Options { rollback: true, ..world.options() };
+    let stopped = world.run(&["orders"], options, shutdown).await;
     assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
     assert_eq!(world.text(CUSTOMERS).await, "alice alice");
 }

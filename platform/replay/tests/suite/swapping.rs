@@ -92,7 +92,7 @@ async fn two_replays_of_one_projection_do_not_run_at_once() {
         .batch_execute("SELECT pg_advisory_lock(hashtextextended('tradewind replay orders', 0))")
         .await
         .expect("the lock of another replay");
-    let refused = replay::run(world.options(&["orders"]), CancellationToken::new()).await;
+    let refused = world.run(&["orders"], world.options(), CancellationToken::new()).await;
     assert!(matches!(refused, Err(Error::Busy { projection: "orders" })), "{refused:?}");
 }
 

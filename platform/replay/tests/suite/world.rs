@@ -1,6 +1,6 @@
 //! A database of a test's own, with logs that orders are written to and read models that follow them.
 //!
-//! Never: a live table that is written without its checkpoints. Read next: `rebuilding.rs`.
+//! Read next: `rebuilding.rs`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,10 +17,9 @@ use events::{
     Address, Context, Currency, CustomerId, Envelope, Event, Metadata, Money, OrderEvent, OrderId,
     PaymentEvent, ReservationEvent, ShipmentEvent, SkuQuantity, StreamId, TOPIC_PARTITIONS, partition_of,
 };
-use query_side::engine::{READER, consumer_name};
-use query_side::{READ_MODEL, projections};
-use replay::{Error, LogUrls, Options, Rebuilt, ReplayReport, RolledBack};
-use runtime::{Secret, postgres};
+use query_side::{CONSUMER, READ_MODEL, projections};
+use replay::{Error, Options, Rebuilt, ReplayReport, RolledBack};
+use runtime::{ContextUrls, Secret, postgres};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -130,7 +129,10 @@ impl World {
             traceparent: None,
             idempotency_key: None,
         };
-        let events = events.into_iter().map(|event| NewEvent::new(&event, metadata.clone())).collect();
+        let events = events
+            .into_iter()
+            .map(|event| NewEvent::new(&Into::<Event>::into(event), metadata.clone()))
+            .collect();
         let append =
             Append { writes: vec![StreamWrite { stream, expected_version, events }], ..Append::default() };
         self.stores[&context].append(append).await.expect("the events are appended");
@@ -166,7 +168,7 @@ impl World {
         for ((topic, partition), last_position) in &applied {
             move_checkpoint(transaction, topic, *partition, *last_position).await;
         }
-        for projector in projections::all() {
+        for projector in projections().projectors {
             let parked = parked(transaction, projector.name()).await;
             let hears = |event: &&Envelope| {
                 projector.contexts().contains(&event.context) && !parked.contains(event.stream.as_str())
@@ -176,29 +178,38 @@ impl World {
         }
     }
 
-    pub fn options(&self, projections: &[&str]) -> Options {
+    pub fn options(&self) -> Options {
         Options {
-            projections: projections.iter().map(ToString::to_string).collect(),
-            all: projections.is_empty(),
             check: false,
             rollback: false,
-            database_url: self.url.clone(),
-            logs: LogUrls::default(),
+            databases: ContextUrls::one(self.url.clone()),
+            topic_prefix: String::new(),
         }
     }
 
+    /// The projections with these names, or all.
+    pub async fn run(
+        &self,
+        projections: &[&str],
+        options: Options,
+        shutdown: CancellationToken,
+    ) -> Result<Vec<ReplayReport>, Error> {
+        let names: Vec<String> = projections.iter().map(ToString::to_string).collect();
+        replay::run(&query_side::projections(), &names, options, shutdown).await
+    }
+
     pub async fn replay(&self, projections: &[&str]) -> Vec<Rebuilt> {
-        rebuilt(replay::run(self.options(projections), CancellationToken::new()).await)
+        rebuilt(self.run(projections, self.options(), CancellationToken::new()).await)
     }
 
     pub async fn check(&self, projections: &[&str]) -> Vec<Rebuilt> {
-        let options = Options { check: true, ..self.options(projections) };
-        rebuilt(replay::run(options, CancellationToken::new()).await)
+        let options = Options { check: true, ..self.options() };
+        rebuilt(self.run(projections, options, CancellationToken::new()).await)
     }
 
     pub async fn roll_back(&self, projections: &[&str]) -> Result<Vec<RolledBack>, Error> {
-        let options = Options { rollback: true, ..self.options(projections) };
-        let reports = replay::run(options, CancellationToken::new()).await?;
+        let options = Options { rollback: true, ..self.options() };
+        let reports = self.run(projections, options, CancellationToken::new()).await?;
         let rolled_back = |report| match report {
             ReplayReport::RolledBack(rolled_back) => rolled_back,
             ReplayReport::Rebuilt(rebuilt) => panic!("{rebuilt}"),
@@ -235,7 +246,7 @@ impl World {
         transaction.execute(unpark, &[&partition, &position]).await.expect("the event is parked");
         let event = self.stores[&Context::Orders].scan(position - 1, 1).await.expect("the log").remove(0);
         let event = event.decode(Context::Orders).expect("an event of this build");
-        let orders = projections::named("orders").expect("a projection");
+        let orders = projections().named("orders").expect("a projection");
         orders.apply(&transaction, &[&event]).await.expect("the event is applied");
         transaction.commit().await.expect("the commit");
     }
@@ -274,7 +285,7 @@ fn rebuilt(reports: Result<Vec<ReplayReport>, Error>) -> Vec<Rebuilt> {
 
 async fn checkpoints(transaction: &Transaction<'_>) -> HashMap<(&'static str, i32), i64> {
     let select = "SELECT topic, partition, last_position FROM checkpoints WHERE consumer = $1 FOR UPDATE";
-    let rows = transaction.query(select, &[&READER]).await.expect("the checkpoints");
+    let rows = transaction.query(select, &[&CONSUMER]).await.expect("the checkpoints");
     let known = |topic: &str| Context::from_topic(topic).expect("a topic of ours").topic();
     rows.iter().map(|row| ((known(row.get(0)), row.get(1)), row.get(2))).collect()
 }
@@ -283,7 +294,7 @@ async fn move_checkpoint(transaction: &Transaction<'_>, topic: &str, partition: 
     let upsert = "INSERT INTO checkpoints VALUES ($1, $2, $3, $4, $4)
                   ON CONFLICT (consumer, topic, partition) DO UPDATE SET next_offset = $4, last_position = $4";
     transaction
-        .execute(upsert, &[&READER, &topic, &partition, &last_position])
+        .execute(upsert, &[&CONSUMER, &topic, &partition, &last_position])
         .await
         .expect("the checkpoint");
 }
@@ -291,7 +302,10 @@ async fn move_checkpoint(transaction: &Transaction<'_>, topic: &str, partition: 
 /// The streams that the projection has parked.
 async fn parked(transaction: &Transaction<'_>, projection: &str) -> HashSet<String> {
     let select = "SELECT stream FROM parked_events WHERE consumer = $1";
-    let rows = transaction.query(select, &[&consumer_name(projection)]).await.expect("the parked events");
+    let rows = transaction
+        .query(select, &[&projections().parked_consumer(projection)])
+        .await
+        .expect("the parked events");
     rows.iter().map(|row| row.get(0)).collect()
 }
 

@@ -4,7 +4,7 @@
 use domain::{Order, OrderCommand, StockCommand, StockItem};
 use event_store::{AppendError, EventStore, retry_conflicts};
 use events::orders::OrderPlaced;
-use events::{Context, OrderId, StreamId};
+use events::{Context, OrderId};
 use uuid::Uuid;
 
 use crate::benchmarks::replay::replay;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use domain::{StockCommand, StockItem};
 use event_store::{Append, EventStore, NewEvent, StreamWrite};
 use events::inventory::{SkuRegistered, StockReceived};
-use events::{Context, Sku, StockEvent, StreamId};
+use events::{Context, Sku, StockEvent};
 
 use crate::database::Database;
 use crate::environment::Environment;

@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use bytes::Bytes;
 use event_bus::{BusConfig, ConsumerOptions, run_consumer};
-use events::{Context, Envelope};
+use events::{Context, ContextName, Envelope, Event};
 use futures::{SinkExt as _, TryStreamExt as _};
+use projections::{ChangeNotifier, ProjectionHandler, Projector};
 use query_side::READ_MODEL;
-use query_side::arrivals::Arrivals;
-use query_side::consumer::ProjectionHandler;
-use query_side::engine::Projector;
-use query_side::projections;
 use runtime::postgres::{self, owner_url};
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +32,7 @@ pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
     platform.wait_until_settled(&placed).await?;
     platform.stop_roles().await?;
     let mut rows = Vec::new();
-    for projector in projections::all() {
+    for projector in query_side::projections().projectors {
         let database = Database::fresh(projector.table()).await?;
         let (events, per_second) = from_topics(platform, &database, Arc::clone(&projector)).await?;
         let copied = copy(&database, &*projector, events).await?;
@@ -52,19 +49,20 @@ pub async fn rows(environment: &mut Environment) -> anyhow::Result<Vec<Row>> {
 async fn from_topics(
     platform: &BenchPlatform,
     database: &Database,
-    projector: Arc<dyn Projector>,
+    projector: Arc<dyn Projector<Event>>,
 ) -> anyhow::Result<(f64, f64)> {
     let mut head = 0;
     for context in projector.contexts() {
-        let store = platform.database.store(*context).await?;
+        let store = platform.database.store(Context::try_from(*context)?).await?;
         head += store.head().await?;
         store.shutdown().await;
     }
     let pool = postgres::pool(&owner_url(&database.url, READ_MODEL), 2)?;
     // Its own name: consumers of one name share the partitions.
-    let mut options = ConsumerOptions::new(testkit::unique("bench"), projector.contexts());
+    let mut options = ConsumerOptions::new(testkit::unique("bench"), projector.contexts().iter().copied());
     options.batch_max = batch_max()?;
-    let handler = ProjectionHandler::new(vec![projector], pool, Arrivals::new(1));
+    let set = query_side::projections().with(vec![projector]);
+    let handler = ProjectionHandler::new(set, pool, ChangeNotifier::new(1));
     let bus = BusConfig::plain(testkit::kafka_brokers(), platform.topic_prefix.clone());
     let shutdown = CancellationToken::new();
     let consuming = run_consumer(&bus, options, Arc::new(handler), Arc::new(|_| ()), shutdown.clone());
@@ -108,7 +106,7 @@ async fn wait_until_applied(database: &Database, head: i64) -> anyhow::Result<(f
 }
 
 /// Copies the rows into an empty table of the same form; in the events a second that led to these rows.
-async fn copy(database: &Database, projector: &dyn Projector, events: f64) -> anyhow::Result<f64> {
+async fn copy(database: &Database, projector: &dyn Projector<Event>, events: f64) -> anyhow::Result<f64> {
     let (admin, table) = (database.admin().await?, projector.table());
     let out = admin.copy_out(&format!("COPY {READ_MODEL}.{table} TO STDOUT (FORMAT binary)")).await?;
     let chunks: Vec<Bytes> = out.try_collect().await?;
@@ -133,7 +131,7 @@ async fn copy(database: &Database, projector: &dyn Projector, events: f64) -> an
 async fn one_by_one(
     platform: &BenchPlatform,
     database: &Database,
-    projector: &dyn Projector,
+    projector: &dyn Projector<Event>,
     span: Duration,
 ) -> anyhow::Result<f64> {
     let events = envelopes(platform, projector.contexts()).await?;
@@ -163,10 +161,10 @@ async fn one_by_one(
 }
 
 /// The first events of all logs in the order of their times: the same mix as in the topics.
-async fn envelopes(platform: &BenchPlatform, contexts: &[Context]) -> anyhow::Result<Vec<Envelope>> {
+async fn envelopes(platform: &BenchPlatform, contexts: &[ContextName]) -> anyhow::Result<Vec<Envelope>> {
     let mut events = Vec::new();
     for context in contexts {
-        let store = platform.database.store(*context).await?;
+        let store = platform.database.store(Context::try_from(*context)?).await?;
         let raw = store.scan(0, EVENTS_ONE_BY_ONE_MAX).await?;
         store.shutdown().await;
         for event in raw {

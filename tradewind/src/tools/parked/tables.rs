@@ -4,9 +4,10 @@
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
 use deadpool_postgres::Pool;
+use event_bus::BusConfig;
 use event_bus::parked::{self, ParkedRecord, ParkedStream, Place, Retried};
 use events::Context;
-use query_side::{READ_MODEL, projections};
+use query_side::READ_MODEL;
 use runtime::Secret;
 use runtime::postgres::{owner_url, pool};
 
@@ -22,6 +23,9 @@ pub struct TableOptions {
     /// The database of the read models, where it is another one
     #[arg(long, env = "READMODEL_DATABASE_URL", hide_env_values = true)]
     readmodel_database_url: Option<Secret>,
+    /// What goes before the names of topics, as the roles are given it
+    #[arg(long, env = "TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
+    topic_prefix: String,
     /// Seconds until an unfinished payment is cancelled, as for `tradewind sagas`: a retried reservation starts a payment
     #[arg(long, env = "PAYMENT_DEADLINE_SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     payment_deadline_seconds: u32,
@@ -98,18 +102,20 @@ impl ParkedTables {
     /// When it cannot be finished.
     pub async fn retry(&self, stream: &ParkedStream, dry_run: bool) -> anyhow::Result<Retried> {
         let (owner, pool) = self.schema_of(&stream.consumer)?;
+        // Kafka is not asked: only the names of its topics are read.
+        let bus = BusConfig::plain("", &self.options.topic_prefix);
         match owner {
             Owner::ReadModel => {
+                let set = query_side::projections();
                 let name = stream.consumer.trim_start_matches("query-side.");
-                let projector =
-                    projections::named(name).with_context(|| format!("there is no projection {name}"))?;
-                Ok(query_side::parked::retry(pool, &*projector, &stream.stream, dry_run).await?)
+                let projector = set.named(name).with_context(|| format!("there is no projection {name}"))?;
+                Ok(projections::parked::retry(pool, &bus, &set, &*projector, &stream.stream, dry_run).await?)
             }
             Owner::Context(context) => {
                 let store = self.options.databases.store(*context).await?;
                 let deadline = TimeDelta::seconds(self.options.payment_deadline_seconds.into());
-                let retried =
-                    sagas::retry_parked(&store, &stream.consumer, &stream.stream, deadline, dry_run).await;
+                let parked = (stream.consumer.as_str(), stream.stream.as_str());
+                let retried = sagas::retry_parked(&store, &bus, parked, deadline, dry_run).await;
                 store.shutdown().await;
                 Ok(retried?)
             }
@@ -159,7 +165,7 @@ impl ParkedTables {
 }
 
 fn consumers() -> Vec<String> {
-    let projectors =
-        projections::all().into_iter().map(|projector| format!("query-side.{}", projector.name()));
-    Context::ALL.into_iter().flat_map(sagas::consumers_of).chain(projectors).collect()
+    let set = query_side::projections();
+    let projections = set.projectors.iter().map(|projector| set.parked_consumer(projector.name()));
+    Context::ALL.into_iter().flat_map(sagas::consumers_of).chain(projections).collect()
 }

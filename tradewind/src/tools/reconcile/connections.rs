@@ -4,8 +4,8 @@
 use anyhow::Context as _;
 use events::Context;
 use query_side::READ_MODEL;
-use runtime::Secret;
 use runtime::postgres::connect;
+use runtime::{ContextUrl, Secret};
 use tokio_postgres::Client;
 
 #[derive(clap::Args, Clone, Debug)]
@@ -13,18 +13,9 @@ pub struct OwnerUrls {
     /// The database, as a role that owns the schemas [default: that of `tradewind up`]
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Secret,
-    /// The database of the orders, where it is another one, as its owner
-    #[arg(long, hide_env_values = true)]
-    orders_owner_url: Option<Secret>,
-    /// The database of the inventory, where it is another one, as its owner
-    #[arg(long, hide_env_values = true)]
-    inventory_owner_url: Option<Secret>,
-    /// The database of the payments, where it is another one, as its owner
-    #[arg(long, hide_env_values = true)]
-    payments_owner_url: Option<Secret>,
-    /// The database of shipping, where it is another one, as its owner
-    #[arg(long, hide_env_values = true)]
-    shipping_owner_url: Option<Secret>,
+    /// The database of one context, where it is another one, as its owner; may be given several times
+    #[arg(long = "context-owner-url", hide_env_values = true, value_name = "CONTEXT=URL")]
+    context_owner_urls: Vec<ContextUrl>,
     /// The database of the read models, where it is another one, as its owner
     #[arg(long, hide_env_values = true)]
     readmodel_owner_url: Option<Secret>,
@@ -32,13 +23,17 @@ pub struct OwnerUrls {
 
 impl OwnerUrls {
     pub fn of(&self, context: Context) -> &Secret {
-        let own = match context {
-            Context::Orders => &self.orders_owner_url,
-            Context::Inventory => &self.inventory_owner_url,
-            Context::Payments => &self.payments_owner_url,
-            Context::Shipping => &self.shipping_owner_url,
-        };
-        own.as_ref().unwrap_or(&self.database_url)
+        let own = self.context_owner_urls.iter().rfind(|own| own.context == context.name());
+        own.map_or(&self.database_url, |own| &own.url)
+    }
+
+    /// # Errors
+    /// When a database is named for a context that does not exist.
+    fn check(&self) -> anyhow::Result<()> {
+        for own in &self.context_owner_urls {
+            own.context.parse::<Context>().context("--context-owner-url")?;
+        }
+        Ok(())
     }
 
     pub fn read_models(&self) -> &Secret {
@@ -55,8 +50,9 @@ pub struct Schemas {
 
 impl Schemas {
     /// # Errors
-    /// When a database does not answer.
+    /// When a database does not answer, or is named for a context that does not exist.
     pub async fn open(urls: &OwnerUrls) -> anyhow::Result<Self> {
+        urls.check()?;
         let mut contexts = Vec::new();
         for context in Context::ALL {
             contexts.push((context, open(urls.of(context), context.name()).await?));

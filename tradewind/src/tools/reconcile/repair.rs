@@ -17,8 +17,8 @@ use event_bus::{BusConfig, delete_groups, group_members, reader_groups};
 use event_store::RECONCILER;
 use events::{Context, Position, cloud_event};
 use fault::crash_point;
-use query_side::READ_MODEL;
-use query_side::engine::READER;
+use query_side::{CONSUMER, READ_MODEL};
+use runtime::ContextUrls;
 use runtime::postgres::owner_url;
 use tokio_postgres::{Client, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use super::diff::Diff;
 use super::topics::{Topics, recreate_topics};
 
 /// The kinds of consumer groups.
-const READERS: [&str; 2] = [sagas::READERS, READER];
+const READERS: [&str; 2] = [sagas::READERS, CONSUMER];
 /// The longest time that a reconciliation holds the leases; a repeated run takes them over.
 const LEASE: Duration = Duration::from_secs(6 * 3_600);
 
@@ -59,7 +59,7 @@ pub async fn repair(schemas: &Schemas, bus: &BusConfig, diff: &Diff) -> anyhow::
         delete_groups(bus, kind).await.with_context(|| format!("the consumer groups of {kind}"))?;
         crash_point!("reconcile::groups_forgotten");
     }
-    rebuild_read_models(schemas).await?;
+    rebuild_read_models(schemas, bus).await?;
     set_progress(schemas, bus, &topics).await?;
     crash_point!("reconcile::read_models_rebuilt");
     for (context, client) in &schemas.contexts {
@@ -182,7 +182,7 @@ async fn reset_read_models(
                 .execute(
                     "INSERT INTO checkpoints (consumer, topic, partition, next_offset, last_position, epoch)
                      VALUES ($1, $2, $3, $4, $5, $6)",
-                    &[&READER, &topic, &partition, &next_offset, &last_position, &epoch],
+                    &[&CONSUMER, &topic, &partition, &next_offset, &last_position, &epoch],
                 )
                 .await?;
         }
@@ -203,22 +203,16 @@ async fn set_progress(schemas: &Schemas, bus: &BusConfig, topics: &Topics) -> an
     Ok(())
 }
 
-async fn rebuild_read_models(schemas: &Schemas) -> anyhow::Result<()> {
-    let log = |context: Context| Some(owner_url(schemas.urls.of(context), context.name()));
-    let options = replay::Options {
-        projections: Vec::new(),
-        all: true,
-        check: false,
-        rollback: false,
-        database_url: schemas.urls.read_models().clone(),
-        logs: replay::LogUrls {
-            orders_database_url: log(Context::Orders),
-            inventory_database_url: log(Context::Inventory),
-            payments_database_url: log(Context::Payments),
-            shipping_database_url: log(Context::Shipping),
-        },
-    };
-    for report in replay::run(options, CancellationToken::new()).await? {
+async fn rebuild_read_models(schemas: &Schemas, bus: &BusConfig) -> anyhow::Result<()> {
+    let databases = Context::ALL
+        .into_iter()
+        .fold(ContextUrls::one(schemas.urls.read_models().clone()), |urls, context| {
+            urls.with(context.name(), owner_url(schemas.urls.of(context), context.name()))
+        });
+    let topic_prefix = bus.topic_prefix.clone();
+    let options = replay::Options { check: false, rollback: false, databases, topic_prefix };
+    let set = query_side::projections();
+    for report in replay::run(&set, &[], options, CancellationToken::new()).await? {
         println!("{report}");
     }
     // The replaced tables belong to the old epoch too.

@@ -34,7 +34,7 @@ pub fn report(diff: &Diff) -> String {
             &mut text,
             format_args!(
                 "these payments lost events after their request. The request is still in the log, so the sagas ask the provider \
-                 again under the same key, and what the provider did stays valid: {}",
+                 again under the same key, and what the provider did counts: {}",
                 names(requested)
             ),
         );
@@ -43,7 +43,7 @@ pub fn report(diff: &Diff) -> String {
         line(
             &mut text,
             format_args!(
-                "these payments lost their request too, and the payment provider may hold money for them; ask it about: {}",
+                "these payments lost their request too, and the payment provider may hold money: ask it about {}",
                 names(forgotten)
             ),
         );

@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::Reader;
 use crate::consumer::ConsumerError;
+use crate::consumer::in_flight::Begins;
 use crate::consumer::positions::Arrival;
 use crate::consumer::received::{Arrived, Interruption, Received};
 
 /// If no handler has had room for this long, the partitions are paused, and the loop polls Kafka again.
 const UNSERVED_MAX: Duration = Duration::from_secs(5);
+/// The interval of polls while no handler could begin a batch: each poll may cause librdkafka to fetch once more.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 /// The number of records that are taken before the loop looks at other events.
 pub(super) const RECEIVED_MAX: usize = 500;
 
@@ -64,6 +67,33 @@ impl Reader {
             taking.into_iter().for_each(|index| self.workers[index].buffer.push(Arc::clone(&record)));
         }
         Ok(())
+    }
+
+    /// Takes the records that arrived while no handler could begin a batch, so that the next batch includes them.
+    pub(super) async fn receive_arrived(&mut self) -> Result<(), ConsumerError> {
+        let is_awaited = self.workers.iter().any(|worker| worker.in_flight.next_begins() == Begins::Now);
+        if is_awaited
+            && self.seeks.is_empty()
+            && self.serves()
+            && let Some(received) = self.group.receive_now()
+        {
+            self.on_received(received).await?;
+        }
+        Ok(())
+    }
+
+    /// The earliest time of the next poll; none: at once. While no handler that follows the reader could begin a batch, records stay
+    /// in librdkafka's queue, so that it does not fetch more (`queued.min.messages`).
+    pub(super) fn receive_not_before(&self) -> Option<Instant> {
+        let mut not_before = self.served_at + POLL_EVERY;
+        for worker in self.workers.iter().filter(|worker| worker.buffer.follows()) {
+            match worker.in_flight.next_begins() {
+                Begins::Now => return None,
+                Begins::At(pause_ends_at) => not_before = not_before.min(pause_ends_at),
+                Begins::Later => {}
+            }
+        }
+        Some(not_before).filter(|_| !self.paused)
     }
 
     /// Whether to poll Kafka: a handler takes the next record, or no handler would fall behind.

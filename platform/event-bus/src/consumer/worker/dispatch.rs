@@ -19,7 +19,7 @@ impl Worker {
         outcome: Result<(), HandlerError>,
         commits: &mut Commits,
     ) -> Result<Option<Task>, ConsumerError> {
-        if let Some(took) = self.in_flight.ended() {
+        if let Some(took) = self.in_flight.ended(self.options.pause_percent) {
             metrics::histogram!("consumer_batch_seconds", "consumer" => self.options.name.clone())
                 .record(took.as_secs_f64());
         }
