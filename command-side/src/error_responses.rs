@@ -65,7 +65,7 @@ pub fn of_store(error: &StoreError) -> Problem {
             Problem::unavailable("outcome_unknown", "Outcome unknown", RETRY_AFTER_OUTAGE)
                 .detail("repeat it with the same Idempotency-Key to learn what became of it; without a key, look first")
         }
-        StoreError::Database { .. } if !error.may_pass() => {
+        StoreError::Database { .. } if !error.is_transient() => {
             tracing::error!(%error, "the event store refused");
             store_unavailable()
         }

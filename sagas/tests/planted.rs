@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use domain::orders::OrderStatus;
 use environment::TestEnvironment;
-use event_bus::forget_groups;
+use event_bus::delete_groups;
 use events::Context;
 use fault::trial::{Verdict, check, finds};
 use serde_json::json;
@@ -34,7 +34,7 @@ async fn offsets(environment: &TestEnvironment) -> BTreeMap<(String, i32), i64> 
 /// A reactor whose checkpoint is before the offset that was committed to Kafka takes the database for a restored one, and stops.
 async fn forget_committed_offsets(environment: &TestEnvironment) {
     eventually("the sagas have left their group, and it is forgotten", async || {
-        forget_groups(&environment.bus, sagas::READERS).await.ok()
+        delete_groups(&environment.bus, sagas::READERS).await.ok()
     })
     .await;
 }

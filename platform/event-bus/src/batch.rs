@@ -1,16 +1,15 @@
-//! What a consumer hands to its handler, and what the handler answers.
+//! What a consumer passes to its handler, and what the handler returns.
 //!
-//! Never: a record left out in silence. Whatever is not in `records` was there before or concerns nobody, and the moves
-//! pass it.
-//! Read next: [`crate::run_consumer`].
+//! No record is dropped silently: a record that is missing from `records` was handled before or is irrelevant to the
+//! handler, and the moves go past it.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use event_log::{
-    CodecError, ContextName, Envelope, EventSet, Position, RawEvent, TOPIC_PARTITIONS, cloud_event,
-    partition_of,
+    Checkpoint, CheckpointMove, CodecError, ContextName, Envelope, EventSet, Position, RawEvent,
+    TOPIC_PARTITIONS, cloud_event, partition_of,
 };
 
 /// One record of a topic.
@@ -23,17 +22,17 @@ pub struct Record {
     pub offset: i64,
     /// The stream's name, in every record that the relay wrote.
     pub key: Vec<u8>,
-    /// The CloudEvent as it came, for parking.
+    /// The CloudEvent, byte for byte, for parking.
     pub payload: Vec<u8>,
-    /// Place in the context's log; none when the record is not one of ours at all.
+    /// The position in the context's log; none if the record is not an event of ours.
     pub position: Option<Position>,
     raw: Result<RawEvent, CodecError>,
-    /// A `Result<Envelope<E>, CodecError>`: all handlers of a process share what the first of them decoded.
+    /// A `Result<Envelope<E>, CodecError>`. All handlers of a process share what the first of them decoded.
     decoded: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Record {
-    /// A record as it lies in a topic, or as it was parked.
+    /// Reads a record of a topic, or a parked one.
     pub fn read(
         context: impl Into<ContextName>,
         topic: Arc<str>,
@@ -49,11 +48,9 @@ impl Record {
 
     /// The event.
     ///
-    /// # Errors
-    /// Poison: the record is none of ours, or this build does not know its event. Park it; never skip it.
+    /// Poison: the record is not an event of ours, or this build does not know the event. Park it; never skip it.
     ///
-    /// # Panics
-    /// When it was decoded as an event of another set before: a process decodes all its records as one.
+    /// When it was already decoded as an event of another set: a process decodes all its records as one set.
     pub fn event<E: EventSet>(&self) -> Result<&Envelope<E>, &CodecError> {
         let raw = self.raw.as_ref()?;
         let decoded = self.decoded.get_or_init(|| Box::new(raw.clone().decode::<E>(self.context)));
@@ -62,7 +59,7 @@ impl Record {
         decoded.as_ref()
     }
 
-    /// The stream that the record belongs to: the event's, or the key of a record that is none of ours.
+    /// The stream that the record belongs to: the event's, or the key of a record that is not an event of ours.
     pub fn stream_name(&self) -> String {
         match &self.raw {
             Ok(raw) => raw.stream.as_str().to_owned(),
@@ -71,13 +68,13 @@ impl Record {
     }
 }
 
-/// The event, its payload not decoded. A record on a partition that is not its stream's was not put there by a relay:
-/// its position says nothing about this partition.
+/// The event, its payload not decoded. A record on a partition that is not its stream's was not written by a relay: its
+/// position says nothing about this partition.
 fn raw_event(context: ContextName, partition: i32, payload: &[u8]) -> Result<RawEvent, CodecError> {
     let raw = cloud_event::decode_raw(context, payload)?;
-    let home = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
-    if home != partition {
-        let cause = format!("{} belongs on partition {home}, not on {partition}", raw.stream);
+    let expected = partition_of(raw.stream.as_str(), TOPIC_PARTITIONS);
+    if expected != partition {
+        let cause = format!("{} belongs on partition {expected}, not on {partition}", raw.stream);
         return Err(CodecError::CloudEvent { cause });
     }
     Ok(raw)
@@ -88,8 +85,8 @@ fn raw_event(context: ContextName, partition: i32, payload: &[u8]) -> Result<Raw
 pub struct Batch {
     /// Shared with the other handlers of the reader.
     pub records: Vec<Arc<Record>>,
-    /// One per partition that the batch touches. All of them belong into the effect's transaction, also when
-    /// `records` is empty (then all that came was passed: duplicates, and what does not concern the handler).
+    /// One per partition that the batch touches. All of them belong to the effect's transaction, also when `records` is
+    /// empty: then all records were skipped, as duplicates or as irrelevant to the handler.
     pub moves: Vec<CheckpointMove>,
 }
 
@@ -98,58 +95,29 @@ impl Batch {
         self.moves.iter().any(|step| step.topic == topic && step.partition == partition)
     }
 
-    /// Leaves out the partitions that are no longer ours, or whose checkpoint is not where we thought.
+    /// Removes the partitions that are no longer assigned, or whose checkpoint was moved by another consumer.
     pub(crate) fn retain(&mut self, keep: impl Fn(&str, i32) -> bool) {
         self.records.retain(|record| keep(&record.topic, record.partition));
         self.moves.retain(|step| keep(&step.topic, step.partition));
     }
 }
 
-/// A step of one checkpoint, to be done by compare-and-set: a row at `from_offset` goes to `to_offset`. Where there
-/// is no row, `from_offset` is 0 and the row is made. Anything else is [`HandlerError::CheckpointLost`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointMove {
-    pub consumer: String,
-    pub topic: String,
-    pub partition: i32,
-    pub from_offset: i64,
-    /// The offset of the next record to read.
-    pub to_offset: i64,
-    /// The highest position handled; 0 when there is none yet.
-    pub last_position: Position,
-}
-
-/// How far a consumer has come in one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The topic's full name.
-    pub topic: String,
-    pub partition: i32,
-    /// The offset of the next record to read.
-    pub next_offset: i64,
-    /// The highest position handled; 0 when there is none yet.
-    pub last_position: Position,
-    /// The epoch of the log that positions are counted in: a record of another one is never handled.
-    pub epoch: i64,
-}
-
-/// Does the effect of records and moves the checkpoints, in one transaction.
+/// Executes the effect of records and moves the checkpoints, in one transaction.
 #[async_trait]
 pub trait BatchHandler: Send + Sync {
-    /// The consumer's checkpoints, committed; read whenever partitions are assigned. An absent one means 0.
+    /// The consumer's committed checkpoints, read whenever partitions are assigned. An absent one means 0.
     ///
-    /// # Errors
-    /// `Retry` when the database can't be reached; the assignment waits.
+    /// `Retry` when the database cannot be reached; the assignment waits.
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError>;
 
-    /// Whether the record may have an effect here. One that has none is passed without a transaction of its own: its
-    /// checkpoint moves with the next batch of its partition, or within about a second. It may be asked about again.
-    fn concerns(&self, _record: &Record) -> bool {
+    /// Whether the record may have an effect. An irrelevant record needs no transaction: its checkpoint moves with the
+    /// next batch of its partition, or within about a second. The consumer may ask about the same record again.
+    fn is_relevant(&self, _record: &Record) -> bool {
         true
     }
 
-    /// Whether the database has lost commits of this handler, which did not wait for the disk: then its checkpoints are read
-    /// again in every partition. Asked about once a second, between two batches. Must not block.
+    /// Whether the database has lost commits of this handler that did not wait for the disk. Then the consumer reads
+    /// its checkpoints in every partition again. Called about once a second, between two batches. Must not block.
     fn has_lost_commits(&self) -> bool {
         false
     }
@@ -161,20 +129,20 @@ pub trait BatchHandler: Send + Sync {
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError>;
 }
 
-/// Why nothing of a batch was committed.
+/// The reason why nothing of a batch was committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandlerError {
-    /// It may work later: the same batch comes again, after a growing pause.
-    #[error("to be tried again: {0}")]
+    /// A later attempt may succeed: the consumer passes the same batch again, after a growing pause.
+    #[error("retry: {0}")]
     Retry(String),
-    /// The checkpoint is not at `from_offset`: another consumer had the partition. What is buffered of it is
-    /// dropped, its checkpoint is read again, and the other partitions' part of the batch comes again.
-    #[error("the checkpoint of {topic}/{partition} was moved by another")]
+    /// The checkpoint is not at `from_offset`: another consumer had the partition. The consumer drops the partition's
+    /// buffered records, reads its checkpoint again, and passes the rest of the batch again.
+    #[error("the checkpoint of {topic}/{partition} was moved by another consumer")]
     CheckpointLost { topic: String, partition: i32 },
-    /// The log was restored to an older state: the consumer stops with this reason, until `tradewind reconcile`.
+    /// The log was restored to an older state: the consumer stops with this reason until `tradewind reconcile`.
     #[error("{0}")]
     Restored(String),
-    /// Someone must act: the consumer stops with this reason.
+    /// The consumer stops with this reason; an operator must act.
     #[error("{0}")]
     Fatal(String),
 }

@@ -1,20 +1,20 @@
-//! The table `checkpoints`: read on assignment, moved by compare-and-set in the transaction of the effect.
+//! The table `checkpoints`: read on assignment, moved by compare-and-set in the transaction of the effect and never
+//! outside it.
 //!
-//! Never: a checkpoint moved outside the effect's transaction. The table must be on the connection's search path
-//! with the columns consumer, topic, partition, next_offset, last_position, epoch and the first three as its key.
-//! Read next: [`crate::run_consumer`].
+//! The table must be on the connection's search path with the columns consumer, topic, partition, next_offset,
+//! last_position, epoch and the first three as its key.
 
 use deadpool_postgres::{GenericClient, Transaction};
 use fault::mutant;
 
 use crate::{Checkpoint, CheckpointMove, HandlerError};
 
-/// Why a checkpoint was not read or moved.
+/// The reason why a checkpoint was not read or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error("the checkpoint of {consumer} in {topic}/{partition} is not at offset {expected}")]
     Lost { consumer: String, topic: String, partition: i32, expected: i64 },
-    #[error("the checkpoints can't be read or written")]
+    #[error("the checkpoints cannot be read or written")]
     Postgres(#[from] tokio_postgres::Error),
 }
 
@@ -50,7 +50,8 @@ pub async fn load(client: &impl GenericClient, consumer: &str) -> Result<Vec<Che
         .collect())
 }
 
-/// A row at `from_offset` moves; no row and `from_offset` 0 makes one; what is returned did neither.
+/// A row at `from_offset` moves; a missing row with `from_offset` 0 is created. The query returns a move that did
+/// neither.
 const MOVE_ALL: &str = "
 WITH move AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
@@ -60,21 +61,20 @@ WITH move AS (
     FROM move m
     WHERE (c.consumer, c.topic, c.partition) = (m.consumer, m.topic, m.partition) AND c.next_offset = m.from_offset
     RETURNING c.consumer, c.topic, c.partition
-), made AS (
+), created AS (
     INSERT INTO checkpoints (consumer, topic, partition, next_offset, last_position)
     SELECT consumer, topic, partition, to_offset, last_position FROM move WHERE from_offset = 0
     ON CONFLICT (consumer, topic, partition) DO NOTHING
     RETURNING consumer, topic, partition
 )
 SELECT consumer, topic, partition, from_offset FROM move
-WHERE (consumer, topic, partition) NOT IN (SELECT * FROM moved UNION ALL SELECT * FROM made)
+WHERE (consumer, topic, partition) NOT IN (SELECT * FROM moved UNION ALL SELECT * FROM created)
 LIMIT 1";
 
 /// Moves all of them; call it in the transaction of the effect.
 ///
-/// # Errors
-/// [`CheckpointError::Lost`] names the first that was not where it should be: roll back and give the error to the
-/// consumer. [`CheckpointError::Postgres`]: roll back and try again.
+/// [`CheckpointError::Lost`] names a checkpoint that was not at its expected offset: roll back and return the error to
+/// the consumer. [`CheckpointError::Postgres`]: roll back and try again.
 pub async fn move_all(
     transaction: &Transaction<'_>,
     moves: &[CheckpointMove],

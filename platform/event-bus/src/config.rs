@@ -1,7 +1,7 @@
-//! Which cluster, and what our topics and consumer groups are called there.
+//! The Kafka cluster, and the names of topics and consumer groups in it.
 //!
-//! Never: a password in a log. The properties that carry a guarantee are set after the user's, so they win.
-//! Read next: [`crate::OrderedPublisher`].
+//! No password is logged. The properties that a guarantee depends on are set after the user's, so the user cannot
+//! weaken them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 
-/// How to reach Kafka; every role's options include it.
+/// How to reach Kafka; the options of every role include it.
 #[derive(Args, Clone)]
 pub struct BusConfig {
     /// Kafka's bootstrap servers: host:port, comma-separated.
@@ -28,7 +28,7 @@ pub struct BusConfig {
         hide_env_values = true
     )]
     pub properties: Vec<KafkaProperty>,
-    /// Goes before the names of topics and consumer groups, so that several Tradewinds can share a cluster.
+    /// Prefix of topics and consumer groups, so that several Tradewinds can share a cluster
     #[arg(long = "topic-prefix", env = "TOPIC_PREFIX", value_name = "PREFIX", default_value = "")]
     pub topic_prefix: String,
 }
@@ -44,7 +44,7 @@ impl BusConfig {
         format!("{}{}", self.topic_prefix, context.into().topic())
     }
 
-    /// The context whose topic has this full name; none when it is no topic of ours.
+    /// The context whose topic has this full name; none if it is not a topic of ours.
     pub fn context_of(&self, topic: &str) -> Option<ContextName> {
         ContextName::from_topic(topic.strip_prefix(&self.topic_prefix)?)
     }
@@ -54,16 +54,16 @@ impl BusConfig {
         format!("{}{name}", self.topic_prefix)
     }
 
-    /// Tuning first, then what the user set, then what a guarantee rests on.
+    /// Sets tuning first, then the user's properties, then the properties that a guarantee depends on.
     pub(crate) fn client(&self, tuning: &[(&str, &str)], guarantees: &[(&str, &str)]) -> ClientConfig {
         let mut client = ClientConfig::new();
-        let ours = [
+        let defaults = [
             ("reconnect.backoff.ms", "50"),
             ("reconnect.backoff.max.ms", "1000"),
             ("topic.metadata.refresh.interval.ms", "10000"),
             ("log.connection.close", "false"),
         ];
-        for (key, value) in ours.iter().chain(tuning) {
+        for (key, value) in defaults.iter().chain(tuning) {
             client.set(*key, *value);
         }
         for property in &self.properties {
@@ -101,7 +101,7 @@ impl fmt::Debug for KafkaProperty {
     }
 }
 
-/// Not a property.
+/// An invalid property.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be key=value, such as security.protocol=ssl")]
 pub struct InvalidProperty;
@@ -118,10 +118,10 @@ impl FromStr for KafkaProperty {
     }
 }
 
-/// librdkafka's own log lines go where ours go.
+/// Forwards librdkafka's log lines to our log.
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        // Remarks on settings that are made here on purpose.
+        // Remarks on settings that are intended here.
         _ if facility == "CONFWARN" => tracing::debug!(target: "librdkafka", facility, "{message}"),
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
@@ -135,7 +135,7 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// A client that has nothing to say but its log.
+/// A client context that only logs.
 pub(crate) struct Logged;
 
 impl ClientContext for Logged {

@@ -1,9 +1,10 @@
-//! The table `parked_events`, for people: what is parked, and the way out of it, in the order of each stream.
+//! The table `parked_events`, for operators: which records are parked, and how they are removed, in the order of each
+//! stream.
 //!
-//! Every schema that holds checkpoints has the table, in one form; it must be on the connection's search path. What is
-//! parked is written by the consumers, with their effects; what leaves it leaves by the SQL functions `unpark` (in the
-//! transaction of its effect) and `discard_parked` (which writes down who and why), the first of a stream first.
-//! Never: a record taken away without either. Read next: docs/decisions/0009.
+//! Every schema with checkpoints has the table, in the same form; it must be on the connection's search path. Consumers
+//! park records together with their effects. Two SQL functions remove them, the first record of a stream first:
+//! `unpark` in the transaction of the record's effect, and `discard_parked`, which records who discarded it and why
+//! (docs/decisions/0009).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,38 +16,38 @@ use tokio_postgres::{Error, Row};
 
 use crate::{BusConfig, Record};
 
-/// How many parked streams are named.
+/// The number of parked streams that are named in the metrics.
 const NAMED_MAX: usize = 5;
 
-/// A stream of which a consumer has put records aside.
+/// A stream with parked records of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedStream {
     pub consumer: String,
     pub stream: String,
-    /// Records parked.
+    /// The number of parked records.
     pub records: i64,
-    /// The first of them, on which it all depends.
+    /// The first of them; the others wait for it.
     pub first: Place,
-    /// The first's position in the context's log; none when it cannot be read.
+    /// The first record's position in the context's log; none if it cannot be read.
     pub position: Option<Position>,
     pub reason: String,
     pub since: DateTime<Utc>,
 }
 
-/// Names in the metrics what one consumer has parked: how many streams (`tradewind_parked_streams`), and the first few of
-/// them by name (`tradewind_parked_stream`, 1 as long as it is parked).
-pub struct Notice {
+/// The metrics of one consumer's parked streams: how many there are (`tradewind_parked_streams`), and the names of the
+/// first few (`tradewind_parked_stream`, 1 while parked).
+pub struct ParkedMetrics {
     pub consumer: String,
     named: BTreeSet<String>,
 }
 
-impl Notice {
+impl ParkedMetrics {
     pub fn new(consumer: impl Into<String>) -> Self {
         Self { consumer: consumer.into(), named: BTreeSet::new() }
     }
 
-    /// `parked`: the streams, in any order. Returns what to say of them; none when there are none.
-    pub fn tell(&mut self, mut parked: Vec<&str>) -> Option<String> {
+    /// Sets the metrics to `parked`, streams in any order. Returns a sentence about them; none if there are none.
+    pub fn update(&mut self, mut parked: Vec<&str>) -> Option<String> {
         parked.sort_unstable();
         metrics::gauge!("tradewind_parked_streams", "consumer" => self.consumer.clone())
             .set(u32::try_from(parked.len()).unwrap_or(u32::MAX));
@@ -65,7 +66,7 @@ impl Notice {
     }
 }
 
-/// Where a record lay in Kafka when it was parked.
+/// The topic, partition and offset of a record when it was parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub topic: String,
@@ -86,12 +87,12 @@ pub struct ParkedRecord {
     pub parked_at: DateTime<Utc>,
 }
 
-/// What became of a stream that was tried again.
+/// The outcome of retrying a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Retried {
-    /// Records handled, in order, and no longer parked.
+    /// The number of records that were handled, in order, and are no longer parked.
     pub handled: u64,
-    /// The one that failed again; it and all behind it are parked as before.
+    /// The record that failed again; it and all later ones are still parked.
     pub stopped: Option<Stopped>,
 }
 
@@ -104,7 +105,7 @@ pub struct Stopped {
 }
 
 impl ParkedRecord {
-    /// The record as the consumer would be given it; none when its topic is no context's.
+    /// The record in the form that the consumer gets; none if its topic belongs to no context.
     pub fn record(&self, config: &BusConfig) -> Option<Record> {
         let context = config.context_of(&self.place.topic)?;
         let Place { topic, partition, offset } = &self.place;
@@ -117,7 +118,7 @@ impl ParkedRecord {
     }
 }
 
-/// The streams that are parked, of one consumer or of all whose table this is.
+/// The parked streams of one consumer, or of all consumers of this table.
 ///
 /// # Errors
 /// The database's.
@@ -150,7 +151,7 @@ pub async fn streams(
         .collect()
 }
 
-/// The next parked records of a stream behind `after`, in order.
+/// The next parked records of a stream after `after`, in order.
 ///
 /// # Errors
 /// The database's.
@@ -196,7 +197,7 @@ fn place(row: &Row) -> Result<Place, Error> {
     })
 }
 
-/// Takes the record away, in the transaction of its effect.
+/// Removes the record, in the transaction of its effect.
 ///
 /// # Errors
 /// The database's; also when it is not the first of its stream: roll back.
@@ -207,7 +208,7 @@ pub async fn unpark(transaction: &Transaction<'_>, record: &ParkedRecord) -> Res
     Ok(())
 }
 
-/// Gives the record up, and writes down by whom and why.
+/// Discards the record, and records by whom and why.
 ///
 /// # Errors
 /// The database's; also when it is not the first of its stream: roll back.

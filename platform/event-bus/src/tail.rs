@@ -1,35 +1,36 @@
-//! The last records of a topic: what a relay that takes over must know so as not to publish it again.
-//!
-//! Never: a consumer group joined, or an offset committed. Read next: `platform/relay/src/takeover.rs`.
+//! Reads the last records of a topic, so that a relay that takes over does not publish them again. It joins no consumer
+//! group and commits no offset.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use event_log::{ContextName, Position, RawEvent, TOPIC_PARTITIONS, cloud_event, partition_of};
-use rdkafka::consumer::{Consumer, StreamConsumer};
+use rdkafka::Offset;
+use rdkafka::consumer::StreamConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
 use crate::BusConfig;
 use crate::config::Logged;
-use crate::halt::{epoch_in, halt_in};
+use crate::stop_marker::{epoch_in, stop_marker_in};
+use crate::topic_reader::reader;
 
-/// So many records from the end of each partition are looked at: more than one, since what stands last may be
-/// a duplicate or not a record of ours at all.
+/// The number of records that are read from the end of each partition. More than one, because the last record may be a
+/// duplicate or not an event of ours.
 const TAIL_DEPTH: i64 = 16;
 const TAIL_LIMIT: Duration = Duration::from_secs(20);
+const TAIL_TUNING: &[(&str, &str)] = &[("fetch.wait.max.ms", "10"), ("fetch.error.backoff.ms", "20")];
 
-/// One partition's end.
+/// The end of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionTail {
     pub partition: i32,
-    /// Whether there is no record at all.
+    /// Whether the partition has no record.
     pub is_empty: bool,
-    /// Whether the relay has halted it, and why.
-    pub halted: Option<String>,
-    /// The event with the highest position among the last records; none when none of them is an event of ours.
+    /// The reason of the relay's stop marker, if there is one.
+    pub stop_marker: Option<String>,
+    /// The event with the highest position among the last records; none if none of them is an event of ours.
     pub last: Option<TailRecord>,
 }
 
@@ -42,16 +43,16 @@ pub struct TailRecord {
     pub epoch: i64,
 }
 
-/// Why the end of a topic could not be read.
+/// The reason why the end of a topic could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TailError {
-    #[error("the end of topic {topic} can't be read: {cause}")]
+    #[error("the end of topic {topic} cannot be read: {cause}")]
     Kafka { topic: String, cause: KafkaError },
     #[error("the end of topic {topic} was not read within {limit_ms} ms")]
     TooSlow { topic: String, limit_ms: u128 },
 }
 
-/// Reads the last records of every partition of the context's topic; the answer is in the partitions' order.
+/// Reads the last records of every partition of the context's topic. The result is in the order of the partitions.
 ///
 /// # Errors
 /// [`TailError`]: try again.
@@ -62,24 +63,10 @@ pub async fn read_tail(
     let context = context.into();
     let topic = config.topic(context);
     let kafka = |cause| TailError::Kafka { topic: topic.clone(), cause };
-    let group = config.group("relay-tail");
-    let client = config.client(
-        &[("fetch.wait.max.ms", "10"), ("fetch.error.backoff.ms", "20")],
-        &[
-            ("group.id", group.as_str()), // librdkafka wants one for assign; nothing joins or commits
-            ("enable.auto.commit", "false"),
-            ("enable.partition.eof", "true"),
-            ("auto.offset.reset", "earliest"),
-        ],
-    );
-    let consumer: StreamConsumer<Logged> = client.create_with_context(Logged).map_err(kafka)?;
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..TOPIC_PARTITIONS {
-        assignment.add_partition_offset(&topic, partition, Offset::OffsetTail(TAIL_DEPTH)).map_err(kafka)?;
-    }
-    consumer.assign(&assignment).map_err(kafka)?;
+    let from = Offset::OffsetTail(TAIL_DEPTH);
+    let consumer = reader(config, "relay-tail", &topic, from, TAIL_TUNING).map_err(kafka)?;
     let read = tokio::time::timeout(TAIL_LIMIT, read_to_ends(&consumer, context)).await;
-    // Closing blocks, and a broker that is gone must not hold up the caller.
+    // Closing blocks, and an unreachable broker must not delay the caller.
     std::thread::spawn(move || drop(consumer));
     match read {
         Ok(Ok(tails)) => Ok(tails),
@@ -93,7 +80,7 @@ async fn read_to_ends(
     context: ContextName,
 ) -> Result<Vec<PartitionTail>, KafkaError> {
     let mut tails: Vec<PartitionTail> = (0..TOPIC_PARTITIONS)
-        .map(|partition| PartitionTail { partition, is_empty: true, halted: None, last: None })
+        .map(|partition| PartitionTail { partition, is_empty: true, stop_marker: None, last: None })
         .collect();
     let mut unread: BTreeSet<i32> = (0..TOPIC_PARTITIONS).collect();
     while !unread.is_empty() {
@@ -101,7 +88,7 @@ async fn read_to_ends(
             Ok(message) => {
                 let tail = &mut tails[message.partition() as usize];
                 tail.is_empty = false;
-                tail.halted = tail.halted.take().or(halt_in(&message));
+                tail.stop_marker = tail.stop_marker.take().or(stop_marker_in(&message));
                 if let Some(event) = event_of(context, &message)
                     && tail.last.is_none_or(|last| last.position < event.position)
                 {
@@ -116,7 +103,7 @@ async fn read_to_ends(
             Err(KafkaError::PartitionEOF(partition)) => {
                 unread.remove(&partition);
             }
-            // librdkafka goes on by itself; the caller's limit ends it.
+            // librdkafka retries by itself; the caller's limit ends it.
             Err(KafkaError::MessageConsumption(cause)) => {
                 tracing::debug!(%cause, "while reading the end of a topic");
             }
@@ -126,7 +113,7 @@ async fn read_to_ends(
     Ok(tails)
 }
 
-/// The event, when the record is one and lies on its own partition.
+/// The event, if the record is one and is on its stream's partition.
 fn event_of(context: ContextName, message: &BorrowedMessage<'_>) -> Option<RawEvent> {
     let event = cloud_event::decode_raw(context, message.payload()?).ok()?;
     (partition_of(event.stream.as_str(), TOPIC_PARTITIONS) == message.partition()).then_some(event)

@@ -1,7 +1,6 @@
-//! One topic per context, made once, never with another number of partitions.
+//! Creates one topic per context, once, always with the same number of partitions.
 //!
-//! Never: a topic that forgets (no retention limit), or one made by the broker on its own.
-//! Read next: [`crate::OrderedPublisher`].
+//! A topic has no retention limit, and the broker never creates one on its own.
 
 use std::time::{Duration, Instant};
 
@@ -13,31 +12,30 @@ use rdkafka::types::RDKafkaErrorCode;
 use crate::BusConfig;
 use crate::config::Logged;
 
-/// A broker that does not answer within this is not there.
+/// A broker that does not answer within this counts as unreachable.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// A new topic is known to every broker within this.
+/// The time within which every broker knows a new topic.
 const VISIBLE_LIMIT: Duration = Duration::from_secs(15);
 const VISIBLE_POLL: Duration = Duration::from_millis(50);
 
-/// Why the topics are not as they must be.
+/// The reason why the topics are not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
     #[error(
         "topic {topic} has {given} partitions and must have {allowed}: streams would change their partition"
     )]
     OtherPartitionCount { topic: String, given: usize, allowed: i32 },
-    #[error("topic {topic} can't be made: {cause}")]
+    #[error("topic {topic} cannot be created: {cause}")]
     Refused { topic: String, cause: RDKafkaErrorCode },
-    #[error("topic {topic} was made and is not there after {waited_ms} ms")]
-    NotThere { topic: String, waited_ms: u128 },
+    #[error("topic {topic} was created and is not visible after {waited_ms} ms")]
+    NotVisible { topic: String, waited_ms: u128 },
     #[error("Kafka at {brokers} does not answer: {cause}")]
     Unreachable { brokers: String, cause: KafkaError },
 }
 
-/// Makes the contexts' topics where they are absent, with `replication` copies (two in sync from three up).
+/// Creates the contexts' topics that do not exist, with `replication` copies; with three or more, two must be in sync.
 ///
-/// # Errors
-/// [`TopicError`]: the platform can't run; tell the user.
+/// [`TopicError`]: the platform cannot run; tell the user.
 pub async fn ensure_topics(
     config: &BusConfig,
     contexts: &[ContextName],
@@ -74,7 +72,7 @@ pub async fn ensure_topics(
     checked.await.expect("the check of the topics does not panic")
 }
 
-/// Waits until the topic is known, and compares its partitions. Blocks.
+/// Waits until the topic is visible, and compares its number of partitions. Blocks.
 fn check_partitions(admin: &AdminClient<Logged>, topic: &str, brokers: &str) -> Result<(), TopicError> {
     let started = Instant::now();
     loop {
@@ -92,7 +90,7 @@ fn check_partitions(admin: &AdminClient<Logged>, topic: &str, brokers: &str) -> 
             Ok(0) if started.elapsed() < VISIBLE_LIMIT => std::thread::sleep(VISIBLE_POLL),
             Ok(0) => {
                 let waited_ms = started.elapsed().as_millis();
-                return Err(TopicError::NotThere { topic: topic.to_owned(), waited_ms });
+                return Err(TopicError::NotVisible { topic: topic.to_owned(), waited_ms });
             }
             _ => {
                 return Err(TopicError::OtherPartitionCount {

@@ -1,5 +1,5 @@
 //! The consumer on a real Kafka and a real Postgres: every effect once, in order, through restarts, retries,
-//! duplicates, poison and checkpoints that others moved.
+//! duplicates, poison records and checkpoints that others moved.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::support::{
     CONTEXT, Keeper, Ledger, assert_once_and_in_order, bus, event, event_of, home, outgoing, publish,
     put_by_hand,
 };
-use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_halt};
+use event_bus::{ConsumerError, EPOCH_HEADER, HandlerError, OrderedPublisher, put_stop_markers};
 use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +30,7 @@ async fn every_record_takes_effect_once_and_in_order_in_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_started_before_any_record_hears_the_first() {
+async fn a_consumer_started_before_any_record_gets_the_first() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     let running = Keeper::new(&ledger, "a").start(&bus);
     running.when_health("all partitions are assigned", |health| health.assigned == 12).await;
@@ -40,7 +40,7 @@ async fn a_consumer_started_before_any_record_hears_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_goes_on_at_the_checkpoint() {
+async fn a_restart_continues_at_the_checkpoint() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=500).await;
     let first = Keeper::new(&ledger, "a").start(&bus);
@@ -67,16 +67,16 @@ async fn consumers_killed_in_the_middle_neither_lose_nor_repeat_an_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_concern_the_handler_is_passed_and_its_checkpoint_follows() {
+async fn an_irrelevant_record_is_skipped_and_its_checkpoint_follows() {
     let tenth = |position| position % 10 == 0;
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=3_000).await;
     for life in 1..=2 {
-        let running = Keeper::concerned_with(tenth, &ledger, &format!("life {life}")).start(&bus);
+        let running = Keeper::relevant_if(tenth, &ledger, &format!("life {life}")).start(&bus);
         ledger.when_entries(life * 100).await;
         running.kill().await;
     }
-    let keeper = Keeper::concerned_with(tenth, &ledger, "last");
+    let keeper = Keeper::relevant_if(tenth, &ledger, "last");
     let running = keeper.start(&bus);
     assert_once_and_in_order(&ledger.when_entries(300).await, (1..=3_000).filter(|at| tenth(*at)));
     ledger.when_passed(3_000).await;
@@ -89,13 +89,13 @@ async fn what_does_not_concern_the_handler_is_passed_and_its_checkpoint_follows(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_stops_leaves_no_checkpoint_behind_what_it_passed() {
+async fn a_consumer_that_stops_commits_the_checkpoints_of_what_it_skipped() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
-    let keeper = Keeper::concerned_with(|_| false, &ledger, "a");
+    let keeper = Keeper::relevant_if(|_| false, &ledger, "a");
     let running = keeper.start(&bus);
     publish(&bus, 1..=200).await;
     let asked = || async { (keeper.asked.lock().expect("no panic").len() >= 200).then_some(()) };
-    eventually("it was asked about all of them", asked).await;
+    eventually("the handler was asked about all of them", asked).await;
     running.stop().await;
     assert_eq!(ledger.passed().await, 200);
     assert_eq!(ledger.entries().await, []);
@@ -111,7 +111,7 @@ async fn a_rebalance_under_load_neither_loses_nor_repeats_an_effect() {
     for chunk in 1..=20 {
         publish(&bus, 2_000 + (chunk - 1) * 200 + 1..=2_000 + chunk * 200).await;
     }
-    second.when_health("it has its share", |health| health.assigned == 6).await;
+    second.when_health("the second has its share", |health| health.assigned == 6).await;
     publish(&bus, 6_001..=8_000).await;
     ledger.when_entries(7_000).await;
     first.stop().await;
@@ -119,22 +119,22 @@ async fn a_rebalance_under_load_neither_loses_nor_repeats_an_effect() {
     let entries = ledger.when_entries(9_000).await;
     assert_once_and_in_order(&entries, 1..=9_000);
     for by in ["first", "second"] {
-        assert!(entries.iter().any(|entry| entry.by == by), "{by} had its part");
+        assert!(entries.iter().any(|entry| entry.by == by), "{by} had no record");
     }
-    second.when_health("it has all", |health| health.assigned == 12).await;
+    second.when_health("the second has all partitions", |health| health.assigned == 12).await;
     second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_batch_to_be_tried_again_comes_again_whole_and_in_order() {
+async fn a_batch_to_retry_is_passed_again_complete_and_in_order() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=500).await;
-    let busy = || HandlerError::Retry("the provider is away".to_owned());
+    let busy = || HandlerError::Retry("the provider is unreachable".to_owned());
     let keeper = Keeper::new(&ledger, "a").fails_with((0..5).map(|_| busy()));
     let running = keeper.start(&bus);
     running
-        .when_health("the reason is told", |health| {
-            health.trouble.as_deref() == Some("to be tried again: the provider is away")
+        .when_health("the reason is reported", |health| {
+            health.trouble.as_deref() == Some("retry: the provider is unreachable")
         })
         .await;
     assert_once_and_in_order(&ledger.when_entries(500).await, 1..=500);
@@ -145,14 +145,14 @@ async fn a_batch_to_be_tried_again_comes_again_whole_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_another_moved_on_is_read_again_and_followed() {
+async fn a_checkpoint_that_another_consumer_moved_is_read_again_and_followed() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=1_000).await;
     let keeper = Keeper::new(&ledger, "a");
     let partition = home(&event(1));
-    // Another has handled the first 30 records of the partition, and says so before our first commit.
+    // Another consumer has handled the first 30 records of the partition and commits that before our first batch.
     let done = &crate::support::expected(1..=1_000)[&partition][..30];
-    *keeper.meddle.lock().expect("no panic") = Some(format!(
+    *keeper.interfere.lock().expect("no panic") = Some(format!(
         "INSERT INTO checkpoints VALUES ('keeper', '{}', {partition}, 30, {})",
         bus.topic(CONTEXT),
         done[29]
@@ -165,7 +165,7 @@ async fn a_checkpoint_that_another_moved_on_is_read_again_and_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_was_set_back_leads_back() {
+async fn a_consumer_follows_a_checkpoint_that_was_set_back() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=500).await;
     let keeper = Keeper::new(&ledger, "a");
@@ -173,8 +173,8 @@ async fn a_checkpoint_that_was_set_back_leads_back() {
     ledger.when_entries(500).await;
     let partition = home(&event(1));
     let again = crate::support::expected(1..=500)[&partition].clone();
-    // As a restore would: effects and checkpoint of one partition are gone.
-    *keeper.meddle.lock().expect("no panic") = Some(format!(
+    // Like a restore: effects and checkpoint of one partition are gone.
+    *keeper.interfere.lock().expect("no panic") = Some(format!(
         "BEGIN; DELETE FROM ledger WHERE partition = {partition};
          UPDATE checkpoints SET next_offset = 0, last_position = 0 WHERE partition = {partition}; COMMIT"
     ));
@@ -186,7 +186,7 @@ async fn a_checkpoint_that_was_set_back_leads_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn duplicates_with_old_positions_have_no_effect_and_are_passed() {
+async fn duplicates_with_old_positions_have_no_effect_and_are_skipped() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=200).await;
     publish(&bus, 101..=200).await;
@@ -199,16 +199,16 @@ async fn duplicates_with_old_positions_have_no_effect_and_are_passed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_and_strangers_are_handed_on_as_errors_and_what_follows_is_read() {
+async fn poison_and_foreign_records_are_passed_on_as_errors_and_later_records_are_read() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=50).await;
     let partition = home(&event(1));
     put_by_hand(&bus, partition, "stock-SKU1", b"{\"not\": \"an event\"}").await;
-    // A record of another partition's stream, with a position that would hide all that follows here.
-    let stranger =
+    // A record of another partition's stream, with a position that would hide all later records here.
+    let foreign =
         (0..).map(|n| event_of(9_999, &format!("stock-S{n}"))).find(|event| home(event) != partition);
-    let stranger = stranger.expect("some stream has another partition");
-    put_by_hand(&bus, partition, stranger.stream.as_str(), &outgoing(&stranger).value).await;
+    let foreign = foreign.expect("some stream has another partition");
+    put_by_hand(&bus, partition, foreign.stream.as_str(), &outgoing(&foreign).value).await;
     publish(&bus, 51..=100).await;
     let running = Keeper::new(&ledger, "a").start(&bus);
     let entries = ledger.when_entries(102).await;
@@ -227,7 +227,7 @@ async fn a_checkpoint_beyond_the_topic_stops_the_consumer_and_is_named() {
     ledger
         .execute(&format!("INSERT INTO checkpoints VALUES ('keeper', '{topic}', {partition}, 5000, 9)"))
         .await;
-    let error = Keeper::new(&ledger, "a").start(&bus).ended().await.expect_err("it must not go on");
+    let error = Keeper::new(&ledger, "a").start(&bus).ended().await.expect_err("the consumer must stop");
     match error {
         ConsumerError::OutOfRange {
             topic: named, partition: at, next_offset: 5_000, low: 0, high, ..
@@ -240,35 +240,35 @@ async fn a_checkpoint_beyond_the_topic_stops_the_consumer_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fatal_answer_stops_the_consumer_with_its_reason() {
+async fn a_fatal_error_stops_the_consumer_with_its_reason() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=10).await;
     let keeper =
         Keeper::new(&ledger, "a").fails_with([HandlerError::Fatal("the log has a new epoch".to_owned())]);
-    let error = keeper.start(&bus).ended().await.expect_err("it must not go on");
+    let error = keeper.start(&bus).ended().await.expect_err("the consumer must stop");
     assert!(
         matches!(&error, ConsumerError::Fatal { consumer, reason }
             if consumer == "keeper" && reason == "the log has a new epoch"),
         "{error}"
     );
     assert_eq!(ledger.entries().await, []);
-    assert_eq!(Arc::strong_count(&keeper), 1, "nothing of it is left running");
+    assert_eq!(Arc::strong_count(&keeper), 1, "no task of it still runs");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_lies_before_what_kafka_was_told_stops_who_must_never_go_back() {
+async fn a_checkpoint_before_the_committed_offset_stops_a_consumer_that_detects_rewinds() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=100).await;
     let keeper = Keeper::new(&ledger, "a");
-    let running = keeper.start_and_never_go_back(&bus);
+    let running = keeper.start_detecting_rewinds(&bus);
     ledger.when_entries(100).await;
     running.stop().await;
-    // As its database would be after a restore: without what it has done.
+    // Like its database after a restore: without its last effects.
     ledger.execute("UPDATE checkpoints SET next_offset = 0, last_position = 0").await;
-    let error = keeper.start_and_never_go_back(&bus).ended().await.expect_err("it must not go on");
+    let error = keeper.start_detecting_rewinds(&bus).ended().await.expect_err("the consumer must stop");
     assert!(error.wants_reconciliation(), "{error}");
     assert!(error.to_string().contains("the database was restored to an older state"), "{error}");
-    assert_eq!(ledger.entries().await.len(), 100, "nothing was done a second time");
+    assert_eq!(ledger.entries().await.len(), 100, "no effect happened twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,28 +282,28 @@ async fn a_record_of_another_epoch_stops_the_consumer_and_has_no_effect() {
     record.headers.push((EPOCH_HEADER, "2".to_owned()));
     let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
     publisher.publish(&[record]).await.expect("acknowledged");
-    let error = Keeper::new(&ledger, "b").start(&bus).ended().await.expect_err("it must not go on");
+    let error = Keeper::new(&ledger, "b").start(&bus).ended().await.expect_err("the consumer must stop");
     assert!(error.wants_reconciliation(), "{error}");
     assert!(error.to_string().contains("holds records of epoch 2"), "{error}");
-    assert_eq!(ledger.entries().await.len(), 100, "its position speaks of another log");
+    assert_eq!(ledger.entries().await.len(), 100, "its position belongs to another log");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_halt_stops_the_consumer_with_the_relays_reason() {
+async fn a_stop_marker_stops_the_consumer_with_the_relays_reason() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=100).await;
-    put_halt(&bus, &bus.topic(CONTEXT), &[home(&event(1))], "the log was restored")
+    put_stop_markers(&bus, &bus.topic(CONTEXT), &[home(&event(1))], "the log was restored")
         .await
         .expect("acknowledged");
-    let error = Keeper::new(&ledger, "a").start(&bus).ended().await.expect_err("it must not go on");
+    let error = Keeper::new(&ledger, "a").start(&bus).ended().await.expect_err("the consumer must stop");
     assert!(error.wants_reconciliation(), "{error}");
     assert!(error.to_string().contains("the log was restored"), "{error}");
-    assert!(ledger.entries().await.iter().all(|entry| entry.position > 0), "a halt is no event");
+    assert!(ledger.entries().await.iter().all(|entry| entry.position > 0), "a stop marker is not an event");
 }
 
-/// A handler that takes long has its partitions paused; librdkafka keeps a partition paused that is given up meanwhile.
+/// The partitions of a slow handler are paused; librdkafka keeps a partition paused that is revoked in this state.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_that_was_given_up_while_it_was_paused_is_read_when_it_comes_back() {
+async fn a_partition_that_was_revoked_while_paused_is_read_when_it_is_assigned_again() {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=200).await;
     let first = Keeper::new(&ledger, "a").start(&bus);
@@ -313,9 +313,10 @@ async fn a_partition_that_was_given_up_while_it_was_paused_is_read_when_it_comes
     lock.batch_execute("BEGIN; LOCK TABLE ledger IN EXCLUSIVE MODE").await.expect("locked");
     publish(&bus, 201..=300).await;
     let second = Keeper::new(&ledger, "b").start(&bus);
-    // Partitions are paused when a handler has not ended after 5 s; and the second waits for what the first gives up.
+    // Partitions are paused when a handler has not returned after 5 s; the second consumer waits for what the first
+    // gives up.
     let locked_at = Instant::now();
-    eventually("the handler takes long", || async {
+    eventually("the handler is slow", || async {
         (locked_at.elapsed() > Duration::from_secs(8)).then_some(())
     })
     .await;

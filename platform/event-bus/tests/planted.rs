@@ -1,6 +1,4 @@
-//! A guard of the consumer taken away: it is missed by a scenario that finds nothing while it stands.
-//!
-//! Read next: `tests/fault/src/trial.rs`, `docs/reliability.md`.
+//! Removes a guard of the consumer: a scenario that finds nothing with the guard finds the fault without it.
 #![cfg(debug_assertions)] // a release build has no switches
 
 mod support;
@@ -9,11 +7,11 @@ use fault::trial::{Verdict, check, finds};
 use support::{Keeper, Ledger, bus, expected, publish};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_hands_on_duplicates_is_found() {
+async fn a_consumer_that_passes_on_duplicates_is_found() {
     finds("consumer::duplicates_handed_on", a_relay_begins_again).await;
 }
 
-/// A relay died before its cursor had moved: the next one publishes the last hundred again.
+/// A relay died before its cursor moved: the next one publishes the last hundred events again.
 async fn a_relay_begins_again() -> Verdict {
     let (bus, ledger) = (bus().await, Ledger::new().await);
     publish(&bus, 1..=300).await;

@@ -29,7 +29,7 @@ async fn bus_for_small_records() -> BusConfig {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_come_in_the_order_given_on_the_partition_that_java_would_choose() {
+async fn records_are_in_order_on_the_partition_that_java_would_choose() {
     let bus = bus().await;
     let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
     let mut receipts = Vec::new();
@@ -141,7 +141,7 @@ async fn a_publisher_dropped_with_records_on_their_way_leaves_a_beginning_of_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_enqueue_given_up_half_way_stops_the_publisher() {
+async fn a_cancelled_enqueue_stops_the_publisher() {
     let nobody_there = BusConfig::plain("127.0.0.1:1", "");
     let mut publisher =
         OrderedPublisher::new(&nobody_there, nobody_there.topic(CONTEXT)).expect("a publisher");
@@ -156,7 +156,7 @@ async fn an_enqueue_given_up_half_way_stops_the_publisher() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_are_made_once_and_another_number_of_partitions_is_refused() {
+async fn topics_are_created_once_and_another_number_of_partitions_is_refused() {
     let bus = bus().await;
     ensure_topics(&bus, &Context::NAMES, 1).await.expect("the second time nothing is to be done");
 
@@ -168,7 +168,7 @@ async fn topics_are_made_once_and_another_number_of_partitions_is_refused() {
     assert_eq!(made, [Ok(topic.clone())]);
     let refused = eventually("the topic is known", || async {
         match ensure_topics(&other, &events::Context::NAMES, 1).await {
-            Err(TopicError::NotThere { .. }) => None,
+            Err(TopicError::NotVisible { .. }) => None,
             outcome => Some(outcome),
         }
     })

@@ -1,5 +1,5 @@
-//! One reader with several handlers on a real Kafka and a real Postgres: each handler's effects once and in order, whatever
-//! holds up the others.
+//! One reader with several handlers on a real Kafka and a real Postgres: each handler's effects happen once and in
+//! order, whatever delays the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::support::{
     CONTEXT, Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, event, home, publish, start_reader,
 };
-use event_bus::{forget_groups, group_members, reader_groups, told_offsets};
+use event_bus::{committed_offsets, delete_groups, group_members, reader_groups};
 use events::Context;
 use testkit::eventually;
 
@@ -41,14 +41,14 @@ async fn two_handlers_get_every_record_once_and_in_order_by_one_group_with_one_m
     assert_eq!(reader_groups(&bus, GROUP).await.expect("Kafka answers"), [GROUP]);
     assert_eq!(group_members(&bus, GROUP).await.expect("Kafka answers"), 1);
     running.stop().await;
-    let told = told_offsets(&bus, &Context::NAMES, "keepers.other").await.expect("Kafka answers");
-    assert_eq!(told.iter().map(|(_, _, offset)| offset).sum::<i64>(), 2_000);
-    eventually("its group can be forgotten", || async { forget_groups(&bus, GROUP).await.ok() }).await;
+    let committed = committed_offsets(&bus, &Context::NAMES, "keepers.other").await.expect("Kafka answers");
+    assert_eq!(committed.iter().map(|(_, _, offset)| offset).sum::<i64>(), 2_000);
+    eventually("its group can be deleted", || async { delete_groups(&bus, GROUP).await.ok() }).await;
     assert_eq!(reader_groups(&bus, GROUP).await.expect("Kafka answers"), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_is_stuck_holds_up_itself_alone_and_gets_everything_when_it_recovers() {
+async fn a_stuck_handler_delays_only_itself_and_gets_everything_when_it_recovers() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     first.stuck.store(true, Ordering::SeqCst);
@@ -56,11 +56,11 @@ async fn a_handler_that_is_stuck_holds_up_itself_alone_and_gets_everything_when_
     publish(&bus, 1..=MANY).await;
     assert_once_and_in_order(&other.when_entries(MANY_ENTRIES).await, 1..=MANY);
     running
-        .when_health(0, "the reason is told", |health| {
-            health.trouble.as_deref() == Some("to be tried again: it is stuck")
+        .when_health(0, "the reason is reported", |health| {
+            health.trouble.as_deref() == Some("retry: it is stuck")
         })
         .await;
-    running.when_health(1, "the other is well", |health| health.trouble.is_none()).await;
+    running.when_health(1, "the other has no trouble", |health| health.trouble.is_none()).await;
     assert_eq!(one.entries().await, []);
     first.stuck.store(false, Ordering::SeqCst);
     publish(&bus, MANY + 1..=MANY + 500).await;
@@ -70,7 +70,7 @@ async fn a_handler_that_is_stuck_holds_up_itself_alone_and_gets_everything_when_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_is_slow_holds_up_itself_alone_and_catches_up() {
+async fn a_slow_handler_delays_only_itself_and_catches_up() {
     let bus = bus().await;
     let (one, other) = (Ledger::new().await, Ledger::new().await);
     let slow = Keeper::slow("keepers.slow", &one, "slow");
@@ -78,23 +78,23 @@ async fn a_handler_that_is_slow_holds_up_itself_alone_and_catches_up() {
     let running = start_reader(&bus, &[&slow, &fast], false);
     publish(&bus, 1..=MANY).await;
     assert_once_and_in_order(&other.when_entries(MANY_ENTRIES).await, 1..=MANY);
-    // Batch by batch: it falls behind again and again while the topic grows.
+    // Batch by batch: it falls behind repeatedly while the topic grows.
     for round in 0..20 {
-        slow.let_go(3);
+        slow.release(3);
         let from = MANY + round * 100;
         publish(&bus, from + 1..=from + 100).await;
     }
     let all = MANY + 2_000;
     assert_once_and_in_order(&other.when_entries(all as usize).await, 1..=all);
     assert!(one.entries().await.len() < all as usize, "it is slow");
-    slow.let_go(10_000);
+    slow.release(10_000);
     assert_once_and_in_order(&one.when_entries(all as usize).await, 1..=all);
     running.when_health(0, "no lag", |health| health.lag_records == Some(0)).await;
     running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn handlers_whose_checkpoints_are_far_apart_start_where_each_of_them_is() {
+async fn handlers_whose_checkpoints_are_far_apart_each_start_at_their_own() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     publish(&bus, 1..=20_000).await;
@@ -105,7 +105,7 @@ async fn handlers_whose_checkpoints_are_far_apart_start_where_each_of_them_is() 
     let third = Keeper::named("keepers.third", &third_ledger, "third");
     let running = start_reader(&bus, &[&first, &second, &third], false);
     publish(&bus, 20_001..=20_500).await;
-    // Who is at the end does not wait for the others.
+    // The handler at the end does not wait for the others.
     let early = one.when_entries(20_500).await;
     assert_once_and_in_order(&early, 1..=20_500);
     assert_once_and_in_order(&other.when_entries(20_500).await, 1..=20_500);
@@ -122,7 +122,7 @@ async fn readers_killed_in_the_middle_neither_lose_nor_repeat_an_effect_of_any_h
         let by = format!("life {life}");
         let first = Keeper::named("keepers.one", &one, &by);
         let second = Keeper::named("keepers.other", &other, &by);
-        // In every other life one of them does nothing.
+        // In every other run one of them handles nothing.
         second.stuck.store(life % 2 == 0, Ordering::SeqCst);
         let running = start_reader(&bus, &[&first, &second], true);
         one.when_entries(life * 1_000).await;
@@ -151,7 +151,7 @@ async fn two_readers_share_the_partitions_under_load_and_one_leaves() {
     for chunk in 0..20 {
         publish(&bus, 2_000 + chunk * 200 + 1..=2_000 + (chunk + 1) * 200).await;
     }
-    b.when_health(0, "it has its share", |health| health.assigned == 6).await;
+    b.when_health(0, "the second reader has its share", |health| health.assigned == 6).await;
     publish(&bus, 6_001..=8_000).await;
     one.when_entries(7_000).await;
     a.stop().await;
@@ -166,7 +166,7 @@ async fn two_readers_share_the_partitions_under_load_and_one_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_has_gone_back_stops_the_reader_and_its_handler_is_named() {
+async fn a_rewound_checkpoint_stops_the_reader_and_the_error_names_its_handler() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     publish(&bus, 1..=200).await;
@@ -174,19 +174,21 @@ async fn a_checkpoint_that_has_gone_back_stops_the_reader_and_its_handler_is_nam
     one.when_entries(200).await;
     other.when_entries(200).await;
     running.stop().await;
-    // Both go on: each is compared with what Kafka was told of it.
+    // Both continue: each is compared with its own committed offset.
     let again = start_reader(&bus, &[&first, &second], true);
-    again.when_health(1, "it is placed", |health| health.assigned == 12 && health.trouble.is_none()).await;
+    again
+        .when_health(1, "it has its checkpoints", |health| health.assigned == 12 && health.trouble.is_none())
+        .await;
     again.stop().await;
     other.execute("UPDATE checkpoints SET next_offset = next_offset - 1 WHERE next_offset > 0").await;
-    let error = start_reader(&bus, &[&first, &second], true).ended().await.expect_err("it must not go on");
+    let error = start_reader(&bus, &[&first, &second], true).ended().await.expect_err("the reader must stop");
     assert!(error.wants_reconciliation(), "{error}");
     assert!(error.to_string().starts_with("consumer keepers.other: its checkpoint in"), "{error}");
-    assert_eq!(other.entries().await.len(), 200, "nothing was done a second time");
+    assert_eq!(other.entries().await.len(), 200, "no effect happened twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_kafka_was_told_of_a_handler_that_is_behind_is_not_what_it_was_told_of_the_others() {
+async fn each_handler_has_its_own_committed_offset() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     second.stuck.store(true, Ordering::SeqCst);
@@ -195,8 +197,8 @@ async fn what_kafka_was_told_of_a_handler_that_is_behind_is_not_what_it_was_told
     one.when_entries(MANY_ENTRIES).await;
     running.stop().await;
     let sum = async |consumer: &str| {
-        let told = told_offsets(&bus, &Context::NAMES, consumer).await.expect("Kafka answers");
-        told.iter().map(|(_, _, offset)| offset).sum::<i64>()
+        let committed = committed_offsets(&bus, &Context::NAMES, consumer).await.expect("Kafka answers");
+        committed.iter().map(|(_, _, offset)| offset).sum::<i64>()
     };
     assert_eq!((sum("keepers.one").await, sum("keepers.other").await), (MANY, 0));
     second.stuck.store(false, Ordering::SeqCst);
@@ -207,7 +209,7 @@ async fn what_kafka_was_told_of_a_handler_that_is_behind_is_not_what_it_was_told
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_given_up_while_a_handler_catches_up_goes_on_with_its_next_owner() {
+async fn a_partition_revoked_while_a_handler_catches_up_continues_with_its_next_owner() {
     let bus = bus().await;
     let (one, other) = (Ledger::new().await, Ledger::new().await);
     let slow = Keeper::slow("keepers.slow", &one, "a");
@@ -215,14 +217,14 @@ async fn a_partition_given_up_while_a_handler_catches_up_goes_on_with_its_next_o
     let a = start_reader(&bus, &[&slow, &fast], true);
     publish(&bus, 1..=MANY).await;
     other.when_entries(MANY_ENTRIES).await;
-    // Enough to have room for what it missed, and not enough to be done with it.
-    slow.let_go(30);
+    // Enough to have room for the missed records, and not enough to have handled all of them.
+    slow.release(30);
     one.when_entries(600).await;
     let b_slow = Keeper::named("keepers.slow", &one, "b");
     let b_fast = Keeper::named("keepers.fast", &other, "b");
     let b = start_reader(&bus, &[&b_slow, &b_fast], true);
-    slow.let_go(10_000);
-    b.when_health(0, "it has its share", |health| health.assigned == 6).await;
+    slow.release(10_000);
+    b.when_health(0, "the second reader has its share", |health| health.assigned == 6).await;
     publish(&bus, MANY + 1..=MANY + 1_000).await;
     for ledger in [&one, &other] {
         assert_once_and_in_order(&ledger.when_entries(MANY_ENTRIES + 1_000).await, 1..=MANY + 1_000);
@@ -232,7 +234,7 @@ async fn a_partition_given_up_while_a_handler_catches_up_goes_on_with_its_next_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_whose_database_is_away_at_the_start_holds_up_the_others_for_a_moment_only() {
+async fn a_handler_whose_database_is_unreachable_at_the_start_delays_the_others_only_briefly() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     second.away.store(true, Ordering::SeqCst);
@@ -240,8 +242,8 @@ async fn a_handler_whose_database_is_away_at_the_start_holds_up_the_others_for_a
     let running = start_reader(&bus, &[&first, &second], false);
     assert_once_and_in_order(&one.when_entries(MANY_ENTRIES).await, 1..=MANY);
     running
-        .when_health(1, "the reason is told", |health| {
-            health.trouble.as_deref() == Some("to be tried again: its database is away")
+        .when_health(1, "the reason is reported", |health| {
+            health.trouble.as_deref() == Some("retry: its database is unreachable")
         })
         .await;
     second.away.store(false, Ordering::SeqCst);
@@ -255,12 +257,14 @@ async fn a_topic_whose_only_handler_is_late_is_read_from_that_handlers_checkpoin
     let bus = bus().await;
     let (one, other) = (Ledger::new().await, Ledger::new().await);
     let late = Keeper::named("keepers.late", &one, "late");
-    let elsewhere = Keeper::hearing(Context::Orders, "keepers.elsewhere", &other, "elsewhere");
+    let elsewhere = Keeper::subscribed_to(Context::Orders, "keepers.elsewhere", &other, "elsewhere");
     late.away.store(true, Ordering::SeqCst);
     publish(&bus, 1..=1_000).await;
     let running = start_reader(&bus, &[&late, &elsewhere], false);
     running
-        .when_health(1, "the other is placed", |health| health.assigned == 12 && health.trouble.is_none())
+        .when_health(1, "the other has its checkpoints", |health| {
+            health.assigned == 12 && health.trouble.is_none()
+        })
         .await;
     publish(&bus, 1_001..=1_500).await;
     late.away.store(false, Ordering::SeqCst);
@@ -270,14 +274,16 @@ async fn a_topic_whose_only_handler_is_late_is_read_from_that_handlers_checkpoin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_for_which_no_partition_is_left_is_well() {
+async fn a_reader_without_partitions_is_healthy() {
     let bus = bus().await;
     let ledger = Ledger::new().await;
     let keeper = Keeper::named("keepers.one", &ledger, "a");
     let readers: Vec<_> = (0..13).map(|_| start_reader(&bus, &[&keeper], false)).collect();
     for reader in &readers {
         reader
-            .when_health(0, "it is placed", |health| health.assigned <= 1 && health.trouble.is_none())
+            .when_health(0, "it has its checkpoints", |health| {
+                health.assigned <= 1 && health.trouble.is_none()
+            })
             .await;
     }
     publish(&bus, 1..=200).await;
@@ -288,7 +294,7 @@ async fn a_reader_for_which_no_partition_is_left_is_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_that_was_set_back_leads_its_handler_back_and_no_other() {
+async fn only_its_own_handler_follows_a_checkpoint_that_was_set_back() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     publish(&bus, 1..=500).await;
@@ -296,7 +302,7 @@ async fn a_checkpoint_that_was_set_back_leads_its_handler_back_and_no_other() {
     one.when_entries(500).await;
     other.when_entries(500).await;
     let partition = home(&event(1));
-    *second.meddle.lock().expect("no panic") = Some(format!(
+    *second.interfere.lock().expect("no panic") = Some(format!(
         "BEGIN; DELETE FROM ledger WHERE partition = {partition};
          UPDATE checkpoints SET next_offset = 0, last_position = 0 WHERE partition = {partition}; COMMIT"
     ));
@@ -307,7 +313,7 @@ async fn a_checkpoint_that_was_set_back_leads_its_handler_back_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_beyond_the_topic_is_named_while_the_other_handler_lies_near_before_it() {
+async fn a_checkpoint_beyond_the_topic_is_named_while_the_other_handler_is_near_before_it() {
     let bus = bus().await;
     let (one, first, other, second) = two().await;
     publish(&bus, 1..=100).await;
@@ -316,7 +322,8 @@ async fn a_checkpoint_beyond_the_topic_is_named_while_the_other_handler_lies_nea
     other
         .execute(&format!("INSERT INTO checkpoints VALUES ('keepers.other', '{topic}', {partition}, 500, 9)"))
         .await;
-    let error = start_reader(&bus, &[&first, &second], false).ended().await.expect_err("it must not go on");
+    let error =
+        start_reader(&bus, &[&first, &second], false).ended().await.expect_err("the reader must stop");
     assert!(error.to_string().starts_with("consumer keepers.other: its checkpoint in"), "{error}");
     assert!(error.wants_reconciliation(), "{error}");
     assert!(one.entries().await.len() <= 100);

@@ -1,4 +1,4 @@
-//! The end of a topic, as a relay that takes over reads it.
+//! The end of a topic, as a relay reads it when it takes over.
 
 use crate::support::{CONTEXT, bus, event, event_of, expected, home, outgoing, publish, put_by_hand};
 use event_bus::read_tail;
@@ -13,7 +13,7 @@ async fn an_empty_topic_has_empty_partitions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_partition_tells_its_last_event() {
+async fn each_partition_returns_its_last_event() {
     let bus = bus().await;
     publish(&bus, 1..=500).await;
     let tails = read_tail(&bus, CONTEXT).await.expect("read");
@@ -28,7 +28,7 @@ async fn each_partition_tells_its_last_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn duplicates_strangers_and_poison_at_the_end_do_not_hide_the_last_event() {
+async fn duplicates_foreign_records_and_poison_at_the_end_do_not_hide_the_last_event() {
     let bus = bus().await;
     publish(&bus, 1..=500).await;
     let last = event(500);
@@ -36,10 +36,10 @@ async fn duplicates_strangers_and_poison_at_the_end_do_not_hide_the_last_event()
     let old = event(50); // the same stream as 500
     put_by_hand(&bus, partition, old.stream.as_str(), &outgoing(&old).value).await;
     put_by_hand(&bus, partition, "x", b"not JSON").await;
-    let stranger =
+    let foreign =
         (0..).map(|n| event_of(9_999, &format!("stock-S{n}"))).find(|event| home(event) != partition);
-    let stranger = stranger.expect("some stream has another partition");
-    put_by_hand(&bus, partition, stranger.stream.as_str(), &outgoing(&stranger).value).await;
+    let foreign = foreign.expect("some stream has another partition");
+    put_by_hand(&bus, partition, foreign.stream.as_str(), &outgoing(&foreign).value).await;
     let tails = read_tail(&bus, CONTEXT).await.expect("read");
     let found = tails[partition as usize].last.expect("the partition has events");
     let highest = *expected(1..=500)[&partition].last().expect("it has positions");

@@ -1,7 +1,6 @@
 //! The record on Kafka: CloudEvents 1.0, structured JSON, one line.
 //!
-//! The payload is passed on byte for byte; nothing is decoded on the way out.
-//! Source: CloudEvents 1.0.2, JSON Event Format.
+//! The payload is passed on byte for byte, without decoding it. Source: CloudEvents 1.0.2, JSON Event Format.
 
 use std::borrow::Cow;
 
@@ -76,14 +75,13 @@ pub fn encode(context: impl Into<ContextName>, event: &RawEvent) -> Vec<u8> {
     serde_json::to_vec(&record).expect("a record has string keys and no failing serialiser")
 }
 
-/// Reads a record's value, its payload not decoded.
+/// Reads a record's value without decoding its payload.
 ///
-/// # Errors
 /// [`CodecError::CloudEvent`] when it is not a record of this context's topic: park it.
 pub fn decode_raw(context: impl Into<ContextName>, value: &[u8]) -> Result<RawEvent, CodecError> {
     let context = context.into();
-    let not_ours = |cause: String| CodecError::CloudEvent { cause };
-    let record: Record<'_> = serde_json::from_slice(value).map_err(|error| not_ours(error.to_string()))?;
+    let invalid = |cause: String| CodecError::CloudEvent { cause };
+    let record: Record<'_> = serde_json::from_slice(value).map_err(|error| invalid(error.to_string()))?;
     let mut parts = record.type_name.split('.');
     let (event_type, schema_version) =
         match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -98,20 +96,20 @@ pub fn decode_raw(context: impl Into<ContextName>, value: &[u8]) -> Result<RawEv
             _ => None,
         }
         .ok_or_else(|| {
-            not_ours(format!("type is {:?}, want tradewind.{context}.<Event>.v<n>", record.type_name))
+            invalid(format!("type is {:?}, want tradewind.{context}.<Event>.v<n>", record.type_name))
         })?;
     let recorded_at = DateTime::parse_from_rfc3339(&record.time)
-        .map_err(|error| not_ours(format!("time is {:?}: {error}", record.time)))?
+        .map_err(|error| invalid(format!("time is {:?}: {error}", record.time)))?
         .with_timezone(&Utc);
     if record.position < 1 || record.version < 1 {
-        return Err(not_ours(format!(
+        return Err(invalid(format!(
             "position {} and version {} must be 1 or more",
             record.position, record.version
         )));
     }
-    // Whoever counts up to a position goes one beyond it.
+    // Readers add 1 to a position, which must not overflow.
     if record.position == Position::MAX {
-        return Err(not_ours(format!("position {} is beyond any log", record.position)));
+        return Err(invalid(format!("position {} is beyond any log", record.position)));
     }
     Ok(RawEvent {
         position: record.position,

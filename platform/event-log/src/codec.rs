@@ -1,6 +1,6 @@
-//! From an event to its bytes and back: the type's name, its schema version, its JSON.
+//! Encodes events as JSON and decodes them by type name and schema version.
 //!
-//! A type or version that this build does not know is an error that names it, never a guess: its consumer parks it.
+//! A type or version that this build does not know is an error that names it; the consumer parks the record.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::ContextName;
 
-/// Why bytes are not an event that this build knows.
+/// Why an event could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     #[error("no event type {event_type:?} in the context {context}")]
@@ -24,7 +24,7 @@ pub enum CodecError {
     CloudEvent { cause: String },
 }
 
-/// An event as it is written down.
+/// An event that can be serialised.
 pub trait EventData: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// The struct's name: `OrderPlaced`.
     fn event_type(&self) -> &'static str;
@@ -40,13 +40,12 @@ pub trait EventFamily: EventData {
     /// Every event type with its current schema version.
     const TYPES: &'static [(&'static str, u16)];
 
-    /// None when the type is another family's.
+    /// None if the type belongs to another family.
     fn decode(event_type: &str, version: u16, payload: &str) -> Option<Result<Self, CodecError>>;
 }
 
 /// Every event of every context: the enum that [`contexts!`](crate::contexts) makes.
 pub trait EventSet: EventData {
-    /// # Errors
     /// [`CodecError`] when the type or version is not known or the payload does not fit it: park the record.
     fn decode(
         context: ContextName,
@@ -79,15 +78,15 @@ impl EventFamily for Infallible {
     }
 }
 
-/// Lifts the payload of an event type from a schema version to the next one.
+/// Converts the payload of an event type from a schema version to the next one.
 pub type Upcast = fn(event_type: &str, from_version: u16, payload: Value) -> Value;
 
-/// For families in which no event has a second version.
+/// The upcast of families in which no event has a second version.
 pub fn never_upcast(event_type: &str, from_version: u16, _payload: Value) -> Value {
-    unreachable!("{event_type} v{from_version} has no successor: the family names no upcast")
+    unreachable!("{event_type} v{from_version} has no next version: the family declares no upcast")
 }
 
-/// Reads one event's payload, lifted to the current version.
+/// Reads one event's payload, upcast to the current version.
 ///
 /// # Errors
 /// [`CodecError::UnknownVersion`], [`CodecError::Payload`].
@@ -110,8 +109,8 @@ pub fn decode_as<T: DeserializeOwned>(
         return serde_json::from_str(payload).map_err(broken);
     }
     let oldest: Value = serde_json::from_str(payload).map_err(broken)?;
-    let lifted = (version..current).fold(oldest, |value, from| upcast(event_type, from, value));
-    serde_json::from_value(lifted).map_err(broken)
+    let latest = (version..current).fold(oldest, |value, from| upcast(event_type, from, value));
+    serde_json::from_value(latest).map_err(broken)
 }
 
 /// Declares the events of one aggregate: an enum with one variant per struct, each with its current schema version.
@@ -147,7 +146,7 @@ pub fn decode_as<T: DeserializeOwned>(
 /// }
 ///
 /// let event = CupEvent::decode(CupFilled::TYPE, 1, r#"{"centilitres":25}"#).expect("a type of this family");
-/// assert_eq!(event.expect("it was lifted"), CupEvent::CupFilled(CupFilled { millilitres: 250 }));
+/// assert_eq!(event.expect("it was upcast"), CupEvent::CupFilled(CupFilled { millilitres: 250 }));
 /// ```
 #[macro_export]
 macro_rules! event_enum {
@@ -186,7 +185,8 @@ macro_rules! event_enum {
                 }
             }
 
-            /// The event, or why its version or payload is not this build's; none when the type is another family's.
+            /// The event, or why this build cannot decode its version or payload; none if the type belongs to another
+            /// family.
             pub fn decode(
                 event_type: &str,
                 version: u16,
@@ -224,7 +224,7 @@ macro_rules! event_enum {
         }
 
         $(impl $event {
-            /// The name of the event type, as it stands in the log.
+            /// The name of the event type in the log.
             pub const TYPE: &'static str = stringify!($event);
         }
 
@@ -245,7 +245,7 @@ mod tests {
         match (event_type, from_version) {
             ("CupsCounted", 1) => payload["pieces"] = (payload["dozens"].as_i64().unwrap_or(0) * 12).into(),
             ("CupsCounted", 2) => payload["quantity"] = payload["pieces"].take(),
-            other => panic!("nobody lifts {other:?}"),
+            other => panic!("no upcast for {other:?}"),
         }
         payload
     }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_payload_is_lifted_version_by_version_to_the_current_one() {
+    fn an_old_payload_is_upcast_version_by_version_to_the_current_one() {
         let two_dozen = Ok(CupsCounted { quantity: 24 });
         assert_eq!(decode(1, r#"{"dozens":2}"#), two_dozen);
         assert_eq!(decode(2, r#"{"pieces":24}"#), two_dozen);
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_payload_that_cannot_be_lifted_is_named_with_the_version_it_has() {
+    fn an_old_payload_that_cannot_be_upcast_is_named_with_the_version_it_has() {
         let broken = "the payload of CupsCounted v2 does not parse: ";
         assert_eq!(decode(2, "{"), Err(format!("{broken}EOF while parsing an object at line 1 column 1")));
         assert_eq!(

@@ -1,10 +1,10 @@
-//! Commands of any aggregate, for whoever carries them out without knowing which they are.
+//! Commands of any aggregate, for code that executes them without knowing their type.
 
 use std::fmt::Debug;
 
 use crate::{Decide, StreamId};
 
-/// Every command of every aggregate: the enum that [`aggregates!`](crate::aggregates) makes.
+/// Any command of any aggregate: the enum that [`aggregates!`](crate::aggregates) makes.
 pub trait CommandSet: Clone + Debug + Send + Sync + 'static {
     /// The stream that the command is decided on.
     fn stream(&self) -> StreamId;
@@ -16,14 +16,14 @@ pub trait CommandSet: Clone + Debug + Send + Sync + 'static {
     fn dispatch<'c, V: CommandVisitor<'c>>(&'c self, visitor: V) -> V::Output;
 }
 
-/// What is done with a command once its aggregate's type is known.
+/// What a caller does with a command, generic over the command's aggregate.
 pub trait CommandVisitor<'c> {
     type Output;
 
     fn visit<D: Decide<Command: Sync>>(self, command: &'c D::Command) -> Self::Output;
 }
 
-/// Declares the aggregates with their commands. A command's `&'static str` (`strum::IntoStaticStr`) is its name.
+/// Declares the aggregates with their commands. A command's name is its `&'static str` (`strum::IntoStaticStr`).
 ///
 /// ```
 /// # use event_log::{Aggregate, State, StreamId};

@@ -10,18 +10,17 @@ pub const CONTEXT_NAME_BYTES_MAX: usize = 23;
 
 /// A context's name: 1 to [`CONTEXT_NAME_BYTES_MAX`] lower-case letters. As cheap to copy as three integers.
 ///
-/// That the name has this form says nothing about whether such a context exists: only the registry that
-/// [`contexts!`](crate::contexts) makes knows which contexts there are.
+/// A valid name need not be the name of an existing context: only the registry that [`contexts!`](crate::contexts)
+/// makes knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContextName {
-    /// Filled up with zeros, so that the derived order is the alphabetical one.
+    /// Padded with zeros, so that the derived order is alphabetical.
     bytes: [u8; CONTEXT_NAME_BYTES_MAX],
     length: u8,
 }
 
 impl ContextName {
-    /// # Panics
-    /// When `name` does not have the form of a name. In a constant that is a compile error.
+    /// When `name` is not valid. In a constant that is a compile error.
     pub const fn new(name: &str) -> Self {
         match Self::try_new(name) {
             Some(name) => name,
@@ -55,7 +54,7 @@ impl ContextName {
         format!("{self}.events")
     }
 
-    /// The context of a topic without a prefix; none when the topic is not named like one of ours.
+    /// The context of a topic without a prefix; none if the name is not of the form `<context>.events`.
     pub fn from_topic(topic: &str) -> Option<Self> {
         topic.strip_suffix(".events")?.parse().ok()
     }
@@ -73,7 +72,7 @@ impl fmt::Debug for ContextName {
     }
 }
 
-/// Not the form of a context's name.
+/// An invalid context name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to {CONTEXT_NAME_BYTES_MAX} lower-case letters; is {given:?}")]
 pub struct InvalidContextName {
@@ -99,7 +98,7 @@ impl<'de> Deserialize<'de> for ContextName {
     }
 }
 
-/// The name of no context of this registry.
+/// A name that is not in the registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of {known}; is {given:?}")]
 pub struct UnknownContext {
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_leads_back_to_its_context_and_to_no_other_that_ends_alike() {
+    fn a_topic_names_its_context_and_no_other_with_the_same_ending() {
         assert_eq!(TEA.topic(), "tea.events");
         assert_eq!(ContextName::from_topic("tea.events"), Some(TEA));
         assert_eq!(ContextName::from_topic("greentea.events"), Some(ContextName::new("greentea")));

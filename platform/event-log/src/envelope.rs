@@ -1,4 +1,4 @@
-//! What surrounds an event: its place in its log and its stream, and what caused it.
+//! The envelope of an event: its position, its stream, and its cause.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,25 +10,25 @@ use uuid::Uuid;
 
 use crate::{CodecError, ContextName, EventSet, Positions, StreamId};
 
-/// Place in a context's log: 1, 2, 3, … without a gap, in commit order. 0 is before the first.
+/// The position in a context's log: 1, 2, 3, … without a gap, in commit order. 0 is before the first.
 pub type Position = i64;
 
-/// Place in a stream: 1, 2, 3, … 0 is an empty stream.
+/// The version of a stream: its number of events. 0 is an empty stream.
 pub type Version = i32;
 
-/// Who and what caused an event.
+/// The cause of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// The same in everything that one request set off.
+    /// The same in every event that one request caused.
     pub correlation_id: Uuid,
-    /// The event that this one reacts to; none when a request caused it.
+    /// The id of the event that this one reacts to; none if a request caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<Uuid>,
-    /// Where the event that this one reacts to stands, and all that it depends on in turn: whoever shows this event must be
-    /// able to show those. Empty when a request caused it.
+    /// The position of the event that this one reacts to, and all positions that it depends on in turn: a reader that
+    /// shows this event must also be able to show those. Empty if a request caused it.
     #[serde(default, skip_serializing_if = "Positions::is_empty")]
     pub depends_on: Positions,
-    /// Who did it: `http`, `saga:inventory`, `deadline`, …
+    /// The component that wrote it: `http`, `saga:inventory`, `deadline`, …
     pub actor: String,
     /// W3C Trace Context.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Of what `actor` does by itself: no event caused it.
+    /// The metadata of an event that `actor` writes and no other event caused.
     pub fn by(actor: impl Into<String>, correlation_id: Uuid) -> Self {
         Self {
             correlation_id,
@@ -51,7 +51,7 @@ impl Metadata {
     }
 }
 
-/// An event as it lies in the log, its payload not decoded.
+/// An event as the log stores it, its payload not decoded.
 #[derive(Debug, Clone)]
 pub struct RawEvent {
     pub position: Position,
@@ -86,7 +86,7 @@ impl RawEvent {
     }
 }
 
-/// An event with its place and its cause.
+/// A decoded event with its position and its cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<E> {
     pub context: ContextName,
@@ -99,7 +99,7 @@ pub struct Envelope<E> {
     pub event: E,
 }
 
-/// `<context>:<position>`, as the answers to commands carry it and as `?after=` takes it.
+/// `<context>:<position>`: the responses to commands contain it, and queries take it as `?after=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PositionToken {
     pub context: ContextName,
@@ -112,7 +112,7 @@ impl fmt::Display for PositionToken {
     }
 }
 
-/// Not a position token.
+/// An invalid position token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be <context>:<position>, such as orders:1234; is {given:?}")]
 pub struct InvalidToken {

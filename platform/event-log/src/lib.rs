@@ -1,9 +1,11 @@
-//! What an event log is made of, for any domain: contexts, streams, events, positions, and the record on Kafka.
+//! The parts of an event log, for any domain: contexts, streams, events, positions, checkpoints, and the record on
+//! Kafka.
 //!
-//! PURE: no clock, no I/O, no randomness. Never: an event, an aggregate or a context by name; those are declared by whoever
-//! stands on this platform, with [`event_enum!`] and [`contexts!`].
-//! Read next: [`contexts!`] (the registry), [`Envelope`], [`State`] and [`Aggregate`].
+//! PURE: no clock, no I/O, no randomness. Never: the name of an event, an aggregate or a context. The application
+//! declares those, with [`event_enum!`] and [`contexts!`]. Read next: [`contexts!`] (the registry), [`Envelope`],
+//! [`State`] and [`Aggregate`].
 
+mod checkpoint;
 pub mod cloud_event;
 pub mod codec;
 mod command;
@@ -15,6 +17,7 @@ mod registry;
 mod state;
 mod stream;
 
+pub use checkpoint::{Checkpoint, CheckpointMove};
 pub use codec::{CodecError, EventData, EventFamily, EventSet};
 pub use command::{CommandSet, CommandVisitor};
 pub use context::{CONTEXT_NAME_BYTES_MAX, ContextName, InvalidContextName, UnknownContext};
@@ -24,10 +27,10 @@ pub use positions::Positions;
 pub use state::{Aggregate, Decide, Decision, DecisionOf, Others, SnapshotForm, State, shape_of};
 pub use stream::StreamId;
 
-/// The sources of this crate that say how an event is read. Their hash is part of every snapshot's shape.
+/// The sources of this crate that decide how an event is decoded. Their hash is part of every snapshot's shape.
 pub const SOURCES: &str = include_str!("codec.rs");
 
-/// For the macros alone.
+/// Used by the macros only.
 #[doc(hidden)]
 pub mod private {
     pub use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,7 +1,7 @@
-//! Which partition of its topic a stream belongs to.
+//! Maps a stream to a partition of its topic.
 
-/// Partitions of a topic where nothing else is configured. Another number moves streams between partitions: never change it for
-/// a topic that exists.
+/// The number of partitions of each topic. Another number moves streams between partitions: never change it for a topic
+/// that exists.
 pub const TOPIC_PARTITIONS: i32 = 12;
 
 /// The partition that Kafka's Java clients choose for this key, out of `partitions`.

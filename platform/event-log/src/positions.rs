@@ -1,7 +1,7 @@
 //! Positions in several logs at once: `orders:5,inventory:12`.
 //!
-//! An event carries the positions that it depends on; an answer of the query side carries the positions that it has applied; a
-//! client gives either back as `?after=`.
+//! An event carries the positions that it depends on. A response of the query side carries the positions that it has
+//! applied, and a client sends either back as `?after=`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ContextName, InvalidToken, Position, PositionToken};
 
-/// At most one position in each context's log: everything up to there, in each of them. In form a version vector.
+/// At most one position in each context's log, which stands for everything up to it. In form a version vector.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub struct Positions(BTreeMap<ContextName, Position>);
@@ -21,28 +21,28 @@ impl Positions {
         self.0.is_empty()
     }
 
-    /// The position in the context's log; 0 where none is named.
+    /// The position in the context's log; 0 if none is named.
     pub fn of(&self, context: impl Into<ContextName>) -> Position {
         self.0.get(&context.into()).copied().unwrap_or(0)
     }
 
-    /// Those that are named, in the alphabetical order of their contexts.
+    /// The named positions, in the alphabetical order of their contexts.
     pub fn iter(&self) -> impl Iterator<Item = PositionToken> + '_ {
         self.0.iter().map(|(&context, &position)| PositionToken { context, position })
     }
 
-    /// Raises the context's position to this one, where it is lower.
+    /// Raises the context's position to this one if it is lower.
     pub fn raise(&mut self, PositionToken { context, position }: PositionToken) {
         let known = self.0.entry(context).or_insert(position);
         *known = position.max(*known);
     }
 
-    /// Raises each position to the other's.
+    /// Raises each position to that of `other` if it is lower.
     pub fn merge(&mut self, other: &Self) {
         other.iter().for_each(|token| self.raise(token));
     }
 
-    /// Whether everything up to `wanted` is in here.
+    /// Whether these positions cover everything up to `wanted`.
     pub fn include(&self, wanted: &Self) -> bool {
         wanted.iter().all(|token| self.of(token.context) >= token.position)
     }
@@ -68,7 +68,7 @@ impl fmt::Display for Positions {
 impl FromStr for Positions {
     type Err = InvalidToken;
 
-    /// One or more tokens, comma-separated; where a context is named twice the higher position counts. The empty text
+    /// One or more comma-separated tokens. If a context is named twice, the higher position counts. The empty text
     /// names none.
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
         if text.is_empty() {
@@ -79,8 +79,8 @@ impl FromStr for Positions {
 }
 
 impl From<String> for Positions {
-    /// As it is read back from a log or a record: what is not a token is left out. A context that only a newer build knows
-    /// is kept.
+    /// Reads positions from a log or a record. Invalid tokens are left out; a context that only a newer build knows is
+    /// kept.
     fn from(text: String) -> Self {
         text.split(',').filter_map(|token| token.parse::<PositionToken>().ok()).collect()
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_token_is_left_out_of_what_is_read_back() {
+    fn an_invalid_token_is_left_out_of_stored_positions() {
         assert_eq!(
             Positions::from("orders:5,loyalty:7,?,orders:".to_owned()),
             positions("orders:5,loyalty:7")
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_include_what_lies_before_them_in_every_context() {
+    fn positions_include_everything_before_them_in_every_context() {
         let reached = positions("orders:5,inventory:12");
         assert!(reached.include(&positions("orders:5")));
         assert!(reached.include(&positions("orders:1,inventory:12,payments:0")));

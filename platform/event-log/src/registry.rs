@@ -1,4 +1,4 @@
-//! The registry of contexts: one declaration, from which everything that must know all contexts follows.
+//! The registry of contexts: one declaration, from which all code that needs every context is generated.
 
 /// Declares the contexts with their aggregates' events.
 ///
@@ -245,7 +245,7 @@ macro_rules! contexts {
             }
         )+)+
 
-        /// An event with its place and its cause.
+        /// A decoded event with its position and its cause.
         pub type Envelope = $crate::Envelope<Event>;
     };
 }

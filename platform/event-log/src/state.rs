@@ -1,4 +1,4 @@
-//! State that is folded from a stream, and decisions on it.
+//! Aggregates: state folded from a stream, and decisions on it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,15 +13,15 @@ pub trait State: Default + Clone + Send + Sync + 'static {
     /// The first part of the stream's name: `order` in `order-<uuid>`.
     const CATEGORY: &'static str;
 
-    /// How the state is kept beside the log; none where streams stay short.
+    /// How a snapshot of the state is stored; none if streams stay short.
     const SNAPSHOT: Option<SnapshotForm<Self>> = None;
 
-    /// The state after `event`. It accepts history: no rule, no wildcard arm.
+    /// The state after `event`. It accepts every event of the log: no rule, no wildcard arm.
     #[must_use]
     fn evolve(self, event: &Self::Event) -> Self;
 }
 
-/// Decisions that read and write the aggregate's own stream alone.
+/// Decisions that read and write only the aggregate's own stream.
 pub trait Aggregate: State {
     type Command;
     type Refusal: Error;
@@ -29,20 +29,19 @@ pub trait Aggregate: State {
     /// The stream that the command is decided on.
     fn stream(command: &Self::Command) -> StreamId;
 
-    /// The events of `command`, given this state. An empty list: the command is already fulfilled.
+    /// The events of `command`, given this state. An empty list means that the command was fulfilled already.
     ///
-    /// # Errors
-    /// The refusal: nothing is written, and the caller is told why.
+    /// The refusal: nothing is written, and the caller gets the reason.
     fn decide(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Refusal>;
 }
 
-/// A decision. It may read other streams than its own, and then declares which, and may write to them in the same append.
+/// A decision that may read other streams than its own, which it declares, and may write to them in the same append.
 ///
-/// Every [`Aggregate`] decides in this form too.
+/// Every [`Aggregate`] implements this trait too.
 pub trait Decide: State {
     type Command;
     type Refusal: Error;
-    /// The state of the other streams; `()` where there are none.
+    /// The state of the other streams; `()` if there are none.
     type Other: State;
 
     /// The stream that the command is decided on.
@@ -51,8 +50,8 @@ pub trait Decide: State {
     /// The other streams that the decision reads.
     fn reads(&self, command: &Self::Command) -> Vec<StreamId>;
 
-    /// The events of `command`. `others` holds the state of every stream that [`Self::reads`] names; a stream that is missing
-    /// there is empty.
+    /// The events of `command`. `others` holds the state of every stream that [`Self::reads`] names; a stream that is
+    /// missing from it is empty.
     ///
     /// # Errors
     /// The refusal: nothing is written.
@@ -63,28 +62,28 @@ pub trait Decide: State {
     ) -> Result<DecisionOf<Self>, Self::Refusal>;
 }
 
-/// What a [`Decide`] decides.
+/// The decision of a [`Decide`].
 pub type DecisionOf<D> = Decision<<D as State>::Event, <<D as Decide>::Other as State>::Event>;
 
 /// The events of a decision: all of them are appended, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision<E, O> {
-    /// For the stream that the command is decided on.
+    /// Events for the stream that the command is decided on.
     pub own: Vec<E>,
-    /// For other streams; each is one that the decision reads.
+    /// Events for other streams; the decision must have declared to read each of them.
     pub others: Vec<(StreamId, Vec<O>)>,
 }
 
 impl<E, O> Decision<E, O> {
     pub const NOTHING: Self = Self { own: Vec::new(), others: Vec::new() };
 
-    /// Events for the own stream alone.
+    /// Only events for the own stream.
     pub fn own(events: impl Into<Vec<E>>) -> Self {
         Self { own: events.into(), others: Vec::new() }
     }
 }
 
-/// The states of other streams, as a decision reads them.
+/// The states of the other streams that a decision reads.
 #[derive(Debug)]
 pub struct Others<'a, S>(BTreeMap<StreamId, &'a S>);
 
@@ -129,7 +128,7 @@ impl<A: Aggregate> Decide for A {
     }
 }
 
-/// The state of no stream.
+/// The state of a stream that does not exist.
 impl State for () {
     type Event = Infallible;
     const CATEGORY: &'static str = "";
@@ -139,19 +138,20 @@ impl State for () {
     }
 }
 
-/// How a state is written down and read back, so that a long stream need not be folded from its beginning. A snapshot can
+/// How a state is serialised and read back, so that a long stream need not be folded from its beginning. A snapshot can
 /// be deleted at any time.
 #[derive(Debug)]
 pub struct SnapshotForm<S> {
-    /// A hash of the sources that folded the state: a snapshot that other sources made is not read.
+    /// A hash of the sources that folded the state: a snapshot that other sources folded is not used.
     pub shape: i64,
     pub write: fn(&S) -> String,
-    /// None when the text is not such a state.
+    /// None if the text is not such a state.
     pub read: fn(&str) -> Option<S>,
 }
 
-/// A hash of the sources that decide which state a history gives: the state's own, and its events'. A changed comment
-/// changes it too; that costs one reading of each long stream, and nobody has to remember anything.
+/// A hash of the sources that decide which state a history produces: the state's own and its events'. A changed comment
+/// changes the hash too. That costs one full read of each long stream, and no developer has to maintain a version
+/// number.
 ///
 /// Source: FNV-1a, 64 bits (Fowler, Noll, Vo).
 #[must_use]

@@ -1,46 +1,45 @@
 //! How a decision becomes a fact.
 //!
-//! An [`Append`] is everything that one command has to write: events on one or several streams, the version each stream
-//! must have, the answer to its idempotency key, a consumer's checkpoint, deadlines, parked records. It is all in or all
-//! out. On its way it is
+//! An [`Append`] is everything that one command writes: events on one or several streams, the version that each stream
+//! must have, the answer to an idempotency key, a consumer's checkpoint, deadlines, parked records. All of it is
+//! committed, or none. The store handles it in four steps:
 //!
-//! 1. measured (`prepare`): an event that does not fit the broker is refused here, alone;
-//! 2. queued, with a limit ([`EventStore::append`](crate::EventStore::append));
-//! 3. sent together with whatever else waits, as one statement (`appender.rs`, `batch.rs`);
-//! 4. judged under the log's lock, after those before it, by the SQL function `append`
-//!    (`migrations/context/functions/append.sql`), which gives it the next positions or names what stood in its way.
+//! 1. It measures the events (`prepare`) and refuses an event that is too large for the broker.
+//! 2. It queues the append, up to a limit ([`EventStore::append`](crate::EventStore::append)).
+//! 3. The appender sends it together with all other waiting appends, as one statement (`appender.rs`, `batch.rs`).
+//! 4. The SQL function `append` (`migrations/context/functions/append.sql`) checks it under the log's lock, after the
+//!    appends before it, and either gives it the next positions or names the conflict.
 //!
-//! Never: a write to the log by another way, or a wait between the judgement and the commit.
-//! Read next: `migrations/context/functions/append.sql`, then `appender.rs`.
+//! Never: another way to write to the log, or a wait between the check and the commit.
 
 use chrono::{DateTime, Utc};
-use event_log::{EventData, Metadata, Position, StreamId, Version};
+use event_log::{CheckpointMove, EventData, Metadata, Position, StreamId, Version};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::AppendError;
+use crate::error::AppendError;
 
 /// The most bytes that payload and metadata of one event may have together. The broker's default limit for a record is
-/// 1,048,576 bytes; the difference is for what the record adds (envelope, key, headers). The table has the same limit
-/// as the constraint `events_fit_the_broker`.
+/// 1,048,576 bytes; the rest is reserved for the envelope, the key and the headers. The table has the same limit as the
+/// constraint `events_fit_the_broker`.
 pub const EVENT_BYTES_MAX: usize = 900 * 1024;
 
-/// What one command has to write, all or nothing.
+/// Everything that one command writes, all or nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Append {
-    /// In the order in which the events shall stand in the log. A stream may occur again further down, with the version
-    /// that its earlier writes led to.
+    /// In the order of the events in the log. A stream may occur again further down, with the version that its earlier
+    /// writes produced.
     pub writes: Vec<StreamWrite>,
     pub claim: Option<IdempotencyClaim>,
     /// At most one for each (consumer, topic, partition).
     pub checkpoints: Vec<CheckpointMove>,
-    /// Where an id occurs more than once, the last change counts.
+    /// If an id occurs more than once, the last change counts.
     pub deadlines: Vec<DeadlineChange>,
     pub parked: Vec<ParkedEvent>,
 }
 
-/// Events for one stream. Without events: a check that the stream still has that version.
+/// Events for one stream. Without events, the write only checks that the stream still has the expected version.
 #[derive(Debug, Clone)]
 pub struct StreamWrite {
     pub stream: StreamId,
@@ -52,7 +51,7 @@ pub struct StreamWrite {
 /// An event that is not in the log yet.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// A uuid v7, made once: by it an append whose connection broke is found again.
+    /// A uuid v7, generated once. After a broken connection the store finds its own append in the log by this id.
     pub event_id: Uuid,
     pub event_type: &'static str,
     pub schema_version: u16,
@@ -74,8 +73,8 @@ impl NewEvent {
     }
 }
 
-/// A request's key, and the answer that every repetition of the request gets. A refusal may be claimed too, by an
-/// append without writes.
+/// A request's key, and the answer that every repetition of the request gets. An append without writes may claim a key
+/// too: that stores a refusal.
 #[derive(Debug, Clone)]
 pub struct IdempotencyClaim {
     pub key: String,
@@ -84,14 +83,14 @@ pub struct IdempotencyClaim {
     pub answer: Answer,
 }
 
-/// An HTTP answer, without the positions: these are known only after the append and stored beside it.
+/// An HTTP answer without positions. The positions are only known after the append, and are stored beside the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
     pub body: Value,
 }
 
-/// The answer that a key got, first time.
+/// The first answer to a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAnswer {
     pub answer: Answer,
@@ -102,30 +101,17 @@ pub struct StoredAnswer {
     pub answered_at: DateTime<Utc>,
 }
 
-/// A consumer's progress on one partition, moved only if it still stands at `from_offset`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointMove {
-    pub consumer: String,
-    pub topic: String,
-    pub partition: i32,
-    /// 0 when the consumer has no checkpoint there yet.
-    pub from_offset: i64,
-    /// The offset of the next record to read.
-    pub to_offset: i64,
-    /// The highest position handled on that partition.
-    pub last_position: Position,
-}
-
-/// A command to be given when a time has come, set and cleared in the append that starts and ends the wait.
+/// A command to execute at a given time. The append that starts a wait sets it; the append that ends the wait clears
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DeadlineChange {
     /// Replaces the deadline of that id.
     Set { id: String, stream: StreamId, due_at: DateTime<Utc>, command: Value },
-    /// Nothing when there is none.
+    /// Does nothing if there is no such deadline.
     Clear { id: String },
 }
 
-/// A record that a consumer cannot handle, put aside so that the rest may flow.
+/// A record that a consumer cannot handle. Parking it lets the records of other streams continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedEvent {
     pub consumer: String,
@@ -134,21 +120,22 @@ pub struct ParkedEvent {
     pub offset: i64,
     /// Later records of the stream are parked behind it.
     pub stream: StreamId,
-    /// None when the record could not be read so far.
+    /// None if the record's position could not be read.
     pub position: Option<Position>,
     pub key: Vec<u8>,
-    /// The record's value as it came.
+    /// The record's value, byte for byte.
     pub payload: Vec<u8>,
     pub reason: String,
 }
 
 impl ParkedEvent {
-    /// The reason of a record that is sound itself. The database refuses it when nothing of the stream is parked
-    /// (`migrations/context/functions/behind_a_parked_record.sql`): the one before was handled meanwhile.
+    /// The reason of a record that waits behind another parked record of its stream. The database refuses this reason
+    /// if nothing of the stream is parked any more (`migrations/context/functions/behind_a_parked_record.sql`): the
+    /// earlier record was handled in between.
     pub const BEHIND: &'static str = "an earlier event of this stream is parked";
 }
 
-/// Which parked record: the one that an append takes away, because it holds its effect.
+/// Identifies the parked record that an append removes, because the append contains the record's effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedPlace {
     pub consumer: String,
@@ -157,27 +144,27 @@ pub struct ParkedPlace {
     pub offset: i64,
 }
 
-/// Where an append's events stand.
+/// The positions of an append's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Both 0 when the append had no events. Between them there is nobody else's event.
+    /// Both 0 if the append had no events. The positions between them belong to this append alone.
     pub first_position: Position,
     pub last_position: Position,
     /// By the database's clock.
     pub recorded_at: DateTime<Utc>,
 }
 
-/// An append with its events in the form in which they are sent, measured.
+/// An append whose events are serialised and measured.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub append: Append,
     /// The metadata of each event, in the order of `append.writes`.
     pub metadata: Vec<Box<RawValue>>,
-    /// About what it takes in memory and on the wire.
+    /// The approximate size in memory and on the wire.
     pub bytes: usize,
 }
 
-/// Serialises the events, in the caller's task and not in the one appender's.
+/// Serialises the events. This runs in the caller's task, so that the one appender task does less.
 ///
 /// # Errors
 /// [`AppendError::EventTooLarge`].

@@ -1,79 +1,71 @@
-//! Group commit: one task per store that takes whatever appends wait and sends them as one batch.
+//! Group commit: one task per store that sends all waiting appends as one batch.
 //!
-//! One batch is under way at a time and there is no timer: an idle log appends at once, a busy one batches by itself, and a batch
-//! lets those come who were just answered (docs/decisions/0020).
-//! The task has a connection of its own. When that breaks while a batch is under way, nobody knows whether the batch was
-//! committed; so it is sent again, which the version checks make harmless, and a command that now meets its own events
-//! in the log is known to have been appended ([`own_events`]). Callers get a definite answer.
+//! One batch is in flight at a time, and there is no timer. An idle log appends at once; under load the batches grow.
+//! Before the appender closes a batch, it waits briefly for clients that it has just answered (docs/decisions/0020).
 //!
-//! Never: an unbounded queue, a timer, or two batches at once. A caller who is gone changes nothing.
-//! Read next: `batch.rs`.
+//! The task has its own connection. If the connection breaks during a batch, the appender does not know whether the
+//! batch was committed. It then sends the batch again: the version checks make that harmless, and a command that
+//! conflicts with its own events was appended by the first attempt. Callers get a definite answer.
+//!
+//! Never: an unbounded queue, a timer, or two batches at once. A cancelled caller does not cancel its append.
+
+mod worker;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use deadpool_postgres::{ClientWrapper, Object, Pool};
+use deadpool_postgres::Pool;
 use event_log::ContextName;
-use fault::crash_point;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
-use crate::append::Prepared;
-use crate::append_notifier::AppendNotifier;
-use crate::batch::{self, Command};
+use crate::append::{Appended, Prepared};
 use crate::cache::AggregateCache;
-use crate::error::said;
-use crate::failure::{Failure, own_events};
+use crate::error::{AppendError, StoreError};
 use crate::in_flight::{AppendHandle, AppendState, OutcomeSender};
-use crate::{AppendError, Appended, StoreError, StoreOptions};
+use crate::store::StoreOptions;
+use worker::Worker;
 
-/// No answer for that long, and the connection counts as broken. Longer than the function waits for the lock.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(20);
-const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
-const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
-/// Turns of the scheduler in which nobody came; a microsecond or two each while nothing else is ready.
-const IDLE_TURNS_MAX: u32 = 16;
-/// What every command counts at least against the queue's bytes.
+/// The least that a command counts against the queue's bytes.
 const COMMAND_BYTES_MIN: usize = 512;
 
 type Outcome = Result<Appended, AppendError>;
 
-/// The way to the appender's task.
+/// Handle of the appender's task.
 pub(crate) struct Appender {
     context: ContextName,
-    queue: mpsc::Sender<Waiting>,
+    queue: mpsc::Sender<QueuedAppend>,
     queue_bytes: Arc<Semaphore>,
     queue_bytes_max: usize,
     stop: CancellationToken,
     task: TaskTracker,
 }
 
-/// An append in the queue, and who wants to know what became of it.
-struct Waiting {
+/// An append in the queue, with the channels that report its outcome.
+struct QueuedAppend {
     prepared: Prepared,
-    /// The appends that it was decided on: they are in the log, in this batch before it, or failed.
+    /// The appends that it was decided on. When it is sent, each of them is in the log, earlier in the same batch, or
+    /// failed.
     depends_on: Vec<AppendHandle>,
     outcome_sender: OutcomeSender,
     caller: oneshot::Sender<Outcome>,
     _room: OwnedSemaphorePermit,
 }
 
-impl Waiting {
+impl QueuedAppend {
     fn has_failed_dependency(&self) -> bool {
         self.depends_on.iter().any(|handle| handle.state() == AppendState::Failed)
     }
 
-    fn tell(self, outcome: Outcome) {
+    fn report(self, outcome: Outcome) {
         self.outcome_sender.settle(outcome.is_ok());
-        // A caller who is gone does not want to know.
+        // A dropped caller no longer receives the outcome.
         let _ = self.caller.send(outcome);
     }
 }
 
 impl Appender {
-    /// Starts the task. It connects when there is something to append: who only reads has no idle connection.
+    /// Starts the task. The task connects at the first append, so a process that only reads has no idle connection.
     pub(crate) fn start(
         context: ContextName,
         pool: Pool,
@@ -84,8 +76,7 @@ impl Appender {
         let queue_bytes_max = options.queue_bytes_max.min(Semaphore::MAX_PERMITS);
         let stop = CancellationToken::new();
         let task = TaskTracker::new();
-        let herald = AppendNotifier::start(context, pool.clone());
-        let worker = Worker { context, pool, client: None, cache, herald, options, waiting, held_back: None };
+        let worker = Worker::new(context, pool, options, cache, waiting);
         task.spawn(worker.run(stop.clone()));
         task.close();
         Self {
@@ -98,8 +89,8 @@ impl Appender {
         }
     }
 
-    /// Puts the append into the queue, now, or says that there is no room. What it becomes is to be awaited.
-    /// `depends_on`: the appends that it was decided on, which were submitted before it.
+    /// Queues the append at once, or refuses it if the queue is full. The returned future resolves to the outcome.
+    /// `depends_on` names the appends that this one was decided on; they were submitted before it.
     pub(crate) fn submit(
         &self,
         prepared: Prepared,
@@ -115,7 +106,8 @@ impl Appender {
         };
         let context = self.context;
         let (caller, answer) = oneshot::channel();
-        match self.queue.try_send(Waiting { prepared, depends_on, outcome_sender, caller, _room: room }) {
+        match self.queue.try_send(QueuedAppend { prepared, depends_on, outcome_sender, caller, _room: room })
+        {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 let max = self.queue.max_capacity();
@@ -133,218 +125,4 @@ impl Appender {
         self.stop.cancel();
         self.task.wait().await;
     }
-}
-
-struct Worker {
-    context: ContextName,
-    pool: Pool,
-    client: Option<ClientWrapper>,
-    cache: Arc<AggregateCache>,
-    herald: AppendNotifier,
-    options: StoreOptions,
-    waiting: mpsc::Receiver<Waiting>,
-    /// Taken from the queue and too much for the batch: it begins the next.
-    held_back: Option<Waiting>,
-}
-
-impl Worker {
-    async fn run(mut self, stop: CancellationToken) {
-        let mut answered = 0;
-        while let Some(first) = self.next(&stop).await {
-            self.wait_for_followers(answered).await;
-            let batch = self.fill(first);
-            answered = batch.len();
-            if batch.is_empty() {
-                continue;
-            }
-            self.measure(&batch);
-            let started = Instant::now();
-            self.settle(batch, started, false).await;
-            metrics::histogram!("tradewind_append_duration_seconds", "context" => self.context.to_string())
-                .record(started.elapsed());
-        }
-    }
-
-    /// Those who were just answered often append again at once. Until as many have, or for some turns none does, they are let
-    /// come: then they go along in this batch, instead of standing in line behind a batch of one of them.
-    async fn wait_for_followers(&self, answered: usize) {
-        let mut turns = 0;
-        // The first is taken out of the queue already.
-        while self.waiting.len() + 1 < answered && turns < IDLE_TURNS_MAX {
-            let before = self.waiting.len();
-            tokio::task::yield_now().await;
-            turns = if self.waiting.len() > before { 0 } else { turns + 1 };
-        }
-    }
-
-    /// The next append, as soon as there is one; none when the store was told to stop and all are done.
-    async fn next(&mut self, stop: &CancellationToken) -> Option<Waiting> {
-        if stop.is_cancelled() {
-            self.waiting.close();
-        }
-        if let Some(held_back) = self.held_back.take() {
-            return Some(held_back);
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {
-                self.waiting.close();
-                self.waiting.recv().await
-            }
-            next = self.waiting.recv() => next,
-        }
-    }
-
-    /// Whatever waits, up to the limits. Empty when all of it stood on what has failed.
-    fn fill(&mut self, first: Waiting) -> Vec<Waiting> {
-        let mut events = 0;
-        let mut batch = Vec::new();
-        let mut next = Some(first);
-        while let Some(waiting) = next {
-            if waiting.has_failed_dependency() {
-                waiting.tell(Err(AppendError::DependencyFailed));
-            } else {
-                events += waiting.prepared.metadata.len();
-                if events > self.options.batch_events_max && !batch.is_empty() {
-                    self.held_back = Some(waiting);
-                    break;
-                }
-                batch.push(waiting);
-            }
-            let has_room = batch.len() < self.options.batch_commands_max;
-            next = if has_room { self.waiting.try_recv().ok() } else { None };
-        }
-        batch
-    }
-
-    /// Sends the batch until its outcome is known, and tells each caller. `open`: it was sent before and may be in the log.
-    async fn settle(&mut self, batch: Vec<Waiting>, started: Instant, mut open: bool) {
-        let mut pause = RECONNECT_PAUSE_MIN;
-        loop {
-            match self.attempt(&batch, open).await {
-                Ok(outcomes) => {
-                    crash_point!("appender::committed_before_answer");
-                    return self.tell(batch, outcomes);
-                }
-                Err(Failure::Refused(cause)) if batch.len() > 1 => {
-                    // One of them is to blame. The others shall not suffer for it.
-                    warn!(context = %self.context, cause = said(&cause), commands = batch.len(), "a batch was refused; sending one by one");
-                    for alone in batch {
-                        if alone.has_failed_dependency() {
-                            alone.tell(Err(AppendError::DependencyFailed));
-                        } else {
-                            Box::pin(self.settle(vec![alone], started, open)).await;
-                        }
-                    }
-                    return;
-                }
-                Err(Failure::Refused(cause)) => return self.fail(batch, || self.database_error(&cause)),
-                Err(Failure::NotNow(cause)) if !open => {
-                    self.client = None;
-                    return self.fail(batch, || self.database_error(&cause));
-                }
-                Err(Failure::NotNow(_) | Failure::NotSent) => self.client = None,
-                Err(Failure::Open) => {
-                    self.client = None;
-                    open = true;
-                }
-            }
-            let (context, waited) = (self.context, started.elapsed());
-            if waited > self.options.outage_wait_max {
-                return self.fail(batch, || match open {
-                    true => StoreError::OutcomeUnknown { context, waited },
-                    false => StoreError::Unavailable { context, waited },
-                });
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
-        }
-    }
-
-    /// The connection that there is, or a new one. It belongs to the appender alone and does not count against the pool.
-    async fn connection(&mut self) -> Result<&ClientWrapper, Failure> {
-        let context = self.context;
-        match self.client.take().filter(|client| !client.is_closed()) {
-            Some(living) => Ok(self.client.insert(living)),
-            None => match tokio::time::timeout(ANSWER_WAIT_MAX, self.pool.get()).await {
-                Ok(Ok(object)) => {
-                    info!(%context, "the appender has a new connection");
-                    // The database may have been restored: what is remembered may be of another log.
-                    self.cache.clear();
-                    Ok(self.client.insert(Object::take(object)))
-                }
-                Ok(Err(cause)) => {
-                    let error = StoreError::NoConnection { context, cause: Arc::new(cause) };
-                    warn!(%context, %error, "the appender has no connection");
-                    Err(Failure::NotSent)
-                }
-                Err(_) => Err(Failure::NotSent),
-            },
-        }
-    }
-
-    async fn attempt(&mut self, batch: &[Waiting], open: bool) -> Result<Vec<Outcome>, Failure> {
-        let client = self.connection().await?;
-        let commands: Vec<Command> = batch.iter().map(|waiting| command(waiting, batch)).collect();
-        crash_point!("appender::before_send");
-        let sent = async {
-            let mut outcomes = batch::append(client, &commands).await?;
-            if open {
-                for (outcome, own) in outcomes.iter_mut().zip(own_events(client, &commands).await?) {
-                    if let (Err(_), Some(appended)) = (&outcome, own) {
-                        *outcome = Ok(appended);
-                    }
-                }
-            }
-            Ok(outcomes)
-        };
-        match tokio::time::timeout(ANSWER_WAIT_MAX, sent).await {
-            Ok(answer) => answer.map_err(Failure::of),
-            Err(_) => Err(Failure::Open),
-        }
-    }
-
-    fn tell(&self, batch: Vec<Waiting>, outcomes: Vec<Outcome>) {
-        let conflicts =
-            outcomes.iter().filter(|outcome| matches!(outcome, Err(e) if e.is_conflict())).count();
-        metrics::counter!("tradewind_append_conflicts_total", "context" => self.context.to_string())
-            .increment(conflicts as u64);
-        if outcomes.iter().flatten().any(|appended| appended.first_position > 0) {
-            self.herald.notify();
-        }
-        for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-            waiting.tell(outcome);
-        }
-    }
-
-    fn fail(&self, batch: Vec<Waiting>, error: impl Fn() -> StoreError) {
-        warn!(context = %self.context, commands = batch.len(), error = %error(), "appends failed");
-        for waiting in batch {
-            waiting.tell(Err(error().into()));
-        }
-    }
-
-    fn database_error(&self, cause: &Arc<tokio_postgres::Error>) -> StoreError {
-        StoreError::Database { context: self.context, doing: "append", cause: Arc::clone(cause) }
-    }
-
-    fn measure(&self, batch: &[Waiting]) {
-        let events: usize = batch.iter().map(|waiting| waiting.prepared.metadata.len()).sum();
-        let context = self.context.to_string();
-        metrics::histogram!("tradewind_append_batch_commands", "context" => context.clone())
-            .record(batch.len() as f64);
-        metrics::histogram!("tradewind_append_batch_events", "context" => context.clone())
-            .record(events as f64);
-        metrics::gauge!("tradewind_append_queue_commands", "context" => context.clone())
-            .set(self.waiting.len() as f64);
-    }
-}
-
-/// With the places in the batch of what it stands on, as far as that is not in the log already.
-fn command<'a>(waiting: &'a Waiting, batch: &[Waiting]) -> Command<'a> {
-    let place =
-        |handle: &AppendHandle| batch.iter().position(|earlier| earlier.outcome_sender.settles(handle));
-    let open = waiting.depends_on.iter().filter(|handle| handle.state() == AppendState::Open);
-    let depends_on = open.map(|handle| place(handle).expect("one batch is under way at a time")).collect();
-    Command { prepared: &waiting.prepared, depends_on }
 }

@@ -1,36 +1,41 @@
-//! The aggregates that this process used lately, each with the version that it was folded from.
+//! The aggregates that this process used recently, each with the version that it was folded from.
 //!
-//! Bounded by size. A cached state may be behind its stream, never wrong: it is some earlier version of it.
-//! Never: trust beyond the append's version check. Read next: `load.rs`.
+//! The cache is bounded by size. A cached state may be stale, but it is always some real version of its stream: the
+//! append's version check finds a stale one.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use event_log::{StreamId, Version};
+use event_log::{State, StreamId, Version};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-/// What an entry takes beside its state: name, version, the cache's own books.
+/// The size of an entry without its state: stream name, version, bookkeeping of the cache.
 const ENTRY_BYTES: usize = 256;
 /// The expected size of an entry, to lay out the cache.
 const ENTRY_BYTES_EXPECTED: usize = 1024;
 
-/// Some aggregate's state.
+/// An aggregate's state, without its type.
 pub(crate) type AnyState = Arc<dyn Any + Send + Sync>;
+
+pub(crate) fn state_of<A: State>(state: AnyState) -> Arc<A> {
+    state.downcast().expect("a stream is loaded as one aggregate only")
+}
 
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub version: Version,
     pub state: AnyState,
-    /// About the size of the state: that of the largest event that made it.
+    /// The approximate size of the state: that of the largest event folded into it.
     pub bytes: usize,
-    /// Somebody met a newer version: read the tail before using it.
+    /// A newer version is known to exist: read the tail before use.
     pub stale: bool,
 }
 
 pub(crate) struct AggregateCache {
     entries: Cache<StreamId, Entry, ByBytes>,
-    /// Whoever puts looks first, alone: else the older of two could be put last.
+    /// Makes the comparison and the insert of `put` one step; otherwise the older of two entries could be inserted
+    /// last.
     putting: Mutex<()>,
 }
 
@@ -53,7 +58,7 @@ impl AggregateCache {
         self.entries.get(stream)
     }
 
-    /// Keeps the newer one of what there is and `entry`.
+    /// Keeps the newer of the cached entry and `entry`.
     pub(crate) fn put(&self, stream: &StreamId, entry: Entry) {
         let _alone = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.entries.peek(stream).is_none_or(|kept| kept.version <= entry.version) {

@@ -1,31 +1,21 @@
-//! What a consumer that appends here finds when it starts: its checkpoints, and the streams it has parked.
+//! The checkpoints and parked streams that a consumer reads when it starts.
 //!
-//! Both are written by appends ([`CheckpointMove`](crate::CheckpointMove), [`ParkedEvent`](crate::ParkedEvent)), with the
-//! effect that they belong to; and a parked record goes with the append that holds its effect at last.
-//! Never: a write by itself. Read next: `sagas/`.
+//! Appends write both ([`CheckpointMove`](event_log::CheckpointMove), [`ParkedEvent`](crate::ParkedEvent)), together
+//! with the effect that they belong to. The append that contains the effect of a parked record also removes that
+//! record.
 
 use std::collections::HashSet;
 
-use event_log::{Position, StreamId};
+use event_log::{Checkpoint, StreamId};
 use tokio_postgres::Row;
 
-use crate::append::Prepared;
-use crate::{AppendError, Appended, EventStore, ParkedPlace, StoreError, batch};
-
-/// How far a consumer is on one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    pub topic: String,
-    pub partition: i32,
-    /// The offset of the next record to read.
-    pub next_offset: i64,
-    pub last_position: Position,
-    /// The epoch of the log that the position belongs to.
-    pub epoch: i64,
-}
+use crate::append::{Appended, ParkedPlace, Prepared};
+use crate::batch;
+use crate::error::{AppendError, StoreError};
+use crate::store::EventStore;
 
 impl EventStore {
-    /// Where the consumer stands on every partition that it ever read.
+    /// The consumer's checkpoint on every partition that it ever read.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -43,7 +33,7 @@ impl EventStore {
         Ok(rows.iter().map(checkpoint).collect())
     }
 
-    /// The streams of which the consumer has parked a record: later ones must be parked behind it.
+    /// The streams with a parked record of this consumer. Later records of these streams must be parked behind it.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -53,12 +43,11 @@ impl EventStore {
         Ok(rows.iter().map(|row| StreamId::from(row.get::<_, String>("stream"))).collect())
     }
 
-    /// Appends, and takes away the parked record whose effect this is, in one transaction. Not by the appender, which
-    /// shares its transaction with others: the log is held for a statement longer than it is there.
+    /// Appends, and removes the parked record whose effect this is, in one transaction. It does not use the appender,
+    /// whose transaction is shared with other commands; the log stays locked for one statement more than there.
     ///
-    /// # Errors
-    /// [`AppendError`]: nothing was appended, and the record is parked as before. Where the connection broke at the
-    /// commit, look whether the record is still there.
+    /// [`AppendError`]: nothing was appended, and the record is still parked. If the connection broke at the commit,
+    /// check whether the record is still there.
     pub(crate) async fn append_unparking(
         &self,
         prepared: &Prepared,

@@ -1,17 +1,15 @@
-//! Waits that ran out, by the database's clock.
+//! Deadlines that are due, by the database's clock.
 //!
-//! Deadlines are set and cleared by appends ([`DeadlineChange`](crate::DeadlineChange)); whoever acts on one clears it in
-//! the append that holds what came of it. Never: a clock other than the database's.
-//! Read next: `sagas/` (who acts on them).
+//! Appends set and clear deadlines ([`DeadlineChange`](crate::DeadlineChange)). A process that acts on a deadline
+//! clears it in the append that contains the result. No other clock than the database's is used.
 
 use chrono::{DateTime, Utc};
 use event_log::StreamId;
 use serde_json::Value;
-
 use tokio_postgres::Row;
 
-use crate::store::sql_limit;
-use crate::{EventStore, StoreError};
+use crate::error::StoreError;
+use crate::store::{EventStore, sql_limit};
 
 /// A command whose time has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +23,7 @@ pub struct Deadline {
 }
 
 impl EventStore {
-    /// What time it is, by the database's clock: the one from which deadlines are counted, and by which they are due.
+    /// The time of the database's clock, from which deadlines are set and by which they are due.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -34,7 +32,7 @@ impl EventStore {
         Ok(rows[0].get(0))
     }
 
-    /// The deadlines that are due, the oldest first; those behind `after`, where one is given.
+    /// The deadlines that are due, oldest first; only those after `after`, if one is given.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -45,14 +43,14 @@ impl EventStore {
     ) -> Result<Vec<Deadline>, StoreError> {
         let query = "SELECT id, stream, due_at, command, clock_timestamp() AS seen_at FROM deadlines
                       WHERE due_at <= clock_timestamp() AND (due_at, id) > ($1, $2) ORDER BY due_at, id LIMIT $3";
-        // No deadline was ever set before this.
+        // Earlier than every deadline.
         let first = (DateTime::<Utc>::UNIX_EPOCH, "");
         let (due_at, id) = after.map_or(first, |after| (after.due_at, after.id.as_str()));
         let rows = self.query("read deadlines", query, &[&due_at, &id, &sql_limit(limit)]).await?;
         Ok(rows.iter().map(deadline).collect())
     }
 
-    /// Of the deadlines that are due the one that waits longest, those called `except` left out.
+    /// The oldest deadline that is due, without those whose ids are in `except`.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -63,8 +61,8 @@ impl EventStore {
         Ok(rows.first().map(deadline))
     }
 
-    /// The streams whose question was refused for good, a few of them, and how many there are: the command's field
-    /// `refused` says what was said.
+    /// Up to `limit` streams whose request was refused permanently, with the reason (the command's field `refused`),
+    /// and the total number of such streams.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -73,9 +71,9 @@ impl EventStore {
                        FROM deadlines WHERE command->>'refused' IS NOT NULL ORDER BY id LIMIT $1";
         let rows = self.query("read refused deadlines", query, &[&sql_limit(limit)]).await?;
         let in_all = rows.first().map_or(0, |row| row.get("in_all"));
-        let named =
+        let streams =
             rows.iter().map(|row| (StreamId::from(row.get::<_, String>("stream")), row.get("refused")));
-        Ok((in_all, named.collect()))
+        Ok((in_all, streams.collect()))
     }
 }
 

@@ -1,6 +1,4 @@
-//! What a failed call of `append` means, and how an open outcome is closed.
-//!
-//! Never: "it probably failed". Read next: `appender.rs`.
+//! Classifies a failed call of `append`, and finds out the outcome of a call whose connection broke.
 
 use std::sync::Arc;
 
@@ -9,46 +7,44 @@ use event_log::{StreamId, Version};
 use tokio_postgres::error::DbError;
 use uuid::Uuid;
 
-use crate::Appended;
-use crate::append::Prepared;
+use crate::append::{Appended, Prepared};
 use crate::batch::Command;
 
 pub(crate) enum Failure {
-    /// The database does not take this batch, and never will. Nothing of it is in the log.
+    /// The database refuses this batch permanently. Nothing of it is in the log.
     Refused(Arc<tokio_postgres::Error>),
-    /// The database could not do it now. Nothing of this call is in the log.
-    NotNow(Arc<tokio_postgres::Error>),
-    /// There was no connection to send it by.
+    /// The database could not do it at this time. Nothing of this call is in the log.
+    Temporary(Arc<tokio_postgres::Error>),
+    /// There was no connection to send it over.
     NotSent,
-    /// The connection broke: what became of it is open.
+    /// The connection broke: the outcome is unknown.
     Open,
 }
 
 impl Failure {
     pub(crate) fn of(error: tokio_postgres::Error) -> Self {
         match error.as_db_error().map(class) {
-            // Data that the server does not accept, or that a constraint forbids.
+            // The server or a constraint refused the data.
             Some("22" | "23") => Self::Refused(Arc::new(error)),
-            // The session is being ended, perhaps between the commit and its report.
+            // The session is ending, perhaps between the commit and its report.
             None | Some("08" | "57P") => Self::Open,
-            Some(_) => Self::NotNow(Arc::new(error)),
+            Some(_) => Self::Temporary(Arc::new(error)),
         }
     }
 }
 
-/// The SQLSTATE's class; of class 57, operator intervention, also the P that tells the end of a session from the
-/// cancellation of a statement.
+/// The SQLSTATE's class. In class 57, operator intervention, the P separates the end of a session from the cancellation
+/// of a statement.
 fn class(error: &DbError) -> &str {
     let code = error.code().code();
     if code.starts_with("57P") { "57P" } else { &code[..2] }
 }
 
-/// Where each command's events stand, if they are in the log: the first event's id tells.
+/// The positions of each command's events if they are in the log, found by the first event's id.
 ///
-/// A command that is refused when it is sent for the second time may be refused because of itself.
+/// A command that conflicts when it is sent again may conflict with its own events.
 ///
-/// # Errors
-/// Whatever the database says.
+/// Any database error.
 pub(crate) async fn own_events(
     client: &ClientWrapper,
     batch: &[Command<'_>],

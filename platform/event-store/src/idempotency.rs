@@ -1,17 +1,18 @@
-//! The answers that idempotency keys got.
+//! The stored answers of idempotency keys.
 //!
-//! They are written by appends ([`IdempotencyClaim`](crate::IdempotencyClaim)) and removed when they are old.
-//! Never: an answer that changes. Read next: `append.rs`.
+//! Appends write them ([`IdempotencyClaim`](crate::IdempotencyClaim)); [`EventStore::prune_answers`] removes old ones.
+//! A stored answer never changes.
 
 use std::time::Duration;
 
+use crate::append::StoredAnswer;
 use crate::batch::stored_answer;
-use crate::store::sql_limit;
-use crate::{EventStore, StoreError, StoredAnswer};
+use crate::error::StoreError;
+use crate::store::{EventStore, sql_limit};
 
 impl EventStore {
-    /// The answer that `key` got, if it was used. To be asked before a command is decided: it saves the work. What
-    /// counts is the claim in the append.
+    /// The answer to `key`, if there is one. Asking before the decision saves the work of deciding; only the claim in
+    /// the append is binding.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -24,7 +25,8 @@ impl EventStore {
         read.map_err(|cause| self.database_error("read an answer", cause))
     }
 
-    /// Forgets at most `limit` of the answers older than `age`; how many. To be called until it is less than `limit`.
+    /// Removes at most `limit` of the answers older than `age` and returns how many. Call it until it returns less than
+    /// `limit`.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.

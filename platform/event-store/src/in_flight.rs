@@ -1,9 +1,11 @@
-//! What is on its way into the log, so that the next decision on a stream need not wait for it.
+//! The states of appends in flight, so that the next decision on a stream need not wait for them.
 //!
-//! A decision may be made on states that are not in the log yet. It then stands on the appends that lead to them: the
-//! appender sends it with them or after them, and it is refused when one of them did not pass. The version check alone
-//! would not do: somebody else may have brought the stream to the same version with other events.
-//! Never: such a state in the cache, or given to a unit that did not ask to run ahead. Read next: `appender.rs`.
+//! A unit of work may decide on states that are not in the log yet. Its append then depends on the appends that produce
+//! these states: the appender sends it with them or after them, and the database refuses it if one of them failed. The
+//! version check alone is not enough, because another process may have brought the stream to the same version with
+//! other events.
+//!
+//! Such a state never enters the cache, and only units that run ahead see it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use event_log::{StreamId, Version};
 use tokio::sync::watch;
 
-use crate::AppendError;
 use crate::cache::{AggregateCache, Entry};
+use crate::error::AppendError;
 
-/// What has become of an append.
+/// The state of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AppendState {
     Open,
@@ -22,22 +24,22 @@ pub(crate) enum AppendState {
     Failed,
 }
 
-/// To learn what becomes of an append. Clones speak of the same one.
+/// Receives the outcome of an append. Clones refer to the same append.
 #[derive(Clone, Debug)]
 pub(crate) struct AppendHandle(watch::Receiver<AppendState>);
 
-/// To tell it. Dropped without a word, it failed.
+/// Reports the outcome. Dropping it without a report counts as failed.
 #[derive(Debug)]
 pub(crate) struct OutcomeSender(watch::Sender<AppendState>);
 
-/// For a new append.
+/// Both ends for a new append.
 pub(crate) fn handle() -> (OutcomeSender, AppendHandle) {
     let (sender, receiver) = watch::channel(AppendState::Open);
     (OutcomeSender(sender), AppendHandle(receiver))
 }
 
 impl OutcomeSender {
-    /// Before anybody is told otherwise.
+    /// Reports the outcome. Runs before the caller gets its answer.
     pub(crate) fn settle(&self, appended: bool) {
         self.0.send_replace(if appended { AppendState::Appended } else { AppendState::Failed });
     }
@@ -49,38 +51,38 @@ impl OutcomeSender {
 
 impl AppendHandle {
     pub(crate) fn state(&self) -> AppendState {
-        let is_given_up = self.0.has_changed().is_err();
+        let is_dropped = self.0.has_changed().is_err();
         match *self.0.borrow() {
-            AppendState::Open if is_given_up => AppendState::Failed,
-            fate => fate,
+            AppendState::Open if is_dropped => AppendState::Failed,
+            state => state,
         }
     }
 
-    /// Whether it is in the log, as soon as that is known.
+    /// Resolves to whether the append is in the log.
     pub(crate) async fn appended(mut self) -> bool {
         self.0
-            .wait_for(|fate| *fate != AppendState::Open)
+            .wait_for(|state| *state != AppendState::Open)
             .await
-            .is_ok_and(|fate| *fate == AppendState::Appended)
+            .is_ok_and(|state| *state == AppendState::Appended)
     }
 }
 
-struct Underway {
+struct InFlightState {
     entry: Entry,
     handle: AppendHandle,
 }
 
-/// The states that appends under way lead to, by stream: the last one of each.
+/// The state that the last append in flight produces, by stream.
 #[derive(Default)]
 pub(crate) struct InFlight {
-    streams: Mutex<HashMap<StreamId, Underway>>,
+    streams: Mutex<HashMap<StreamId, InFlightState>>,
 }
 
 impl InFlight {
-    /// The state that the last append under way leads to, and that append, unless it is in the log already.
+    /// The state that the last append in flight produces, and that append unless it is in the log already.
     pub(crate) fn get(&self, stream: &StreamId) -> Option<(Entry, Option<AppendHandle>)> {
         let streams = self.lock();
-        let Underway { entry, handle } = streams.get(stream)?;
+        let InFlightState { entry, handle } = streams.get(stream)?;
         match handle.state() {
             AppendState::Open => Some((entry.clone(), Some(handle.clone()))),
             AppendState::Appended => Some((entry.clone(), None)),
@@ -88,9 +90,9 @@ impl InFlight {
         }
     }
 
-    /// Submits an append that was decided on these versions, unless another one leads further, and holds the states that it
-    /// leads to until the guard is dropped. Between the look and the append nobody comes: so units of one process that run
-    /// ahead stand in the queue in the order in which they were decided.
+    /// Submits an append that was decided on these versions, and keeps the states that it produces until the guard is
+    /// dropped. Refuses it if another append in flight produced a later version. Check and submit happen under one
+    /// lock, so appends of units that run ahead are queued in the order they were decided.
     ///
     /// # Errors
     /// [`AppendError::StaleDecision`], and those of `submit`.
@@ -104,39 +106,39 @@ impl InFlight {
     ) -> Result<(T, InFlightGuard), AppendError> {
         let mut streams = self.lock();
         let is_stale = |(stream, version): &(&StreamId, Version)| {
-            let leads_further = |underway: &Underway| {
-                underway.entry.version > *version && underway.handle.state() != AppendState::Failed
+            let is_newer = |in_flight: &InFlightState| {
+                in_flight.entry.version > *version && in_flight.handle.state() != AppendState::Failed
             };
-            streams.get(*stream).is_some_and(leads_further)
-                // One that is not under way any more was put there before it was let go here.
+            streams.get(*stream).is_some_and(is_newer)
+                // An append enters the cache before it leaves this map.
                 || cache.get(stream).is_some_and(|known| known.version > *version && !known.stale)
         };
         if decided_on.iter().any(is_stale) {
             return Err(AppendError::StaleDecision);
         }
         let submitted = submit()?;
-        let mut named = Vec::with_capacity(states.len());
+        let mut kept = Vec::with_capacity(states.len());
         for (stream, entry) in states {
-            named.push(stream.clone());
-            streams.insert(stream, Underway { entry, handle: handle.clone() });
+            kept.push(stream.clone());
+            streams.insert(stream, InFlightState { entry, handle: handle.clone() });
         }
-        Ok((submitted, InFlightGuard { in_flight: Arc::clone(self), streams: named, handle: handle.clone() }))
+        Ok((submitted, InFlightGuard { in_flight: Arc::clone(self), streams: kept, handle: handle.clone() }))
     }
 
-    /// What is in the log or failed: whoever reads the stream next reads the log.
+    /// Removes a stream whose append is in the log or failed: the next load reads the log.
     pub(crate) fn forget(&self, stream: &StreamId) {
         let mut streams = self.lock();
-        if streams.get(stream).is_some_and(|underway| underway.handle.state() != AppendState::Open) {
+        if streams.get(stream).is_some_and(|in_flight| in_flight.handle.state() != AppendState::Open) {
             streams.remove(stream);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, Underway>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<StreamId, InFlightState>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one append holds in [`InFlight`]; also when its caller has gone.
+/// The entries of one append in [`InFlight`]. They are removed when it is dropped, also when the caller was cancelled.
 pub(crate) struct InFlightGuard {
     in_flight: Arc<InFlight>,
     streams: Vec<StreamId>,
@@ -147,7 +149,7 @@ impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let mut streams = self.in_flight.lock();
         for stream in &self.streams {
-            if streams.get(stream).is_some_and(|underway| underway.handle.0.same_channel(&self.handle.0)) {
+            if streams.get(stream).is_some_and(|in_flight| in_flight.handle.0.same_channel(&self.handle.0)) {
                 streams.remove(stream);
             }
         }

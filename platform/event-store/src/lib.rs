@@ -1,9 +1,9 @@
 //! The event store: one append-only log per context, on Postgres.
 //!
-//! Positions are 1, 2, 3, … without a gap, in commit order; the SQL function `append` is the only way in. Everything
-//! that one command has to write goes in as one [`Append`], together with whatever other commands wait.
-//! Never: Kafka, HTTP, a rule of the business, anything remote inside a transaction.
-//! Read next: [`append`](crate::Append) (how a decision becomes a fact).
+//! Positions are 1, 2, 3, … without a gap, in commit order; the SQL function `append` is the only way to write.
+//! Everything that one command writes is one [`Append`], sent in a batch with all other waiting appends. Never: Kafka,
+//! HTTP, a business rule, a remote call inside a transaction. Read next: [`append`](crate::Append) (how a decision
+//! becomes a fact).
 
 mod append;
 mod append_notifier;
@@ -27,13 +27,13 @@ mod stores;
 mod unit_of_work;
 
 pub use append::{
-    Answer, Append, Appended, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, IdempotencyClaim, NewEvent,
-    ParkedEvent, ParkedPlace, StoredAnswer, StreamWrite,
+    Answer, Append, Appended, DeadlineChange, EVENT_BYTES_MAX, IdempotencyClaim, NewEvent, ParkedEvent,
+    ParkedPlace, StoredAnswer, StreamWrite,
 };
 pub use append_notifier::append_channel;
-pub use checkpoints::Checkpoint;
 pub use deadlines::Deadline;
 pub use error::{AppendError, StoreError};
+pub use event_log::{Checkpoint, CheckpointMove};
 pub use load::Versioned;
 pub use migrate::{MigrateError, migrate};
 pub use relay_lease::{LEASE_TERM_MAX, Lease, RECONCILER, RelayStatus};

@@ -1,8 +1,6 @@
-//! From a stream to an aggregate: the cached state, and what was appended after it.
+//! Loads an aggregate: the cached state, and the events appended after it.
 //!
-//! A cached state may be behind. That is found out where it matters, by the version check of the append, and then only
-//! the tail is read. Never: a decision that is not checked against the versions it was made on.
-//! Read next: `snapshots.rs`, then `unit_of_work.rs`.
+//! A cached state may be stale. The append's version check finds that, and then only the tail of the stream is read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +13,10 @@ use tokio_postgres::types::{Json, ToSql};
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
-use crate::cache::{AnyState, Entry};
+use crate::cache::{Entry, state_of};
+use crate::error::StoreError;
 use crate::snapshots;
-use crate::{EventStore, StoreError};
+use crate::store::EventStore;
 
 /// An aggregate and the version of its stream that it was folded from.
 #[derive(Debug)]
@@ -35,17 +34,17 @@ impl<A> Clone for Versioned<A> {
 
 /// A state while events are folded onto it.
 struct Folding<A> {
-    /// Before anything was read.
+    /// The version before anything was read.
     from: Version,
     version: Version,
     state: A,
     bytes: usize,
-    /// Of the last event that was folded.
+    /// The id of the last folded event.
     last_event: Option<Uuid>,
 }
 
-/// The tails of streams, each behind its snapshot where it has one that is ours: the log has its last event, and the
-/// same sources folded it. One statement, so that both are seen as of one moment.
+/// The tails of streams, each after its snapshot if it has a valid one: the log has the snapshot's last event, and the
+/// same sources folded it. One statement, so that snapshot and tail are of the same moment.
 const TAILS_BEHIND_SNAPSHOTS: &str = "
     SELECT (named.ordinal - 1)::integer AS index, s.version AS snapshot_version, s.state AS snapshot_state,
            e.position, e.version, e.event_id, e.type, e.schema_version, e.payload
@@ -72,16 +71,16 @@ const TAILS: &str = "
      ) e";
 
 impl EventStore {
-    /// The aggregate as the cache has it, or folded from its stream. It may be behind.
+    /// The aggregate from the cache, or folded from its stream. It may be stale.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked or an event of the stream cannot be read.
     pub async fn load<A: State>(&self, stream: &StreamId) -> Result<Versioned<A>, StoreError> {
         let mut loaded = self.load_many::<A>(std::slice::from_ref(stream)).await?;
-        Ok(loaded.remove(stream).expect("every stream that was asked for is answered"))
+        Ok(loaded.remove(stream).expect("a load returns every stream"))
     }
 
-    /// The same for many streams of one kind, with one query for all that the cache does not have.
+    /// The same for many streams of one aggregate, with one query for all that are not cached.
     ///
     /// # Errors
     /// As [`EventStore::load`].
@@ -95,7 +94,7 @@ impl EventStore {
         Ok(entries.into_iter().map(|(stream, entry)| (stream, versioned(entry))).collect())
     }
 
-    /// Makes the next load of these streams read what was appended since.
+    /// Makes the next load of these streams read what was appended after the cached version.
     pub fn invalidate(&self, streams: &[StreamId]) {
         for stream in streams {
             self.inner.cache.mark_stale(stream);
@@ -113,7 +112,7 @@ impl EventStore {
                 Some(entry) if !entry.stale => {
                     entries.insert(stream.clone(), entry);
                 }
-                Some(behind) => to_read.push((stream, Folding::from_entry(behind))),
+                Some(stale) => to_read.push((stream, Folding::from_entry(stale))),
                 None => to_read.push((stream, Folding::from_the_beginning())),
             }
         }
@@ -133,7 +132,7 @@ impl EventStore {
             {
                 self.inner.snapshots.take(stream, (entry.version, last_event), &entry.state, writer);
             }
-            // Names that nothing was ever written to would fill the cache for nothing.
+            // Empty streams are not cached: they would only use up its space.
             if entry.version > 0 {
                 self.inner.cache.put(stream, entry.clone());
             }
@@ -142,14 +141,14 @@ impl EventStore {
         Ok(entries)
     }
 
-    /// Folds onto each state what its stream has after it, from its snapshot on where that is further.
+    /// Folds each stream's tail onto its state, starting from a later snapshot if there is one.
     async fn read_tails<A: State>(&self, states: &mut [(&StreamId, Folding<A>)]) -> Result<(), StoreError> {
         let Some(form) = A::SNAPSHOT else { return self.read_tails_from_the_log(states).await };
         let after: Vec<Version> = states.iter().map(|(_, folding)| folding.version).collect();
         if self.read_tails_behind_snapshots(states, &form).await? {
             return Ok(());
         }
-        // A snapshot that nobody can read: as if there were none.
+        // A snapshot could not be decoded: read these streams without snapshots.
         for ((_, folding), after) in states.iter_mut().zip(after) {
             if folding.version != after {
                 *folding = Folding::from_the_beginning();
@@ -172,7 +171,7 @@ impl EventStore {
         Ok(())
     }
 
-    /// Whether every snapshot that was met could be read.
+    /// Returns whether every snapshot could be decoded.
     async fn read_tails_behind_snapshots<A: State>(
         &self,
         states: &mut [(&StreamId, Folding<A>)],
@@ -195,7 +194,7 @@ impl EventStore {
         Ok(true)
     }
 
-    /// The rows as they come, not collected, and the connection that they come over.
+    /// The rows as a stream, and the connection that delivers them.
     async fn rows_of(
         &self,
         statement: &str,
@@ -248,8 +247,4 @@ impl<A: State> Folding<A> {
         self.bytes = self.bytes.max(payload.get().len());
         Ok(())
     }
-}
-
-pub(crate) fn state_of<A: State>(state: AnyState) -> Arc<A> {
-    state.downcast().expect("a stream is loaded as one aggregate only")
 }

@@ -1,17 +1,16 @@
-//! The schema of a context's log: tables by versioned migrations, functions and grants re-created each time.
-//!
-//! Never: a change to a versioned migration that was applied.
+//! The schema of a context's log: versioned migrations create tables; functions and grants are re-created each time. An
+//! applied versioned migration never changes.
 
 use event_log::ContextName;
 use tokio_postgres::Client;
 
-use crate::error::said;
+use crate::error::describe;
 
 mod embedded {
     refinery::embed_migrations!("../../migrations/context");
 }
 
-/// Re-created after the versioned migrations, in this order; each has its own file and may change.
+/// Re-created after the versioned migrations, in this order. Each is a file that may change.
 const RECREATED: [&str; 5] = [
     include_str!("../../../migrations/context/functions/append.sql"),
     include_str!("../../../migrations/context/functions/unpark.sql"),
@@ -23,14 +22,14 @@ const RECREATED: [&str; 5] = [
 /// Why a context's schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
-    #[error("the schema of {context} cannot be used: {}", said(cause))]
+    #[error("the schema of {context} cannot be used: {}", describe(cause))]
     Schema { context: ContextName, cause: tokio_postgres::Error },
     #[error("the migrations of {context} failed: {cause}")]
     Migration { context: ContextName, cause: refinery::Error },
 }
 
-/// Brings the context's schema up to date. The schema and the role `tradewind_<context>` must be there; `admin` owns
-/// what is made, and its `search_path` is the default again afterwards.
+/// Brings the context's schema up to date. The schema and the role `tradewind_<context>` must exist. `admin` owns what
+/// is created, and its `search_path` is the default again afterwards.
 ///
 /// # Errors
 /// [`MigrateError`]; what was applied before stays applied.
@@ -40,12 +39,13 @@ pub async fn migrate(admin: &mut Client, context: impl Into<ContextName>) -> Res
     admin.batch_execute(&format!("SET search_path TO {context}")).await.map_err(schema)?;
     let migration = |cause| MigrateError::Migration { context, cause };
     embedded::migrations::runner().run_async(admin).await.map_err(migration)?;
-    // pg_temp is searched last, so that no temporary table is taken for one of these; the functions keep that path.
+    // pg_temp is searched last, so that no temporary table can replace a table of the log. The functions keep that
+    // path.
     let recreate =
         format!("BEGIN; SET LOCAL search_path TO {context}, pg_temp; {} COMMIT;", RECREATED.concat());
     admin.batch_execute(&recreate).await.map_err(schema)?;
-    // Look-ups by an index: one plan serves every value, and none is made anew at each execution. Not in a migration, since a
-    // dump of the database does not hold it.
+    // All statements are index look-ups, so one generic plan serves every value and the server need not plan each
+    // execution. Not in a migration, because a dump of the database does not contain it.
     let planner = format!(
         "DO $$ BEGIN EXECUTE format('ALTER ROLE tradewind_{context} IN DATABASE %I SET plan_cache_mode = force_generic_plan', current_database()); END $$"
     );

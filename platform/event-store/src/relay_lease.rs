@@ -1,8 +1,7 @@
-//! The relay's one row in each context: who relays, until when, and how far it is.
+//! The relay's row in each context: lease holder, expiry, cursor.
 //!
-//! The lease is taken and judged by the database's clock. Each taking raises its epoch, and the cursor moves only for
-//! the epoch that it was taken with: a relay that slept past its lease moves nothing.
-//! Never: a cursor that goes back, or time from the relay's own clock. Read next: `platform/relay/src/lib.rs`.
+//! The lease uses the database's clock. Each acquisition raises the lease epoch, and the cursor moves only for the
+//! current epoch, so a relay that slept past its lease moves nothing. The cursor never goes back.
 
 use std::time::Duration;
 
@@ -11,27 +10,28 @@ use event_log::Position;
 use fault::mutant;
 use tokio_postgres::Row;
 
-use crate::{EventStore, StoreError};
+use crate::error::StoreError;
+use crate::store::EventStore;
 
-/// Nobody takes the lease for longer, except for the reconciler.
+/// The longest term of a lease, except for the reconciler's.
 pub const LEASE_TERM_MAX: Duration = Duration::from_secs(300);
-/// Who holds the leases while `tradewind reconcile` works, for hours if need be.
+/// The holder of the leases while `tradewind reconcile` works, for hours if need be.
 pub const RECONCILER: &str = "reconcile";
 
-/// The right to relay a context's log, for a while.
+/// The right to relay a context's log, until it expires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub holder: String,
     pub epoch: i64,
     pub expires_at: DateTime<Utc>,
-    /// The last position that the broker acknowledged, when the lease was taken or renewed.
+    /// The last position that the broker had acknowledged when the lease was acquired or renewed.
     pub cursor: Position,
 }
 
-/// How the relay of a context stands.
+/// The state of a context's relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayStatus {
-    /// Empty when nobody ever relayed.
+    /// Empty if no relay ever ran.
     pub holder: String,
     pub lease_epoch: i64,
     pub lease_expires_at: DateTime<Utc>,
@@ -39,24 +39,24 @@ pub struct RelayStatus {
     pub lease_is_held: bool,
     pub cursor: Position,
     pub head: Position,
-    /// Of the first event after the cursor: how long it waits already. None when all is relayed.
+    /// The age of the first event after the cursor. None if all events are relayed.
     pub oldest_unrelayed_age: Option<Duration>,
 }
 
 impl RelayStatus {
-    /// Events appended and not relayed yet.
+    /// The number of events that are appended and not relayed yet.
     pub fn lag(&self) -> i64 {
         self.head - self.cursor
     }
 }
 
 impl EventStore {
-    /// Takes the lease when nobody holds it. None: somebody else does.
+    /// Acquires the lease if it is free. None: another relay holds it.
     ///
-    /// A lease that ends later than anybody could have asked for is void: the database's clock was set back, and whoever
-    /// held it may be gone. If its holder lives, it finds out by the epoch, as it would after any other taking.
+    /// A lease that expires later than the longest term is void: the database's clock was set back, and the holder may
+    /// be gone. A holder that still runs notices the new epoch, as after any other acquisition.
     ///
-    /// `holder` names this process and this start of it.
+    /// `holder` identifies this start of this process.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -69,15 +69,14 @@ impl EventStore {
                   RETURNING holder, lease_epoch, lease_expires_at, cursor";
         let longest = LEASE_TERM_MAX.as_secs_f64();
         let rows = self
-            .query("take the lease", query, &[&holder, &term.as_secs_f64(), &longest, &RECONCILER])
+            .query("acquire the lease", query, &[&holder, &term.as_secs_f64(), &longest, &RECONCILER])
             .await?;
         Ok(rows.first().map(lease_of))
     }
 
-    /// Holds the lease for another term. None: it has another epoch now, stop relaying.
+    /// Renews the lease for another term. None: the lease has another epoch now, stop relaying.
     ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be asked; the lease may run out meanwhile.
+    /// [`StoreError`] when the database cannot be asked; the lease may expire before the next attempt.
     pub async fn renew_lease(&self, lease: &Lease, term: Duration) -> Result<Option<Lease>, StoreError> {
         let query = "UPDATE relay SET lease_expires_at = clock_timestamp() + $2 * interval '1 second'
                       WHERE lease_epoch = $1
@@ -86,17 +85,16 @@ impl EventStore {
         Ok(rows.first().map(lease_of))
     }
 
-    /// Gives the lease back, so that a successor need not wait for its end.
+    /// Releases the lease, so that a successor need not wait until it expires.
     ///
-    /// # Errors
-    /// [`StoreError`] when the database cannot be asked; the lease then runs out by itself.
+    /// [`StoreError`] when the database cannot be asked; the lease then expires by itself.
     pub async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         let query = "UPDATE relay SET lease_expires_at = clock_timestamp(), lease_epoch = lease_epoch + 1
                       WHERE lease_epoch = $1";
         self.query("release the lease", query, &[&lease.epoch]).await.map(|_| ())
     }
 
-    /// Moves the cursor by compare-and-set. False: the lease or the cursor is not what it was, stop relaying.
+    /// Moves the cursor by compare-and-set. False: the lease or the cursor has changed, stop relaying.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked; the cursor may have moved.

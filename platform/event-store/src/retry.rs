@@ -1,12 +1,13 @@
-//! The bounded repetition of a conflicted command, and that at once of one that was overtaken.
+//! Retries of a command: after a conflict with a jittered pause and a limit, after a stale decision at once.
 //!
-//! Never: a repetition of anything but a conflict. Read next: `unit_of_work.rs`.
+//! Only conflicts are retried. The pauses are hand-written: `backon` returns delays between a minimum and a maximum,
+//! and full jitter here means a random pause from zero up to the maximum.
 
 use std::time::Duration;
 
-use crate::AppendError;
+use crate::error::AppendError;
 
-/// Before the second attempt at most this long; doubled with each further one.
+/// The longest pause before the second attempt; doubled for each further one.
 const FIRST_PAUSE_MS_MAX: u64 = 2;
 const PAUSE_MS_MAX: u64 = 100;
 
@@ -14,7 +15,7 @@ const PAUSE_MS_MAX: u64 = 100;
 pub trait MayBeConflict {
     fn is_conflict(&self) -> bool;
 
-    /// One that nobody needs to wait for: it was found out before anything was sent.
+    /// A conflict that was found before anything was sent, so a retry need not wait.
     fn is_stale(&self) -> bool {
         false
     }
@@ -30,8 +31,8 @@ impl MayBeConflict for AppendError {
     }
 }
 
-/// Attempts something until it does not end in a conflict, at most `attempts_max` times, with a jittered pause between.
-/// Each attempt loads and decides anew.
+/// Runs `attempt` until it does not end in a conflict, at most `attempts_max` times, with a jittered pause between
+/// attempts. Each attempt loads and decides again.
 ///
 /// # Errors
 /// The last attempt's error.
@@ -52,8 +53,8 @@ pub async fn retry_conflicts<T, E: MayBeConflict, F: Future<Output = Result<T, E
     retry_stale(attempt).await
 }
 
-/// Attempts something until it is not overtaken ([`AppendError::StaleDecision`]). There is no bound, and none is needed: each time,
-/// somebody else has come further.
+/// Runs `attempt` until its decision is not stale ([`AppendError::StaleDecision`]). It needs no limit: a stale decision
+/// means that another append of this process made progress.
 ///
 /// # Errors
 /// The last attempt's error.

@@ -1,7 +1,7 @@
-//! Reading the log as a log: by position, by stream, undecoded.
+//! Reads the log by position or by stream, without decoding payloads.
 //!
-//! `position > last` is a complete reading here and nowhere else: positions have no gaps and are visible in order.
-//! Never: an event skipped because it could not be decoded. Read next: `platform/relay/src/lib.rs`, `platform/replay/src/lib.rs`.
+//! `position > last` is a complete read, because positions have no gaps and become visible in order. No event is
+//! skipped because it cannot be decoded.
 
 use std::pin::Pin;
 
@@ -12,8 +12,8 @@ use tokio_postgres::Row;
 use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
 use tokio_postgres::types::{Json, Type};
 
-use crate::store::sql_limit;
-use crate::{EventStore, StoreError};
+use crate::error::StoreError;
+use crate::store::{EventStore, sql_limit};
 
 impl EventStore {
     /// The next events of the whole log, in order.
@@ -28,15 +28,15 @@ impl EventStore {
         rows.iter().map(|row| raw_event(row).map_err(|cause| self.database_error("scan", cause))).collect()
     }
 
-    /// All events after `after` up to `to`, in order, as one stream out of the server: for whoever reads a whole log. It
-    /// holds one of the pool's connections until it was read to its end.
+    /// All events after `after` up to `to`, in order, as one stream from the server, for readers of a whole log. It
+    /// holds one connection of the pool until it is read to its end.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
     pub async fn scan_all(&self, after: Position, to: Position) -> Result<Scan, StoreError> {
         let failed = |cause| self.database_error("scan", cause);
         let client = self.client().await?;
-        // COPY takes no parameters; these are numbers.
+        // COPY takes no parameters; both values are integers.
         let statement = format!(
             "COPY (SELECT position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at
                      FROM events WHERE position > {after} AND position <= {to} ORDER BY position)
@@ -75,7 +75,7 @@ impl EventStore {
         Ok(self.query("read the head", query, &[]).await?[0].get("head"))
     }
 
-    /// 1, and one more with each restore from a backup: positions of another epoch speak of another log.
+    /// 1, plus one for each restore from a backup. Positions are only comparable within one epoch.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be asked.
@@ -86,15 +86,15 @@ impl EventStore {
     }
 }
 
-/// Which log it is.
+/// The log's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogEpoch {
     pub number: i64,
-    /// `tradewind reconcile` began and has not ended: the topic is not to be written to.
+    /// `tradewind reconcile` has begun and not finished: nothing may be published to the topic.
     pub is_reconciling: bool,
 }
 
-/// Of what [`EventStore::scan_all`] selects.
+/// The types of the columns that [`EventStore::scan_all`] selects.
 const COLUMN_TYPES: [Type; 9] = [
     Type::INT8,
     Type::TEXT,
@@ -107,7 +107,7 @@ const COLUMN_TYPES: [Type; 9] = [
     Type::TIMESTAMPTZ,
 ];
 
-/// Events on their way out of the server.
+/// A running scan of the log.
 pub struct Scan {
     store: EventStore,
     rows: Pin<Box<BinaryCopyOutStream>>,
@@ -115,7 +115,7 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The next so many events, fewer when their payloads reach `bytes_max`; none at the end.
+    /// At most `limit` events, fewer if their payloads reach `bytes_max`; none at the end.
     ///
     /// # Errors
     /// [`StoreError`] when the connection breaks.

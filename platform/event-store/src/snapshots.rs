@@ -1,11 +1,9 @@
-//! Snapshots: the state of a long stream, written beside the commands, so that who does not know the stream reads its
-//! last events alone.
+//! Snapshots of long streams, written in the background, so that a process that has not cached the stream only reads
+//! its last events.
 //!
-//! A snapshot is a shortcut and never a truth. It is read only when the sources that folded it are ours (its shape), and
-//! the log has the very event that it ends with; what it says is checked by the append's versions like every cached
-//! state. One that is missing, foreign or unreadable costs time and nothing else: the stream is folded from its
-//! beginning. Never: a snapshot on the path of a command, a wait for one, an error because of one.
-//! Read next: `load.rs`.
+//! A snapshot is used only if the same sources folded it (its shape) and the log has the event that it ends with; the
+//! append's version check then applies as for every cached state. A missing, foreign or unreadable snapshot only costs
+//! time: the stream is folded from its beginning. No command waits for a snapshot or fails because of one.
 
 use std::sync::Arc;
 
@@ -14,18 +12,17 @@ use event_log::{ContextName, SnapshotForm, State, StreamId, Version};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::cache::AnyState;
-use crate::load::state_of;
+use crate::cache::{AnyState, state_of};
 
-/// One is taken when a stream has grown by this many events: so many are read at most, besides the snapshot.
+/// The number of events between two snapshots, and so the most events that are read after one.
 pub(crate) const EVENTS_BETWEEN: Version = 100;
-/// Snapshots that wait to be written. What does not fit is left out: the next hundred events bring another.
+/// The number of snapshots that may wait to be written. Others are dropped: the next hundred events cause another.
 const QUEUE_MAX: usize = 64;
 
-/// How a state is written down, without its type.
+/// Serialises a state whose type is erased.
 pub(crate) type Writer = fn(&AnyState) -> Option<(i64, String)>;
 
-/// For streams of `A`; none where they have no snapshots.
+/// The writer for streams of `A`; none if they have no snapshots.
 pub(crate) fn writer<A: State>() -> Option<Writer> {
     A::SNAPSHOT.map(|_| write::<A> as Writer)
 }
@@ -35,7 +32,7 @@ fn write<A: State>(state: &AnyState) -> Option<(i64, String)> {
     Some((shape, write(&state_of::<A>(Arc::clone(state)))))
 }
 
-/// Whether a snapshot is due when a stream has come from one version to another.
+/// Whether a snapshot is due when a stream has grown from one version to another.
 pub(crate) fn is_due(from: Version, to: Version) -> bool {
     from / EVENTS_BETWEEN < to / EVENTS_BETWEEN
 }
@@ -43,13 +40,13 @@ pub(crate) fn is_due(from: Version, to: Version) -> bool {
 struct Snapshot {
     stream: StreamId,
     version: Version,
-    /// The event that brought the stream to this version.
+    /// The stream's event at this version.
     event_id: Uuid,
     shape: i64,
     state: String,
 }
 
-/// The way to the task that writes them. It ends when the store is gone.
+/// Handle of the task that writes snapshots. The task ends when the store is dropped.
 pub(crate) struct Snapshots {
     queue: mpsc::Sender<Snapshot>,
 }
@@ -61,7 +58,7 @@ impl Snapshots {
         Self { queue }
     }
 
-    /// Has the state written down some time, or not at all.
+    /// Queues a snapshot of the state; drops it if the queue is full.
     pub(crate) fn take(
         &self,
         stream: &StreamId,
@@ -81,8 +78,8 @@ async fn write_all(context: ContextName, pool: Pool, mut waiting: mpsc::Receiver
         let outcome = match write_one(&pool, &snapshot).await {
             Ok(()) => "written",
             Err(cause) => {
-                // The log is as it is; whoever reads the stream next reads more of it.
-                tracing::debug!(%context, stream = %snapshot.stream, cause, "no snapshot");
+                // A missing snapshot only makes the next load read more events.
+                tracing::debug!(%context, stream = %snapshot.stream, cause, "snapshot not written");
                 "failed"
             }
         };
@@ -91,7 +88,7 @@ async fn write_all(context: ContextName, pool: Pool, mut waiting: mpsc::Receiver
     }
 }
 
-/// Nothing when the log does not have that event at that version, or a newer snapshot that counts is there.
+/// Writes nothing if the log does not have that event at that version, or if a newer valid snapshot exists.
 async fn write_one(pool: &Pool, snapshot: &Snapshot) -> Result<(), String> {
     let client = pool.get().await.map_err(|cause| cause.to_string())?;
     let statement = client

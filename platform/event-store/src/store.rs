@@ -1,6 +1,4 @@
-//! The store's handle: what it holds, and how its other files ask the database.
-//!
-//! Never: SQL of its own. Read next: `append.rs`.
+//! The store's handle, and how the other modules query the database.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,27 +8,28 @@ use event_log::{CodecError, ContextName, Position, StreamId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::append::{self, Prepared};
+use crate::append::{self, Append, Appended, Prepared};
 use crate::appender::Appender;
 use crate::cache::AggregateCache;
+use crate::error::{AppendError, StoreError};
 use crate::in_flight::{self, AppendHandle, InFlight, OutcomeSender};
 use crate::snapshots::Snapshots;
-use crate::{Append, AppendError, Appended, StoreError, UnitOfWork};
+use crate::unit_of_work::UnitOfWork;
 
 /// The limits of a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Appends that may wait.
+    /// Appends that may wait in the queue.
     pub queue_commands_max: usize,
-    /// Their size together.
+    /// The total size of the appends in the queue.
     pub queue_bytes_max: usize,
-    /// Commands sent as one batch.
+    /// Commands in one batch.
     pub batch_commands_max: usize,
-    /// Events sent as one batch; a command with more goes alone.
+    /// Events in one batch; a command with more is sent alone.
     pub batch_events_max: usize,
-    /// How long an append waits for a database that went away.
+    /// How long an append waits for an unreachable database.
     pub outage_wait_max: Duration,
-    /// Size of the cached aggregates together.
+    /// The total size of the cached aggregates.
     pub cache_bytes_max: usize,
 }
 
@@ -47,7 +46,7 @@ impl Default for StoreOptions {
     }
 }
 
-/// One context's log. A clone is the same store.
+/// One context's log. Clones share the same store.
 #[derive(Clone)]
 pub struct EventStore {
     pub(crate) inner: Arc<Inner>,
@@ -63,7 +62,7 @@ pub(crate) struct Inner {
 }
 
 impl EventStore {
-    /// Starts the store's appender. It makes a connection of its own, with the pool's settings, at the first append.
+    /// Starts the store's appender, which opens its own connection with the pool's settings at the first append.
     ///
     /// # Errors
     /// [`StoreError`] when the database cannot be reached now.
@@ -95,14 +94,14 @@ impl EventStore {
         UnitOfWork::new(self.clone(), false)
     }
 
-    /// The same for one that runs ahead: it may decide on what other such units have on its way into the log, and they on
-    /// what it has. On a stream that many write to, none waits for the one before. It must be committed: what it read may
-    /// never come to be.
+    /// A unit of work that runs ahead: it may decide on appends in flight of other such units, and they on its own. So
+    /// writers of a busy stream do not wait for each other. It must be committed, because what it read may fail to be
+    /// appended.
     pub fn unit_of_work_ahead(&self) -> UnitOfWork {
         UnitOfWork::new(self.clone(), true)
     }
 
-    /// Appends through this process's appender. Once this was polled the append goes on even if the caller is dropped.
+    /// Appends through this process's appender. Once polled, the append continues even if the caller is dropped.
     ///
     /// # Errors
     /// [`AppendError`]: nothing of the append is in the log, except for [`StoreError::OutcomeUnknown`].
@@ -111,7 +110,7 @@ impl EventStore {
         self.submit(append::prepare(append)?, Vec::new(), outcome_sender)?.await
     }
 
-    /// Takes no more appends, and returns when those that wait are done.
+    /// Refuses new appends, and returns when the queued ones are done.
     pub async fn shutdown(self) {
         self.inner.appender.shutdown().await;
     }
@@ -129,7 +128,7 @@ impl EventStore {
         self.inner.pool.get().await.map_err(|cause| no_connection(self.context(), cause))
     }
 
-    /// One statement, in a transaction of its own.
+    /// Runs one statement in its own transaction.
     pub(crate) async fn query(
         &self,
         doing: &'static str,
@@ -160,7 +159,7 @@ fn no_connection(context: ContextName, cause: PoolError) -> StoreError {
     StoreError::NoConnection { context, cause: Arc::new(cause) }
 }
 
-/// A number of rows as SQL takes it.
+/// A row limit as an SQL `bigint`.
 pub(crate) fn sql_limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
 }

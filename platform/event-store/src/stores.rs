@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use deadpool_postgres::Pool;
 use event_log::ContextName;
 
-use crate::{EventStore, StoreError, StoreOptions};
+use crate::error::StoreError;
+use crate::store::{EventStore, StoreOptions};
 
-/// One [`EventStore`] for each context. A clone holds the same stores.
+/// One [`EventStore`] for each context. Clones share the same stores.
 #[derive(Clone)]
 pub struct Stores(BTreeMap<ContextName, EventStore>);
 
 impl Stores {
-    /// Opens the store of each context, over the pool that `pool_of` makes for it.
+    /// Opens the store of each context, on the pool that `pool_of` returns for it.
     ///
-    /// # Errors
-    /// What `pool_of` returns, or [`StoreError`] with the context whose database cannot be reached.
+    /// The error of `pool_of`, or [`StoreError`] with the context whose database cannot be reached.
     pub async fn open<E>(
         contexts: impl IntoIterator<Item = ContextName>,
         pool_of: impl Fn(ContextName) -> Result<Pool, E>,
@@ -32,8 +32,7 @@ impl Stores {
         Ok(Self(stores))
     }
 
-    /// # Panics
-    /// When the context is none of those that were opened.
+    /// When the context was not opened.
     pub fn of(&self, context: impl Into<ContextName>) -> &EventStore {
         let context = context.into();
         self.0.get(&context).unwrap_or_else(|| panic!("the store of {context} was not opened"))
@@ -43,7 +42,7 @@ impl Stores {
         self.0.values()
     }
 
-    /// Takes no more appends, and returns when those that wait are done.
+    /// Refuses new appends, and returns when the queued ones are done.
     pub async fn shutdown(self) {
         for store in self.0.into_values() {
             store.shutdown().await;

@@ -1,43 +1,40 @@
-//! Load, decide, and append what was decided, as one: what a command or a batch of reactions works with.
+//! A unit of work: loads, decides, and appends all of its decisions as one [`Append`](crate::Append).
 //!
-//! A later decision in the same unit sees what the earlier ones decided, before any of it is in the log. The commit is
-//! one [`Append`](crate::Append): every stream that was read is checked for the version that was read, also where
-//! nothing was written to it, because the decision stood on it. So a refusal, too, is only given for good reason.
-//! Never: a query between the decision and its append. Read next: `append.rs`.
+//! A later decision in the same unit sees the events of the earlier ones before they are in the log. The commit checks
+//! the version of every stream that was read, also of those that were not written, because the decisions depend on
+//! them. So a refusal is only returned if the state that caused it is current. There is no query between a decision and
+//! its append.
+
+mod commit;
 
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use event_log::{Decide, Metadata, State, StreamId, Version};
-use fault::mutant;
+use event_log::{CheckpointMove, Decide, Metadata, State, StreamId, Version};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::append::{self, Prepared};
-use crate::cache::Entry;
-use crate::in_flight::{self, AppendHandle};
-use crate::load::state_of;
+use crate::append::{Append, Appended, DeadlineChange, IdempotencyClaim, NewEvent, ParkedEvent, StreamWrite};
+use crate::cache::{Entry, state_of};
+use crate::error::{AppendError, StoreError};
+use crate::in_flight::AppendHandle;
 use crate::snapshots;
-use crate::store::Inner;
-use crate::{
-    Append, AppendError, Appended, CheckpointMove, DeadlineChange, EventStore, IdempotencyClaim, NewEvent,
-    ParkedEvent, ParkedPlace, StoreError, StreamWrite,
-};
+use crate::store::EventStore;
 
-/// What a decision added to its stream.
+/// The result of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decided {
-    /// 0: the command was fulfilled already.
+    /// The number of its events. 0: the command was fulfilled already.
     pub events: usize,
-    /// The stream's version with them.
+    /// The stream's version after them.
     pub version: Version,
 }
 
-/// What a commit wrote.
+/// The result of a commit.
 #[derive(Debug, Clone)]
 pub struct Committed {
     pub appended: Appended,
-    /// Of every stream that the unit read or wrote.
+    /// The version of every stream that the unit read or wrote.
     pub versions: HashMap<StreamId, Version>,
 }
 
@@ -46,20 +43,20 @@ pub struct UnitOfWork {
     store: EventStore,
     streams: HashMap<StreamId, Overlay>,
     append: Append,
-    /// Whether it decides on what is on its way into the log.
+    /// Whether it may decide on appends in flight.
     ahead: bool,
 }
 
 /// A stream as this unit sees it.
 struct Overlay {
-    /// As it was loaded.
+    /// The version that was loaded.
     base: Version,
-    /// With what the unit decided.
+    /// The state with the unit's own events.
     current: Entry,
     snapshots: Option<snapshots::Writer>,
-    /// Of the last event that this unit noted.
+    /// The id of the last event that this unit added.
     last_event: Option<Uuid>,
-    /// The append that leads to the base, where that may not be in the log yet.
+    /// The append that produces the base, if that may not be in the log yet.
     depends_on: Option<AppendHandle>,
 }
 
@@ -68,7 +65,7 @@ impl UnitOfWork {
         Self { store, streams: HashMap::new(), append: Append::default(), ahead }
     }
 
-    /// Loads what is not loaded yet, with one query.
+    /// Loads the streams that are not loaded yet, with one query.
     ///
     /// # Errors
     /// As [`EventStore::load`].
@@ -85,10 +82,10 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Whether it runs ahead and an append is under way that leads to a state of the stream: then that one is taken.
+    /// Begins with the state of an append in flight, if this unit runs ahead and there is one. Returns whether it did.
     fn take_in_flight<A: State>(&mut self, stream: &StreamId) -> bool {
-        let pending = if self.ahead { self.store.inner.in_flight.get(stream) } else { None };
-        let Some((entry, depends_on)) = pending else { return false };
+        let found = if self.ahead { self.store.inner.in_flight.get(stream) } else { None };
+        let Some((entry, depends_on)) = found else { return false };
         self.begin::<A>(stream.clone(), entry, depends_on);
         true
     }
@@ -101,8 +98,7 @@ impl UnitOfWork {
 
     /// Waits until everything that was read is in the log.
     ///
-    /// # Errors
-    /// [`AppendError::DependencyFailed`] when something of it is not, and never will be.
+    /// [`AppendError::DependencyFailed`] when an append in flight that was read has failed.
     pub async fn await_dependencies(&mut self) -> Result<(), AppendError> {
         for overlay in self.streams.values_mut() {
             if let Some(handle) = overlay.depends_on.take()
@@ -114,8 +110,8 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Takes a stream that is not known here for empty, without asking: the append checks it, and a conflict says that it
-    /// was not.
+    /// Assumes that a stream which is not cached is empty, without a query. The append checks it, and conflicts if it
+    /// was not empty.
     pub fn assume_empty<A: State>(&mut self, stream: &StreamId) {
         if self.streams.contains_key(stream) || self.take_in_flight::<A>(stream) {
             return;
@@ -130,22 +126,22 @@ impl UnitOfWork {
         self.begin::<A>(stream.clone(), current, None);
     }
 
-    /// The aggregate with everything that this unit decided on it so far.
+    /// The aggregate, including what this unit has decided so far.
     ///
     /// # Errors
     /// As [`EventStore::load`].
     pub async fn load<A: State>(&mut self, stream: &StreamId) -> Result<&A, StoreError> {
         self.prefetch::<A>(std::slice::from_ref(stream)).await?;
-        Ok(self.loaded(stream).expect("it was loaded the line before"))
+        Ok(self.loaded(stream).expect("it was loaded above"))
     }
 
-    /// The same for a stream that this unit loaded before; none when it did not.
+    /// The same for a stream that this unit has loaded; none if it has not.
     pub fn loaded<A: State>(&self, stream: &StreamId) -> Option<&A> {
         let overlay = self.streams.get(stream)?;
         Some(overlay.current.state.downcast_ref().expect("a stream is loaded as one aggregate only"))
     }
 
-    /// As [`EventStore::database_now`]: what a deadline is counted from.
+    /// As [`EventStore::database_now`]: the time from which deadlines are set.
     ///
     /// # Errors
     /// As there.
@@ -153,8 +149,8 @@ impl UnitOfWork {
         self.store.database_now().await
     }
 
-    /// Loads the stream and what the decision reads besides, decides, and notes the events. The inner error is the
-    /// aggregate's refusal: nothing was noted.
+    /// Loads the stream and the other streams that the decision reads, decides, and adds the events. The inner error is
+    /// the aggregate's refusal: nothing was added.
     ///
     /// # Errors
     /// As [`EventStore::load`].
@@ -180,23 +176,22 @@ impl UnitOfWork {
         Ok(decision.map(|decision| {
             let others = decision.others.iter().map(|(_, events)| events.len());
             let count = decision.own.len() + others.sum::<usize>();
-            self.note::<D>(stream, decision.own, metadata);
+            self.add::<D>(stream, decision.own, metadata);
             for (other, events) in decision.others {
-                self.note::<D::Other>(&other, events, metadata);
+                self.add::<D::Other>(&other, events, metadata);
             }
             Decided { events: count, version: self.version(stream) }
         }))
     }
 
-    /// Notes events that were decided outside of a [`Decide`].
+    /// Adds events that were decided outside of a [`Decide`].
     ///
-    /// # Panics
-    /// When the stream was not loaded in this unit, so that what was decided did not stand on it.
+    /// When the stream was not loaded in this unit, so that the decision could not depend on it.
     pub fn write<A: State>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
-        self.note::<A>(stream, events, metadata);
+        self.add::<A>(stream, events, metadata);
     }
 
-    fn note<A: State>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
+    fn add<A: State>(&mut self, stream: &StreamId, events: Vec<A::Event>, metadata: &Metadata) {
         let overlay = self.streams.get_mut(stream).expect("a stream is loaded before it is written to");
         if events.is_empty() {
             return;
@@ -220,7 +215,7 @@ impl UnitOfWork {
         }
     }
 
-    /// The stream's version with what this unit noted; 0 when it was not loaded.
+    /// The stream's version including this unit's events; 0 if it was not loaded.
     pub fn version(&self, stream: &StreamId) -> Version {
         self.streams.get(stream).map_or(0, |overlay| overlay.current.version)
     }
@@ -244,135 +239,5 @@ impl UnitOfWork {
 
     pub fn park(&mut self, parked: ParkedEvent) {
         self.append.parked.push(parked);
-    }
-
-    /// Appends all of it. On success the cache holds the new states; on a conflict the streams that were read are read
-    /// again by whoever loads them next.
-    ///
-    /// # Errors
-    /// [`AppendError`]; on a conflict begin a new unit ([`retry_conflicts`](crate::retry_conflicts)).
-    pub async fn commit(mut self) -> Result<Committed, AppendError> {
-        let claimed_apart = match mutant!("unit_of_work::key_claimed_apart") {
-            true => self.append.claim.take(),
-            false => None,
-        };
-        let prepared = self.prepare()?;
-        let (outcome_sender, handle) = in_flight::handle();
-        let submit = || self.store.submit(prepared, self.depends_on(), outcome_sender);
-        let (outcome, _guard) = if self.ahead {
-            let Inner { in_flight, cache, .. } = &*self.store.inner;
-            let (outcome, guard) =
-                in_flight.submit(&self.decided_on(), self.decided(), &handle, cache, submit)?;
-            (outcome, Some(guard))
-        } else {
-            (submit()?, None)
-        };
-        let outcome = outcome.await;
-        if let (Some(claim), Ok(_)) = (claimed_apart, &outcome) {
-            self.store.append(Append { claim: Some(claim), ..Append::default() }).await?;
-        }
-        self.settle(outcome)
-    }
-
-    /// The same, and the parked record whose effect it is goes with it.
-    ///
-    /// # Errors
-    /// As [`UnitOfWork::commit`]; the record is then parked as before.
-    pub async fn commit_unparking(mut self, parked: &ParkedPlace) -> Result<Committed, AppendError> {
-        // It does not go through the appender, which alone sees to what a unit stands on.
-        self.await_dependencies().await?;
-        let prepared = self.prepare()?;
-        let outcome = self.store.append_unparking(&prepared, parked).await;
-        self.settle(outcome)
-    }
-
-    /// The appends that lead to what was read, where they may not be in the log yet.
-    fn depends_on(&self) -> Vec<AppendHandle> {
-        self.streams.values().filter_map(|overlay| overlay.depends_on.clone()).collect()
-    }
-
-    fn prepare(&mut self) -> Result<Prepared, AppendError> {
-        self.check_what_was_only_read();
-        let prepared = append::prepare(std::mem::take(&mut self.append))?;
-        self.weigh(&prepared);
-        Ok(prepared)
-    }
-
-    fn settle(self, outcome: Result<Appended, AppendError>) -> Result<Committed, AppendError> {
-        match outcome {
-            Ok(appended) => Ok(Committed { appended, versions: self.into_cache() }),
-            Err(error) => {
-                match &error {
-                    AppendError::Conflict { stream, actual, .. } => self.distrust(Some((stream, *actual))),
-                    AppendError::DependencyFailed => self.distrust(None),
-                    _ => {}
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn check_what_was_only_read(&mut self) {
-        let read_only = self.streams.iter().filter(|(_, overlay)| overlay.base == overlay.current.version);
-        self.append.writes.extend(read_only.map(|(stream, overlay)| StreamWrite {
-            stream: stream.clone(),
-            expected_version: overlay.base,
-            events: Vec::new(),
-        }));
-    }
-
-    /// Notes the sizes of the new events, which the cache counts by.
-    fn weigh(&mut self, prepared: &Prepared) {
-        for write in &prepared.append.writes {
-            for event in &write.events {
-                let overlay = self.streams.get_mut(&write.stream).expect("what is written was loaded");
-                overlay.current.bytes = overlay.current.bytes.max(event.payload.get().len());
-            }
-        }
-    }
-
-    /// What was read, and at which version.
-    fn decided_on(&self) -> Vec<(&StreamId, Version)> {
-        self.streams.iter().map(|(stream, overlay)| (stream, overlay.base)).collect()
-    }
-
-    /// The states that this unit leads to.
-    fn decided(&self) -> Vec<(StreamId, Entry)> {
-        let decided = self.streams.iter().filter(|(_, overlay)| overlay.base < overlay.current.version);
-        decided.map(|(stream, overlay)| (stream.clone(), overlay.current.clone())).collect()
-    }
-
-    fn into_cache(self) -> HashMap<StreamId, Version> {
-        let mut versions = HashMap::with_capacity(self.streams.len());
-        for (stream, overlay) in self.streams {
-            versions.insert(stream.clone(), overlay.current.version);
-            let (base, current) = (overlay.base, overlay.current);
-            if let (Some(writer), Some(last_event)) = (overlay.snapshots, overlay.last_event)
-                && snapshots::is_due(base, current.version)
-            {
-                self.store.inner.snapshots.take(
-                    &stream,
-                    (current.version, last_event),
-                    &current.state,
-                    writer,
-                );
-            }
-            if base < current.version {
-                self.store.inner.cache.put(&stream, current);
-            }
-        }
-        versions
-    }
-
-    fn distrust(&self, conflict: Option<(&StreamId, Version)>) {
-        for (stream, overlay) in &self.streams {
-            self.store.inner.in_flight.forget(stream);
-            if conflict.is_some_and(|(conflicting, actual)| conflicting == stream && actual < overlay.base) {
-                // A version that the log does not have: the log is another one now.
-                self.store.inner.cache.remove(stream);
-            } else {
-                self.store.inner.cache.mark_stale(stream);
-            }
-        }
     }
 }

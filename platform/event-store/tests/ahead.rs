@@ -1,6 +1,4 @@
-//! Decisions on what is not in the log yet: they go in with it, and fall with it.
-//!
-//! Read next: `src/pending.rs`, `src/appender.rs`.
+//! Decisions on appends in flight: they are appended with these, and fail with these.
 
 use std::pin::Pin;
 
@@ -26,14 +24,14 @@ async fn receiving(store: &EventStore, name: &str) -> UnitOfWork {
     work
 }
 
-/// Puts the unit into the queue; what becomes of it is to be awaited.
+/// Queues the unit's append; the returned future resolves to its outcome.
 async fn submitted(work: UnitOfWork) -> Committing {
     let mut committing: Committing = Box::pin(work.commit());
     assert!(poll!(&mut committing).is_pending(), "the log is held");
     committing
 }
 
-/// The first append is at the log's lock; what comes now waits behind it.
+/// The first append waits for the log's lock; later ones wait behind it.
 async fn first_waits(log: &TestLog, store: &EventStore, name: &str) -> Committing {
     let committing = submitted(receiving(store, name).await).await;
     log.until_waiting(1).await;
@@ -41,14 +39,14 @@ async fn first_waits(log: &TestLog, store: &EventStore, name: &str) -> Committin
 }
 
 #[tokio::test]
-async fn decisions_that_stand_on_one_another_are_one_batch_and_none_conflicts() {
+async fn decisions_that_depend_on_one_another_are_one_batch_and_none_conflicts() {
     let log = fresh_log("chained").await;
     let store = log.store().await;
     let held = log.hold().await;
     let mut committing = vec![first_waits(&log, &store, "A").await];
     for version in 3..=9 {
         let work = receiving(&store, "A").await;
-        assert_eq!(work.version(&stock("A")), version, "it stands on the one before");
+        assert_eq!(work.version(&stock("A")), version, "it depends on the one before");
         committing.push(submitted(work).await);
     }
     held.release().await;
@@ -62,7 +60,7 @@ async fn decisions_that_stand_on_one_another_are_one_batch_and_none_conflicts() 
 }
 
 #[tokio::test]
-async fn what_stands_on_a_failed_append_fails_though_the_version_is_the_one_it_wanted() {
+async fn an_append_that_depends_on_a_failed_one_fails_even_if_the_version_is_the_expected_one() {
     let log = fresh_log("chain_fails").await;
     let store = log.store().await;
     let held = log.hold().await;
@@ -70,20 +68,20 @@ async fn what_stands_on_a_failed_append_fails_though_the_version_is_the_one_it_w
     let second = receiving(&store, "A").await;
     assert_eq!(second.version(&stock("A")), 3);
     let second = submitted(second).await;
-    // Another process brings the stream to version 2, where the second decision stands, by other events.
+    // Another process brings the stream to version 2, which the second decision expects, by other events.
     held.append(&stock("A"), 0, Uuid::now_v7()).await;
     held.append(&stock("A"), 1, Uuid::now_v7()).await;
     held.release().await;
     let (first, second) = (first.await, second.await);
     assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
     assert!(matches!(second, Err(AppendError::DependencyFailed)), "{second:?}");
-    assert_eq!(log.count("events").await, 2, "the other process's alone");
+    assert_eq!(log.count("events").await, 2, "only the other process's events");
 }
 
-/// The same within one batch, where only the database can tell; and a command of the batch that stands on neither passes.
+/// The same within one batch, where only the database can find it. Independent commands of the batch succeed.
 #[tokio::test]
-async fn in_one_batch_too_what_stands_on_a_failed_append_fails_and_nothing_else() {
-    let log = fresh_log("unfounded").await;
+async fn in_one_batch_too_only_the_dependents_of_a_failed_append_fail() {
+    let log = fresh_log("failed_dependency").await;
     let store = log.store().await;
     let held = log.hold().await;
     let other = first_waits(&log, &store, "OTHER").await;
@@ -97,17 +95,17 @@ async fn in_one_batch_too_what_stands_on_a_failed_append_fails_and_nothing_else(
     held.release().await;
     let (first, second, third) = (first.await, second.await, third.await);
     assert!(matches!(first, Err(AppendError::Conflict { expected: 0, actual: 2, .. })), "{first:?}");
-    for unfounded in [second, third] {
-        assert!(matches!(unfounded, Err(AppendError::DependencyFailed)), "{unfounded:?}");
+    for dependent in [second, third] {
+        assert!(matches!(dependent, Err(AppendError::DependencyFailed)), "{dependent:?}");
     }
-    other.await.expect("nobody else writes there");
-    beside.await.expect("it stands on nothing");
-    on_other.await.expect("what it stands on passed");
-    assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 2, "the other process's alone");
+    other.await.expect("it has the stream to itself");
+    beside.await.expect("it depends on nothing");
+    on_other.await.expect("what it depends on was appended");
+    assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 2, "only the other process's events");
 }
 
 #[tokio::test]
-async fn commands_with_keys_stand_on_one_another_too_and_a_repeated_key_takes_its_followers_along() {
+async fn commands_with_keys_depend_on_one_another_too_and_a_repeated_key_fails_its_dependents() {
     let log = fresh_log("keyed_ahead").await;
     let store = log.store().await;
     keyed(&store, "first").await.commit().await.expect("it is new");
@@ -117,17 +115,17 @@ async fn commands_with_keys_stand_on_one_another_too_and_a_repeated_key_takes_it
     let repeated = submitted(keyed(&store, "first").await).await;
     let follower = submitted(keyed(&store, "third").await).await;
     held.release().await;
-    other.await.expect("nobody else writes there");
-    second.await.expect("it stands on nothing");
+    other.await.expect("it has the stream to itself");
+    second.await.expect("it depends on nothing");
     let repeated = repeated.await;
     assert!(matches!(repeated, Err(AppendError::AlreadyAnswered(_))), "{repeated:?}");
     let follower = follower.await;
     assert!(matches!(follower, Err(AppendError::DependencyFailed)), "{follower:?}");
     assert_eq!(log.count("events WHERE stream = 'stock-A'").await, 3, "registered, and received twice");
-    keyed(&store, "third").await.commit().await.expect("tried again it passes");
+    keyed(&store, "third").await.commit().await.expect("the second attempt succeeds");
 }
 
-/// As a repeated request is: the same key, decided anew.
+/// A repeated request: the same key, a new decision.
 async fn keyed(store: &EventStore, key: &str) -> UnitOfWork {
     let mut work = receiving(store, "A").await;
     let answer = Answer { status: 200, body: serde_json::json!({}) };
@@ -136,23 +134,23 @@ async fn keyed(store: &EventStore, key: &str) -> UnitOfWork {
 }
 
 #[tokio::test]
-async fn a_unit_that_does_not_run_ahead_sees_the_log_alone() {
+async fn a_unit_that_does_not_run_ahead_only_sees_the_log() {
     let log = fresh_log("not_ahead").await;
     let store = log.store().await;
     let held = log.hold().await;
-    let under_way = first_waits(&log, &store, "A").await;
+    let in_flight = first_waits(&log, &store, "A").await;
     let mut plain = store.unit_of_work();
     assert_eq!(plain.load::<StockItem>(&stock("A")).await.expect("readable").received(), 0);
     let mut ahead = store.unit_of_work_ahead();
     assert_eq!(ahead.load::<StockItem>(&stock("A")).await.expect("readable").received(), 1);
-    let founded = tokio::spawn(async move { ahead.await_dependencies().await });
+    let dependencies = tokio::spawn(async move { ahead.await_dependencies().await });
     held.release().await;
-    under_way.await.expect("nobody else writes there");
-    founded.await.expect("it does not panic").expect("what it read is in the log");
+    in_flight.await.expect("it has the stream to itself");
+    dependencies.await.expect("it does not panic").expect("what it read is in the log");
 }
 
 #[tokio::test]
-async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
+async fn an_append_that_the_database_refuses_fails_only_its_dependents() {
     let log = fresh_log("chain_refused").await;
     let store = log.store().await;
     let held = log.hold().await;
@@ -165,8 +163,8 @@ async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
     let bad = submitted(bad).await;
     let after = submitted(receiving(&store, "A").await).await;
     held.release().await;
-    other.await.expect("nobody else writes there");
-    good.await.expect("it stands on nothing bad");
+    other.await.expect("it has the stream to itself");
+    good.await.expect("it does not depend on the refused one");
     let bad = bad.await;
     assert!(matches!(bad, Err(AppendError::Store(StoreError::Database { .. }))), "{bad:?}");
     let after = after.await;
@@ -175,26 +173,26 @@ async fn one_that_the_database_refuses_takes_along_only_what_stands_on_it() {
 }
 
 #[tokio::test]
-async fn a_decision_that_another_one_overtook_is_not_sent_and_is_made_again() {
-    let log = fresh_log("overtaken").await;
+async fn a_stale_decision_is_not_sent_and_is_made_again() {
+    let log = fresh_log("stale").await;
     let store = log.store().await;
     let held = log.hold().await;
     let (slow, fast) = (receiving(&store, "A").await, receiving(&store, "A").await);
     let fast = submitted(fast).await;
-    let overtaken = slow.commit().await;
-    assert!(matches!(overtaken, Err(AppendError::StaleDecision)), "{overtaken:?}");
+    let stale = slow.commit().await;
+    assert!(matches!(stale, Err(AppendError::StaleDecision)), "{stale:?}");
     let again = submitted(receiving(&store, "A").await).await;
     held.release().await;
-    let (fast, again) = (fast.await.expect("it came first"), again.await.expect("it stands on the first"));
+    let (fast, again) = (fast.await.expect("it came first"), again.await.expect("it depends on the first"));
     assert_eq!((fast.appended.last_position, again.appended.last_position), (2, 3));
 
     let slow = receiving(&store, "A").await;
-    receiving(&store, "A").await.commit().await.expect("nobody else writes there");
-    let overtaken = slow.commit().await;
-    assert!(matches!(overtaken, Err(AppendError::StaleDecision)), "in the log already: {overtaken:?}");
+    receiving(&store, "A").await.commit().await.expect("it has the stream to itself");
+    let stale = slow.commit().await;
+    assert!(matches!(stale, Err(AppendError::StaleDecision)), "in the log already: {stale:?}");
 }
 
-/// On several threads, too: nobody of this process ever waits for a conflict that the database has to tell.
+/// On several threads, too: no unit of this process waits for a conflict that the database has to find.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn callers_of_one_process_on_one_stream_never_conflict() {
     let log = fresh_log("line").await;
@@ -203,7 +201,7 @@ async fn callers_of_one_process_on_one_stream_never_conflict() {
         let store = store.clone();
         tokio::spawn(async move {
             for _ in 0..50 {
-                // A single attempt: what is overtaken is no conflict of the log.
+                // A single attempt: a stale decision does not count as a conflict here.
                 retry_conflicts(1, async || receiving(&store, "A").await.commit().await).await?;
             }
             Ok::<_, AppendError>(())

@@ -1,16 +1,12 @@
-//! One command's append: all or nothing, in order, and nobody else's trouble.
-//!
-//! Read next: `tests/attack.rs` (the same with everybody against it).
+//! One command's append: all or nothing, in order, and without an effect on other commands.
 
-use crate::support::{fresh_log, metadata, open, receipts, sku, stock};
+use crate::support::{fresh_log, metadata, receipts, sku, stock};
 use event_store::{
-    Append, AppendError, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, NewEvent, ParkedEvent,
-    StoreOptions, StreamWrite,
+    Append, AppendError, CheckpointMove, DeadlineChange, EVENT_BYTES_MAX, NewEvent, ParkedEvent, StreamWrite,
 };
 use events::StockEvent;
 use events::inventory::StockReceived;
 use futures::future::join_all;
-use testkit::eventually;
 
 #[tokio::test]
 async fn positions_are_1_2_3_over_all_streams() {
@@ -26,7 +22,7 @@ async fn positions_are_1_2_3_over_all_streams() {
 }
 
 #[tokio::test]
-async fn a_conflict_names_the_version_that_stands_there() {
+async fn a_conflict_names_the_actual_version() {
     let log = fresh_log("conflict").await;
     let store = log.store().await;
     store.append(receipts(&[("A", 0)])).await.expect("A is empty");
@@ -45,8 +41,10 @@ async fn an_append_over_several_streams_is_all_or_nothing() {
         matches!(refused, Err(AppendError::Conflict { ref stream, actual: 1, .. }) if *stream == stock("B"))
     );
     assert_eq!(log.count("events").await, 1);
-    let whole =
-        store.append(receipts(&[("A", 0), ("B", 1), ("C", 0)])).await.expect("nothing of it was kept");
+    let whole = store
+        .append(receipts(&[("A", 0), ("B", 1), ("C", 0)]))
+        .await
+        .expect("the failed append left nothing");
     assert_eq!((whole.first_position, whole.last_position), (2, 4));
 }
 
@@ -58,9 +56,9 @@ async fn a_stream_written_twice_in_one_command_keeps_the_order_of_its_decisions(
     let places: Vec<_> =
         store.scan(0, 10).await.expect("readable").into_iter().map(|e| (e.stream, e.version)).collect();
     assert_eq!(places, [(stock("A"), 1), (stock("B"), 1), (stock("A"), 2)]);
-    // And when the last of them fails, the first did not happen either.
+    // If the last of them fails, the first was not appended either.
     assert!(store.append(receipts(&[("A", 2), ("A", 3), ("B", 9)])).await.is_err());
-    store.append(receipts(&[("A", 2)])).await.expect("A was left at 2");
+    store.append(receipts(&[("A", 2)])).await.expect("A is still at 2");
 }
 
 #[tokio::test]
@@ -79,11 +77,11 @@ async fn a_write_without_events_checks_the_version_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_conflict_inside_a_batch_touches_no_neighbour() {
+async fn a_conflict_inside_a_batch_does_not_affect_the_other_commands() {
     let log = fresh_log("neighbours").await;
     let store = log.store().await;
     let held = log.hold().await;
-    // The first goes alone and waits for the log; the others wait for it, and go together.
+    // The first is sent alone and waits for the log; the others queue behind it and are sent together.
     let first = tokio::spawn({
         let store = store.clone();
         async move { store.append(receipts(&[("first", 0)])).await }
@@ -124,7 +122,7 @@ async fn an_event_that_does_not_fit_the_broker_is_refused_alone() {
         store.append(receipts(&[("A", 0)])),
     );
     fits.expect("a large event is an event");
-    neighbour.expect("it is no concern of A");
+    neighbour.expect("A's size does not affect it");
     let Err(AppendError::EventTooLarge { event_type, bytes, max }) = refused else { panic!("{refused:?}") };
     assert_eq!((event_type, max), ("StockReceived", EVENT_BYTES_MAX));
     assert!(bytes > max);
@@ -132,7 +130,7 @@ async fn an_event_that_does_not_fit_the_broker_is_refused_alone() {
 }
 
 #[tokio::test]
-async fn a_command_that_the_database_refuses_takes_no_neighbour_with_it() {
+async fn a_command_that_the_database_refuses_does_not_fail_the_others() {
     let log = fresh_log("refused").await;
     let store = log.store().await;
     let held = log.hold().await;
@@ -147,88 +145,14 @@ async fn a_command_that_the_database_refuses_takes_no_neighbour_with_it() {
     let (outcomes, ()) = tokio::join!(join_all(appends), held.release());
     let refused: Vec<usize> = (0..10).filter(|&n| outcomes[n].is_err()).collect();
     assert_eq!(refused, [4]);
-    let said = outcomes[4].as_ref().expect_err("it is the fifth").to_string();
-    assert!(said.contains("events_stream_named") && said.contains("SQLSTATE 23514"), "{said}");
-    assert!(!said.contains("xxx"), "no row is quoted: {said}");
+    let message = outcomes[4].as_ref().expect_err("it is the fifth").to_string();
+    assert!(message.contains("events_stream_named") && message.contains("SQLSTATE 23514"), "{message}");
+    assert!(!message.contains("xxx"), "no row is quoted: {message}");
     assert_eq!(log.count("events").await, 9);
 }
 
 #[tokio::test]
-async fn a_full_queue_says_so_at_once() {
-    let log = fresh_log("overload").await;
-    let store = open(&log.role_url, StoreOptions { queue_commands_max: 2, ..StoreOptions::default() }).await;
-    let held = log.hold().await;
-    let appends = ["A", "B", "C", "D", "E", "F"].map(|name| store.append(receipts(&[(name, 0)])));
-    let (outcomes, ()) = tokio::join!(join_all(appends), async {
-        log.until_waiting(1).await;
-        held.release().await;
-    });
-    let refused = |outcome: &Result<_, _>| matches!(outcome, Err(AppendError::Overloaded { max: 2, .. }));
-    let overloaded = outcomes.iter().filter(|outcome| refused(outcome)).count();
-    let appended = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    assert!(overloaded >= 3, "{outcomes:?}");
-    assert_eq!(overloaded + appended, 6);
-    assert_eq!(log.count("events").await, i64::try_from(appended).expect("few"));
-}
-
-#[tokio::test]
-async fn a_queue_that_is_full_of_bytes_says_so_at_once() {
-    let log = fresh_log("overload_bytes").await;
-    let store = open(&log.role_url, StoreOptions { queue_bytes_max: 1_000, ..StoreOptions::default() }).await;
-    let held = log.hold().await;
-    let appends = ["A", "B", "C"].map(|name| store.append(receipts(&[(name, 0)])));
-    let (outcomes, ()) = tokio::join!(join_all(appends), async {
-        log.until_waiting(1).await;
-        held.release().await;
-    });
-    assert!(
-        matches!(outcomes[2], Err(AppendError::Overloaded { what: "bytes", max: 1_000, .. })),
-        "{outcomes:?}"
-    );
-    store.append(receipts(&[("D", 0)])).await.expect("there is room again");
-}
-
-#[tokio::test]
-async fn an_append_whose_caller_is_gone_happens_all_the_same() {
-    let log = fresh_log("dropped").await;
-    let store = log.store().await;
-    let held = log.hold().await;
-    let callers: Vec<_> = (0..20)
-        .map(|n| {
-            let store = store.clone();
-            tokio::spawn(async move {
-                store.append(receipts(&[(&format!("A{n}"), 0), (&format!("B{n}"), 0)])).await
-            })
-        })
-        .collect();
-    log.until_waiting(1).await;
-    for caller in &callers {
-        caller.abort();
-    }
-    let gone = join_all(callers).await;
-    held.release().await;
-    eventually("40 events", async || log.count("events").await == 40).await;
-    assert!(gone.iter().all(Result::is_err), "every caller was dropped before its answer");
-}
-
-#[tokio::test]
-async fn a_shutdown_finishes_what_waits_and_takes_no_more() {
-    let log = fresh_log("shutdown").await;
-    let store = log.store().await;
-    let held = log.hold().await;
-    let names: Vec<String> = (0..10).map(|n| format!("S{n}")).collect();
-    let appends = join_all(names.iter().map(|name| store.append(receipts(&[(name, 0)]))));
-    let (outcomes, ()) = tokio::join!(appends, async {
-        log.until_waiting(1).await;
-        tokio::join!(store.clone().shutdown(), held.release());
-    });
-    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    assert!(store.append(receipts(&[("late", 0)])).await.is_err());
-    assert_eq!(log.count("events").await, 10);
-}
-
-#[tokio::test]
-async fn a_checkpoint_moves_from_where_it_was_left_or_not_at_all() {
+async fn a_checkpoint_moves_from_the_expected_offset_or_not_at_all() {
     let log = fresh_log("checkpoint").await;
     let store = log.store().await;
     let moving = |name: &str, from_offset, to_offset| Append {
@@ -243,7 +167,7 @@ async fn a_checkpoint_moves_from_where_it_was_left_or_not_at_all() {
         ..receipts(&[(name, 0)])
     };
     store.append(moving("A", 0, 5)).await.expect("a new consumer begins at 0");
-    store.append(moving("B", 5, 9)).await.expect("it stood at 5");
+    store.append(moving("B", 5, 9)).await.expect("it was at 5");
     let zombie = store.append(moving("C", 5, 8)).await;
     let Err(AppendError::CheckpointLost { topic, partition, actual_offset, .. }) = zombie else {
         panic!("{zombie:?}")
@@ -253,7 +177,7 @@ async fn a_checkpoint_moves_from_where_it_was_left_or_not_at_all() {
     let checkpoints = store.checkpoints("inventory").await.expect("readable");
     assert_eq!(checkpoints.len(), 1);
     assert_eq!((checkpoints[0].next_offset, checkpoints[0].last_position), (9, 90));
-    // A conflict leaves the checkpoint where it was.
+    // A conflict does not move the checkpoint.
     assert!(store.append(moving("A", 9, 12)).await.is_err_and(|error| error.is_conflict()));
     assert_eq!(store.checkpoints("inventory").await.expect("readable")[0].next_offset, 9);
 }
@@ -273,7 +197,7 @@ async fn deadlines_come_due_by_the_databases_clock_oldest_first() {
     let changing = |deadlines: Vec<DeadlineChange>| Append { deadlines, ..Append::default() };
     let changes =
         vec![set("younger", -1), set("older", -60), set("later", 3600), set("moved", -30), set("moved", 60)];
-    store.append(changing(changes)).await.expect("nothing stands in its way");
+    store.append(changing(changes)).await.expect("it has no conflict");
     let due = store.due_deadlines(None, 10).await.expect("readable");
     assert_eq!(due.iter().map(|due| due.id.as_str()).collect::<Vec<_>>(), ["older", "younger"]);
     assert_eq!(due[0].command, serde_json::json!({ "expire": "older" }));
@@ -296,7 +220,7 @@ async fn deadlines_come_due_by_the_databases_clock_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_parked_record_is_kept_whole_with_its_checkpoint() {
+async fn a_parked_record_is_stored_byte_for_byte_with_its_checkpoint() {
     let log = fresh_log("parked").await;
     let store = log.store().await;
     let parked = |offset| ParkedEvent {
@@ -323,19 +247,4 @@ async fn a_parked_record_is_kept_whole_with_its_checkpoint() {
         .query_one("SELECT payload, parked_at FROM parked_events WHERE record_offset = 1", &[])
         .await;
     assert_eq!(kept.expect("it is there").get::<_, Vec<u8>>("payload"), [0, 159, 146, 150]);
-}
-
-#[tokio::test]
-async fn many_callers_at_once_share_batches() {
-    let log = fresh_log("shared").await;
-    let store = log.store().await;
-    let names: Vec<String> = (0..500).map(|n| format!("S{n}")).collect();
-    let appended = join_all(names.iter().map(|name| store.append(receipts(&[(name, 0)])))).await;
-    let mut positions: Vec<i64> =
-        appended.iter().map(|one| one.as_ref().expect("no conflict").first_position).collect();
-    positions.sort_unstable();
-    assert_eq!(positions, (1..=500).collect::<Vec<i64>>());
-    let times: std::collections::HashSet<_> = appended.iter().flatten().map(|one| one.recorded_at).collect();
-    assert!(times.len() < 100, "{} batches for 500 commands", times.len());
-    assert!(times.len() >= 2, "a batch has at most 256 commands");
 }

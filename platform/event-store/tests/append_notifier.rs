@@ -1,6 +1,4 @@
-//! Whoever listens hears that the log has grown, and hears nothing when it has not.
-//!
-//! Read next: `src/herald.rs`.
+//! The append notifier sends a NOTIFY when the log has grown, and none when it has not.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -13,29 +11,33 @@ use tokio_postgres::{AsyncMessage, NoTls};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn each_growth_of_the_log_is_said_on_its_channel_and_a_conflict_is_not() {
-    let log = fresh_log("herald").await;
+async fn each_growth_of_the_log_is_notified_and_a_conflict_is_not() {
+    let log = fresh_log("append_notifier").await;
     let store = log.store().await;
     let (client, mut connection) =
         tokio_postgres::connect(&log.role_url, NoTls).await.expect("the server answers");
-    let (say, mut said) = mpsc::unbounded_channel();
+    let (forward, mut notified) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(notification) = message {
-                let _ = say.send((notification.channel().to_owned(), notification.payload().to_owned()));
+                let _ = forward.send((notification.channel().to_owned(), notification.payload().to_owned()));
             }
         }
     });
     let channel = append_channel(CONTEXT);
-    client.batch_execute(&format!("LISTEN {channel}")).await.expect("anybody may listen");
+    client.batch_execute(&format!("LISTEN {channel}")).await.expect("every role may listen");
 
     store.append(Append::default()).await.expect("nothing is appended");
     store.append(receipts(&[("A", 7)])).await.expect_err("A is empty");
-    client.batch_execute(&format!("NOTIFY {channel}, 'nothing so far'")).await.expect("anybody may say so");
+    client
+        .batch_execute(&format!("NOTIFY {channel}, 'nothing so far'"))
+        .await
+        .expect("every role may notify");
     store.append(receipts(&[("A", 0)])).await.expect("A is empty");
 
     for payload in ["nothing so far", ""] {
-        let heard = tokio::time::timeout(WAIT_MAX, said.recv()).await.expect("it is said");
-        assert_eq!(heard, Some((channel.clone(), payload.to_owned())));
+        let received =
+            tokio::time::timeout(WAIT_MAX, notified.recv()).await.expect("the notification arrives");
+        assert_eq!(received, Some((channel.clone(), payload.to_owned())));
     }
 }

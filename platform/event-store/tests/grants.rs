@@ -1,13 +1,11 @@
-//! What the context's role may do, and what nobody may do through it: append-only is a fact of the database.
-//!
-//! Read next: `migrations/context/grants.sql`.
+//! The rights of the context's role: the database itself keeps the log append-only.
 
 use crate::support::{CONTEXT, append_statement, connect, fresh_log, receipts, stock};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn the_role_cannot_write_events_but_by_the_function() {
+async fn the_role_can_write_events_only_through_the_function() {
     let log = fresh_log("grants").await;
     log.store().await.append(receipts(&[("A", 0)])).await.expect("the function is open to the role");
     let role = connect(&log.role_url).await;
@@ -41,31 +39,31 @@ async fn the_role_cannot_write_events_but_by_the_function() {
 
 #[tokio::test]
 async fn another_contexts_role_sees_nothing_and_appends_nothing() {
-    let log = fresh_log("stranger").await;
+    let log = fresh_log("other_role").await;
     log.admin
         .batch_execute(
-            "DO $$ BEGIN CREATE ROLE tradewind_stranger LOGIN;
+            "DO $$ BEGIN CREATE ROLE tradewind_other_role LOGIN;
              EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;",
         )
         .await
         .expect("the owner may create roles");
-    let stranger = connect(&log.role_url.replace("tradewind_inventory", "tradewind_stranger")).await;
+    let other_role = connect(&log.role_url.replace("tradewind_inventory", "tradewind_other_role")).await;
     for forbidden in [
         format!("SELECT * FROM {CONTEXT}.events"),
         append_statement(&stock("A"), 0, Uuid::now_v7()).replace("append(", &format!("{CONTEXT}.append(")),
     ] {
-        let refused = stranger.batch_execute(&forbidden).await.expect_err(&forbidden);
+        let refused = other_role.batch_execute(&forbidden).await.expect_err(&forbidden);
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{refused}");
     }
 }
 
 #[tokio::test]
-async fn a_temporary_table_cannot_stand_in_for_the_log() {
+async fn a_temporary_table_cannot_replace_the_log() {
     let log = fresh_log("temporary").await;
     let role = connect(&log.role_url).await;
     role.batch_execute("CREATE TEMPORARY TABLE events (position bigint, stream text, version integer)")
         .await
-        .expect("temporary tables are not forbidden");
+        .expect("a role may create temporary tables");
     role.batch_execute("SET search_path TO pg_temp, inventory").await.expect("a role may set its path");
     role.batch_execute(&append_statement(&stock("A"), 0, Uuid::now_v7()))
         .await
@@ -74,7 +72,7 @@ async fn a_temporary_table_cannot_stand_in_for_the_log() {
 }
 
 #[tokio::test]
-async fn any_isolation_level_but_read_committed_is_refused() {
+async fn only_the_isolation_level_read_committed_is_accepted() {
     let log = fresh_log("isolation").await;
     let role = connect(&log.role_url).await;
     for level in ["REPEATABLE READ", "SERIALIZABLE"] {
@@ -91,11 +89,11 @@ async fn any_isolation_level_but_read_committed_is_refused() {
 }
 
 #[tokio::test]
-async fn the_table_itself_refuses_what_does_not_fit_the_broker() {
+async fn the_table_itself_refuses_an_event_that_is_too_large_for_the_broker() {
     let log = fresh_log("table_limit").await;
     let too_large = "INSERT INTO events VALUES (1, 'stock-A', 1, gen_random_uuid(), 'T', 1,
                          to_json(repeat('x', 921600)), '{}', now())";
-    let refused = log.admin.batch_execute(too_large).await.expect_err("even the owner is held to it");
+    let refused = log.admin.batch_execute(too_large).await.expect_err("the constraint binds the owner too");
     let constraint = refused.as_db_error().and_then(|error| error.constraint());
     assert_eq!(constraint, Some("events_fit_the_broker"));
 }

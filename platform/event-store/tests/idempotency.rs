@@ -1,6 +1,4 @@
-//! A request that is repeated gets its first answer, and happens once.
-//!
-//! Read next: `platform/event-store/src/append.rs`.
+//! A repeated request gets its first answer and is executed once.
 
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ fn claimed(key: &str, request: u8, append: Append) -> Append {
 #[tokio::test]
 async fn fifty_repetitions_at_once_append_once_and_get_equal_answers() {
     let log = fresh_log("fifty").await;
-    // Two stores, as two processes: the same batch, and other batches.
+    // Two stores stand for two processes: some repetitions share a batch, others do not.
     let stores: Vec<EventStore> = vec![log.store().await, log.store().await];
     let names: Vec<String> = (0..50).map(|n| format!("A{n}")).collect();
     let attempts = names.iter().enumerate().map(|(n, name)| {
@@ -51,7 +49,7 @@ async fn the_same_key_with_another_request_is_refused() {
     store.append(claimed("k", 1, receipts(&[("A", 0)]))).await.expect("the key is new");
     let other = store.append(claimed("k", 2, receipts(&[("B", 0)]))).await;
     assert!(matches!(other, Err(AppendError::KeyReused { ref key }) if key == "k"), "{other:?}");
-    // Also when both come at once.
+    // The same when both arrive at once.
     let (one, two) = tokio::join!(
         store.append(claimed("l", 1, receipts(&[("C", 0)]))),
         store.append(claimed("l", 2, receipts(&[("D", 0)]))),
@@ -85,7 +83,7 @@ async fn a_refusal_is_an_answer_too() {
     let log = fresh_log("refusal").await;
     let store = log.store().await;
     let refusal = claimed("k", 1, Append::default());
-    let appended = store.append(refusal.clone()).await.expect("there is nothing in its way");
+    let appended = store.append(refusal.clone()).await.expect("it has no conflict");
     assert_eq!((appended.first_position, appended.last_position), (0, 0));
     let stored = store.answer("k").await.expect("readable").expect("it was answered");
     assert_eq!(stored.answer.body, json!({ "request": 1 }));
@@ -96,8 +94,8 @@ async fn a_refusal_is_an_answer_too() {
 }
 
 #[tokio::test]
-async fn a_batch_is_answered_alike_whether_or_not_something_in_it_fails() {
-    // Where nothing fails, append() judges the batch as a whole.
+async fn a_batch_has_the_same_outcomes_whether_or_not_one_of_its_commands_fails() {
+    // If nothing fails, append() checks the batch as a whole.
     let alone = batch_beside(None).await;
     let beside_a_conflict = batch_beside(Some(receipts(&[("G", 5)]))).await;
     let beside_a_repetition = batch_beside(Some(claimed("a", 1, receipts(&[("G", 0)])))).await;
@@ -107,12 +105,12 @@ async fn a_batch_is_answered_alike_whether_or_not_something_in_it_fails() {
     assert_eq!(alone, beside_a_repetition);
 }
 
-/// Where the commands of one batch stand, and what their keys were answered with.
+/// The positions of one batch's commands, and the positions stored with their keys.
 async fn batch_beside(failing: Option<Append>) -> (Vec<(i64, i64)>, Vec<(i64, i64)>) {
     let log = fresh_log("batch_beside").await;
     let store = log.store().await;
     let held = log.hold().await;
-    // The first goes alone and waits for the log; the others wait for it, and go together.
+    // The first is sent alone and waits for the log; the others queue behind it and are sent together.
     let first = tokio::spawn({
         let store = store.clone();
         async move { store.append(receipts(&[("first", 0)])).await }
@@ -127,7 +125,7 @@ async fn batch_beside(failing: Option<Append>) -> (Vec<(i64, i64)>, Vec<(i64, i6
     first.await.expect("no panic").expect("its stream is empty");
     let (passed, failed) = outcomes.split_at(4);
     assert!(failed.iter().all(Result::is_err), "{failed:?}");
-    let passed: Vec<_> = passed.iter().map(|outcome| outcome.as_ref().expect("nothing hinders it")).collect();
+    let passed: Vec<_> = passed.iter().map(|outcome| outcome.as_ref().expect("it has no conflict")).collect();
     let mut answers = Vec::new();
     for key in ["a", "b", "e"] {
         let stored = store.answer(key).await.expect("readable").expect("it was claimed");
@@ -139,7 +137,7 @@ async fn batch_beside(failing: Option<Append>) -> (Vec<(i64, i64)>, Vec<(i64, i6
 }
 
 #[tokio::test]
-async fn old_answers_are_forgotten_and_young_ones_are_not() {
+async fn old_answers_are_pruned_and_recent_ones_are_kept() {
     let log = fresh_log("prune").await;
     let store = log.store().await;
     for key in ["a", "b", "c", "young"] {

@@ -1,7 +1,5 @@
-//! The connection breaks in the middle of an append: before the server has it, after it has committed it, or so that it
-//! comes later than its own repetition. The caller gets a definite answer, and it is true.
-//!
-//! Read next: `platform/event-store/src/failure.rs`.
+//! The connection breaks during an append: before the server has it, after the commit, or so that the request arrives
+//! after its own repetition. The caller gets a definite and true answer.
 
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use futures::future::join_all;
 use serde_json::json;
 use testkit::eventually;
 
-/// A store whose connection can be cut, and which has its statement prepared.
+/// A store whose connection can be cut, with its statement already prepared.
 async fn through_proxy(log: &TestLog) -> (Proxy, EventStore) {
     let proxy = Proxy::before(&log.role_url).await;
     let store = open(&proxy.url, StoreOptions::default()).await;
@@ -44,9 +42,9 @@ async fn an_append_whose_answer_was_lost_is_found_in_the_log() {
     let claimed = Append { claim: Some(claim), ..receipts(&[("A", 0), ("B", 0)]) };
     let (whole, plain) = tokio::join!(store.append(claimed), store.append(receipts(&[("C", 0)])));
     assert_eq!(proxy.pending(), Cut::None, "the connection was cut");
-    let (whole, plain) = (whole.expect("it was committed"), plain.expect("nothing stands in its way"));
+    let (whole, plain) = (whole.expect("it was committed"), plain.expect("it has no conflict"));
     assert_eq!((whole.first_position, whole.last_position, plain.first_position), (2, 3, 4));
-    assert_eq!(log.count("events").await, 4, "nothing is there twice");
+    assert_eq!(log.count("events").await, 4, "no event is there twice");
 }
 
 #[tokio::test]
@@ -64,10 +62,10 @@ async fn an_append_that_arrives_later_than_its_repetition_happens_once() {
     let log = fresh_log("ghost").await;
     let (proxy, store) = through_proxy(&log).await;
     proxy.cut(Cut::LateRequest);
-    let appended = store.append(receipts(&[("A", 0), ("B", 0)])).await.expect("the repetition goes through");
+    let appended = store.append(receipts(&[("A", 0), ("B", 0)])).await.expect("the repetition is appended");
     assert_eq!((appended.first_position, appended.last_position), (2, 3));
     proxy.deliver_late().await;
-    assert_eq!(log.count("events").await, 3, "the late one met its own events");
+    assert_eq!(log.count("events").await, 3, "the late request conflicted with its own events");
     store.append(receipts(&[("A", 1)])).await.expect("the log goes on");
 }
 
@@ -92,7 +90,7 @@ async fn appends_whose_backend_is_killed_again_and_again_happen_once() {
 }
 
 #[tokio::test]
-async fn a_database_that_stays_away_is_reported_and_what_was_not_sent_is_not_written() {
+async fn an_unreachable_database_is_reported_and_an_unsent_append_is_not_written() {
     let log = fresh_log("away").await;
     let options = StoreOptions { outage_wait_max: Duration::from_millis(300), ..StoreOptions::default() };
     let store = open(&log.role_url, options).await;
@@ -104,14 +102,15 @@ async fn a_database_that_stays_away_is_reported_and_what_was_not_sent_is_not_wri
     let close = format!("ALTER DATABASE {database} CONNECTION LIMIT 0");
     log.admin.batch_execute(&close).await.expect("the owner may close the database");
     log.admin.batch_execute(kill).await.expect("the owner may end backends");
-    // At first the appender may not know that its connection is gone; what it sent then is open, in its eyes.
+    // At first the appender may not know that its connection is closed; then it reports that append's outcome as
+    // unknown.
     eventually("the append is refused as unavailable", async || {
-        let refused = store.append(receipts(&[("B", 0)])).await.expect_err("there is no database");
+        let refused = store.append(receipts(&[("B", 0)])).await.expect_err("the database is closed");
         matches!(refused, AppendError::Store(StoreError::Unavailable { .. }))
     })
     .await;
     let reopen = format!("ALTER DATABASE {database} CONNECTION LIMIT -1");
     log.admin.batch_execute(&reopen).await.expect("the owner may open the database");
     assert_eq!(log.count("events").await, 1);
-    store.append(receipts(&[("B", 0)])).await.expect("the appender finds the database again");
+    store.append(receipts(&[("B", 0)])).await.expect("the appender reconnects");
 }

@@ -1,7 +1,7 @@
-//! Guards of the log taken away, one at a time: each is missed by a scenario that finds nothing while it stands.
+//! Removes the guards of the log one at a time: a scenario that finds nothing with the guard finds the fault without
+//! it.
 //!
-//! Where the guard is SQL, the owner of the test's database replaces it there, since no process could.
-//! Read next: `tests/fault/src/trial.rs`, `docs/reliability.md`.
+//! A guard that is SQL is replaced in the test's database by its owner, because no process role can.
 #![cfg(debug_assertions)] // a release build has no switches
 
 mod support;
@@ -34,7 +34,7 @@ async fn reserve_five(store: &EventStore) -> UnitOfWork {
     let quantity = 5.try_into().expect("a quantity");
     let reserve = StockCommand::Reserve { sku: sku("A"), order_id: OrderId(Uuid::now_v7()), quantity };
     let decided = work.decide::<StockItem>(&stock("A"), &reserve, &metadata()).await.expect("readable");
-    decided.expect("5 are there, as far as this process knows");
+    decided.expect("this process sees 5 pieces");
     work
 }
 
@@ -57,7 +57,7 @@ async fn two_sell_the_same_pieces() -> Verdict {
     }
     let (here, elsewhere) = (log.store().await, log.store().await);
     for version in 0..5 {
-        here.append(receipts(&[("A", version)])).await.expect("nobody else writes");
+        here.append(receipts(&[("A", version)])).await.expect("there is no other writer");
     }
     let (one, other) = (reserve_five(&here).await, reserve_five(&elsewhere).await);
     one.commit().await.expect("the first");
@@ -78,11 +78,12 @@ async fn two_sell_the_same_pieces() -> Verdict {
 
 #[tokio::test]
 async fn positions_from_a_sequence_are_found() {
-    finds("append::position_from_a_sequence", a_reader_goes_on_while_somebody_commits_late).await;
+    finds("append::position_from_a_sequence", a_reader_continues_while_an_append_commits_late).await;
 }
 
-/// One append holds its position and commits after a later one; a reader goes on from what it has seen.
-async fn a_reader_goes_on_while_somebody_commits_late() -> Verdict {
+/// One append takes its position and commits after a later one, while a reader continues from the positions it has
+/// seen.
+async fn a_reader_continues_while_an_append_commits_late() -> Verdict {
     let log = fresh_log("planted_sequence").await;
     if mutant!("append::position_from_a_sequence") {
         log.admin.batch_execute("CREATE SEQUENCE positions").await.expect("the owner may");
@@ -101,7 +102,7 @@ async fn a_reader_goes_on_while_somebody_commits_late() -> Verdict {
     slow.batch_execute(&append).await.expect("the first position");
     let store = log.store().await;
     let fast = tokio::spawn(async move { store.append(receipts(&[("FAST", 0)])).await });
-    // Either it is done, past the slow one, or it waits for it.
+    // Either it has overtaken the slow append, or it waits for it.
     let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                     WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = current_database()";
     eventually("the fast append is done, or waits for the slow one", async || {
@@ -117,7 +118,7 @@ async fn a_reader_goes_on_while_somebody_commits_late() -> Verdict {
     check("a reader sees every position, in order", read == [1, 2], || format!("it saw {read:?} of 1 and 2"))
 }
 
-/// As every reader of the log asks.
+/// Reads as every reader of the log does.
 async fn positions_after(log: &TestLog, after: i64) -> Vec<i64> {
     let query = "SELECT position FROM events WHERE position > $1 ORDER BY position LIMIT 10";
     let rows = log.admin.query(query, &[&after]).await.expect("the log is readable");
@@ -129,7 +130,8 @@ async fn a_reactor_that_does_not_compare_its_checkpoint_is_found() {
     finds("append::checkpoint_not_compared", a_zombie_commits_its_batch).await;
 }
 
-/// A reactor was replaced and does not know: it commits the same record's reaction, decided on the log as it is now.
+/// A replaced reactor does not know that it was replaced: it commits a reaction to the same record, decided on the
+/// current log.
 async fn a_zombie_commits_its_batch() -> Verdict {
     let log = fresh_log("planted_zombie").await;
     if mutant!("append::checkpoint_not_compared") {
@@ -147,7 +149,7 @@ async fn a_zombie_commits_its_batch() -> Verdict {
     };
     let reaction = |version, step| Append { checkpoints: vec![step], ..receipts(&[("A", version)]) };
     store.append(reaction(0, step(0, 1))).await.expect("the owner of the partition");
-    store.append(reaction(1, step(1, 9))).await.expect("the owner goes on");
+    store.append(reaction(1, step(1, 9))).await.expect("the owner continues");
     let zombie = store.append(reaction(2, step(0, 1))).await;
     assert!(matches!(zombie, Ok(_) | Err(AppendError::CheckpointLost { .. })), "{zombie:?}");
     let at = store.checkpoints("sagas.inventory").await.expect("readable")[0].next_offset;
@@ -165,10 +167,10 @@ async fn a_relay_wakes_past_its_lease() -> Verdict {
     let log = fresh_log("planted_lease").await;
     let store = log.store().await;
     let term = Duration::from_secs(60);
-    let sleeper = store.acquire_lease("sleeper", term).await.expect("readable").expect("nobody holds it");
-    let run_out = "UPDATE relay SET lease_expires_at = clock_timestamp()";
-    log.admin.batch_execute(run_out).await.expect("the owner may");
-    store.acquire_lease("successor", term).await.expect("readable").expect("it ran out");
+    let sleeper = store.acquire_lease("sleeper", term).await.expect("readable").expect("the lease is free");
+    let expire = "UPDATE relay SET lease_expires_at = clock_timestamp()";
+    log.admin.batch_execute(expire).await.expect("the owner may");
+    store.acquire_lease("successor", term).await.expect("readable").expect("it expired");
     let moved = store.advance_cursor(&sleeper, 0, 5).await.expect("readable");
     check("only the holder of the lease moves the cursor", !moved, || {
         "the sleeper moved it from 0 to 5 under the successor's lease".to_owned()
@@ -177,11 +179,11 @@ async fn a_relay_wakes_past_its_lease() -> Verdict {
 
 #[tokio::test]
 async fn a_key_that_is_claimed_apart_from_its_append_is_found() {
-    finds("unit_of_work::key_claimed_apart", one_request_comes_twice_at_once).await;
+    finds("unit_of_work::key_claimed_apart", one_request_arrives_twice_at_once).await;
 }
 
-/// The client's library repeats a request that it has not given up yet.
-async fn one_request_comes_twice_at_once() -> Verdict {
+/// A client library repeats a request whose first attempt is still running.
+async fn one_request_arrives_twice_at_once() -> Verdict {
     let log = fresh_log("planted_key").await;
     let store = log.store().await;
     let request = async |name: &str| {
@@ -192,7 +194,7 @@ async fn one_request_comes_twice_at_once() -> Verdict {
         work.claim(IdempotencyClaim { key: "the key".to_owned(), fingerprint: [1; 32], answer });
         work.commit().await
     };
-    // What the server made up for each of the two differs, as two order ids would.
+    // The two attempts write different streams, as two generated order ids would.
     let (one, other) = tokio::join!(request("A"), request("B"));
     for outcome in [one, other] {
         let definite = matches!(outcome, Ok(_) | Err(AppendError::AlreadyAnswered(_)));

@@ -1,6 +1,4 @@
-//! One relay at a time, and a cursor that only its lease can move.
-//!
-//! Read next: `platform/relay/tests/`.
+//! One relay at a time, and a cursor that moves only under its lease.
 
 use std::time::Duration;
 
@@ -10,28 +8,29 @@ use event_store::{LEASE_TERM_MAX, RECONCILER};
 const TERM: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn a_lease_is_held_by_one_until_it_runs_out() {
+async fn a_lease_has_one_holder_until_it_expires() {
     let log = fresh_log("lease").await;
     let store = log.store().await;
-    let first = store.acquire_lease("one", TERM).await.expect("readable").expect("nobody holds it");
+    let first = store.acquire_lease("one", TERM).await.expect("readable").expect("the lease is free");
     assert_eq!((first.epoch, first.cursor, first.holder.as_str()), (1, 0, "one"));
     assert_eq!(store.acquire_lease("two", TERM).await.expect("readable"), None);
-    let renewed = store.renew_lease(&first, TERM).await.expect("readable").expect("it is still its own");
+    let renewed = store.renew_lease(&first, TERM).await.expect("readable").expect("the lease is unchanged");
     assert!(renewed.expires_at >= first.expires_at);
 
-    let run_out = "UPDATE relay SET lease_expires_at = clock_timestamp()";
-    log.admin.batch_execute(run_out).await.expect("the owner may");
-    let second = store.acquire_lease("two", TERM).await.expect("readable").expect("it ran out");
+    let expire = "UPDATE relay SET lease_expires_at = clock_timestamp()";
+    log.admin.batch_execute(expire).await.expect("the owner may");
+    let second = store.acquire_lease("two", TERM).await.expect("readable").expect("it expired");
     assert_eq!(second.epoch, 2);
     assert_eq!(store.renew_lease(&first, TERM).await.expect("readable"), None, "the first must stop");
 }
 
-/// As it lies there when the database's clock was set back by an hour after the lease was taken.
+/// As after the database's clock was set back by an hour after the lease was acquired.
 #[tokio::test]
-async fn a_lease_that_ends_later_than_anybody_could_ask_for_is_void() {
+async fn a_lease_that_expires_later_than_the_longest_term_is_void() {
     let log = fresh_log("lease_ahead").await;
     let store = log.store().await;
-    let gone = store.acquire_lease("gone", LEASE_TERM_MAX).await.expect("readable").expect("nobody holds it");
+    let gone =
+        store.acquire_lease("gone", LEASE_TERM_MAX).await.expect("readable").expect("the lease is free");
     assert_eq!(
         store.acquire_lease("next", TERM).await.expect("readable"),
         None,
@@ -39,9 +38,13 @@ async fn a_lease_that_ends_later_than_anybody_could_ask_for_is_void() {
     );
     let ahead = "UPDATE relay SET lease_expires_at = clock_timestamp() + interval '1 hour'";
     log.admin.batch_execute(ahead).await.expect("the owner may");
-    let next = store.acquire_lease("next", TERM).await.expect("readable").expect("nobody asked for an hour");
+    let next = store.acquire_lease("next", TERM).await.expect("readable").expect("no lease lasts an hour");
     assert_eq!(next.epoch, gone.epoch + 1);
-    assert_eq!(store.renew_lease(&gone, TERM).await.expect("readable"), None, "if it lives, it stops");
+    assert_eq!(
+        store.renew_lease(&gone, TERM).await.expect("readable"),
+        None,
+        "a holder that still runs stops"
+    );
 
     let reconciling = format!("{ahead}, holder = '{RECONCILER}'");
     log.admin.batch_execute(&reconciling).await.expect("the owner may");
@@ -53,7 +56,7 @@ async fn a_lease_that_ends_later_than_anybody_could_ask_for_is_void() {
 }
 
 #[tokio::test]
-async fn of_many_who_want_the_lease_at_once_one_gets_it() {
+async fn of_many_simultaneous_requests_for_the_lease_one_succeeds() {
     let log = fresh_log("lease_race").await;
     let store = log.store().await;
     let names: Vec<String> = (0..20).map(|n| format!("relay {n}")).collect();
@@ -66,35 +69,35 @@ async fn of_many_who_want_the_lease_at_once_one_gets_it() {
 async fn a_zombie_moves_no_cursor() {
     let log = fresh_log("zombie").await;
     let store = log.store().await;
-    let zombie = store.acquire_lease("zombie", TERM).await.expect("readable").expect("nobody holds it");
+    let zombie = store.acquire_lease("zombie", TERM).await.expect("readable").expect("the lease is free");
     assert!(store.advance_cursor(&zombie, 0, 5).await.expect("readable"));
     store.release_lease(&zombie).await.expect("readable");
-    assert!(!store.advance_cursor(&zombie, 5, 6).await.expect("readable"), "it gave the lease back");
-    let living = store.acquire_lease("living", TERM).await.expect("readable").expect("it was given back");
-    assert_eq!(living.cursor, 5);
+    assert!(!store.advance_cursor(&zombie, 5, 6).await.expect("readable"), "it released the lease");
+    let successor = store.acquire_lease("successor", TERM).await.expect("readable").expect("it was released");
+    assert_eq!(successor.cursor, 5);
     assert!(!store.advance_cursor(&zombie, 5, 6).await.expect("readable"));
-    assert!(store.advance_cursor(&living, 5, 7).await.expect("readable"));
+    assert!(store.advance_cursor(&successor, 5, 7).await.expect("readable"));
 }
 
 #[tokio::test]
-async fn the_cursor_moves_only_from_where_it_stands_and_never_back() {
+async fn the_cursor_moves_only_from_its_current_position_and_never_back() {
     let log = fresh_log("cursor").await;
     let store = log.store().await;
-    let lease = store.acquire_lease("one", TERM).await.expect("readable").expect("nobody holds it");
+    let lease = store.acquire_lease("one", TERM).await.expect("readable").expect("the lease is free");
     assert!(store.advance_cursor(&lease, 0, 3).await.expect("readable"));
-    assert!(!store.advance_cursor(&lease, 0, 4).await.expect("readable"), "it stands at 3");
+    assert!(!store.advance_cursor(&lease, 0, 4).await.expect("readable"), "it is at 3");
     assert!(!store.advance_cursor(&lease, 3, 2).await.expect("readable"), "never back");
     assert_eq!(store.relay_status().await.expect("readable").cursor, 3);
 }
 
 #[tokio::test]
-async fn the_status_counts_what_waits_and_since_when() {
+async fn the_status_has_the_lag_and_the_age_of_the_oldest_unrelayed_event() {
     let log = fresh_log("status").await;
     let store = log.store().await;
     let idle = store.relay_status().await.expect("readable");
     assert_eq!((idle.lag(), idle.lease_is_held, idle.oldest_unrelayed_age), (0, false, None));
     store.append(receipts(&[("A", 0), ("B", 0), ("C", 0)])).await.expect("they are empty");
-    let lease = store.acquire_lease("one", TERM).await.expect("readable").expect("nobody holds it");
+    let lease = store.acquire_lease("one", TERM).await.expect("readable").expect("the lease is free");
     assert!(store.advance_cursor(&lease, 0, 1).await.expect("readable"));
     let status = store.relay_status().await.expect("readable");
     assert_eq!((status.cursor, status.head, status.lag()), (1, 3, 2));

@@ -1,6 +1,4 @@
-//! Snapshots: a long stream is read from its last one on, and no snapshot, of whatever kind, changes what is read.
-//!
-//! Read next: `src/snapshots.rs`.
+//! A long stream is read from its snapshot on, and no snapshot changes what is read.
 
 use crate::support::{TestLog, fresh_log, stock};
 use domain::{StockCommand, StockItem};
@@ -31,7 +29,7 @@ async fn receive(store: &EventStore, stream: &StreamId) {
         .await
         .expect("the database answers")
         .expect("there is room");
-    work.commit().await.expect("nobody else writes");
+    work.commit().await.expect("there is no other writer");
 }
 
 async fn snapshots(log: &TestLog, condition: &str) -> i64 {
@@ -44,7 +42,7 @@ async fn change(log: &TestLog, assignment: &str) {
     assert_eq!(changed.expect("the owner may change it"), 1, "{assignment}");
 }
 
-/// As a process sees it that has just started.
+/// Loads the stream with an empty cache, as a new process does.
 async fn read_cold(log: &TestLog, stream: &StreamId) -> (i32, i64) {
     let loaded = log.store().await.load::<StockItem>(stream).await.expect("the stream can be read");
     (loaded.version, loaded.state.received())
@@ -56,7 +54,7 @@ async fn a_long_stream_is_read_from_its_snapshot_on_and_a_short_one_has_none() {
     let popular = sold_often(&log).await;
     assert_eq!(read_cold(&log, &popular).await, (251, RECEIPTS));
     assert_eq!(snapshots(&log, "stream <> 'stock-POPULAR'").await, 0);
-    // What no history says shows where the state came from.
+    // A state that no history produces shows that it came from the snapshot.
     change(&log, "state = replace(state, '\"received\":', '\"received\":1000')").await;
     let (version, received) = read_cold(&log, &popular).await;
     assert_eq!(version, 251);
@@ -83,7 +81,7 @@ async fn a_snapshot_of_another_history_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_nobody_can_read_is_as_good_as_none() {
+async fn an_unreadable_snapshot_is_ignored() {
     let log = fresh_log("snapshot_unreadable").await;
     let popular = sold_often(&log).await;
     change(&log, "state = '{\"pieces\": 3}'").await;

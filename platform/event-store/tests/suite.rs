@@ -3,6 +3,7 @@
 mod ahead;
 mod append;
 mod append_notifier;
+mod append_queue;
 mod attack;
 mod grants;
 mod idempotency;

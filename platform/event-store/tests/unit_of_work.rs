@@ -1,6 +1,4 @@
-//! Load, decide, commit: with a cache that may be behind and is found out.
-//!
-//! Read next: `platform/event-store/src/unit_of_work.rs`.
+//! Load, decide, commit, with a cache that may be stale.
 
 use crate::support::{fresh_log, metadata, receipts, received, received_event, sku, stock};
 use domain::{StockCommand, StockItem, StockRefusal};
@@ -21,7 +19,7 @@ fn reserve(name: &str, quantity: i64) -> StockCommand {
     StockCommand::Reserve { sku: sku(name), order_id: OrderId(Uuid::now_v7()), quantity }
 }
 
-/// Decides one command alone and commits it.
+/// Decides one command and commits it.
 async fn one(store: &EventStore, name: &str, command: StockCommand) -> Result<(), AppendError> {
     let mut work = store.unit_of_work();
     work.decide::<StockItem>(&stock(name), &command, &metadata()).await?.expect("the command is allowed");
@@ -44,7 +42,7 @@ async fn a_later_decision_of_a_unit_sees_the_earlier_one() {
         work.decide::<StockItem>(&stock("A"), &reserve("A", 2), &metadata()).await.expect("readable");
     assert_eq!(refused, Err(StockRefusal::NotEnough { sku: sku("A"), wanted: 2, available: 1 }));
     assert_eq!(log.count("events").await, 0, "nothing is in the log before the commit");
-    let committed = work.commit().await.expect("nobody else writes");
+    let committed = work.commit().await.expect("there is no other writer");
     assert_eq!((committed.appended.first_position, committed.appended.last_position), (1, 3));
     assert_eq!(committed.versions[&stock("A")], 3);
     let loaded = store.load::<StockItem>(&stock("A")).await.expect("readable");
@@ -52,7 +50,7 @@ async fn a_later_decision_of_a_unit_sees_the_earlier_one() {
 }
 
 #[tokio::test]
-async fn events_of_several_streams_stand_in_the_order_of_their_decisions() {
+async fn events_of_several_streams_are_in_the_order_of_their_decisions() {
     let log = fresh_log("decisions").await;
     let store = log.store().await;
     let mut work = store.unit_of_work();
@@ -61,15 +59,15 @@ async fn events_of_several_streams_stand_in_the_order_of_their_decisions() {
         work.write::<StockItem>(&stock(name), vec![received_event(name, 1)], &metadata());
     }
     assert_eq!((work.version(&stock("A")), work.version(&stock("unknown"))), (2, 0));
-    work.commit().await.expect("nobody else writes");
+    work.commit().await.expect("there is no other writer");
     let places: Vec<_> =
         store.scan(0, 9).await.expect("readable").into_iter().map(|e| (e.stream, e.version)).collect();
     assert_eq!(places, [(stock("A"), 1), (stock("B"), 1), (stock("A"), 2)]);
 }
 
 #[tokio::test]
-async fn a_stream_that_was_presumed_new_and_is_not_is_found_out_by_the_conflict() {
-    let log = fresh_log("presumed_new").await;
+async fn a_stream_that_was_wrongly_assumed_empty_is_found_by_the_conflict() {
+    let log = fresh_log("assumed_empty").await;
     let (here, elsewhere) = (log.store().await, log.store().await);
     let receiving = async |store: &EventStore| {
         let mut work = store.unit_of_work();
@@ -84,17 +82,17 @@ async fn a_stream_that_was_presumed_new_and_is_not_is_found_out_by_the_conflict(
     assert_eq!(committed.versions[&stock("A")], 2);
     let conflict = receiving(&elsewhere).await.expect_err("it is there");
     assert!(matches!(conflict, AppendError::Conflict { expected: 0, actual: 2, .. }), "{conflict}");
-    let again = receiving(&here).await.expect("what this process knows is not presumed away");
+    let again = receiving(&here).await.expect("a cached stream is not assumed empty");
     assert_eq!(again.versions[&stock("A")], 3);
 }
 
 #[tokio::test]
-async fn a_cache_that_is_behind_is_found_out_by_the_conflict_and_caught_up() {
+async fn a_stale_cache_is_found_by_the_conflict_and_updated() {
     let log = fresh_log("behind").await;
     let (here, elsewhere) = (log.store().await, log.store().await);
     one(&here, "A", receive("A", 5)).await.expect("A is empty");
     one(&elsewhere, "A", reserve("A", 5)).await.expect("5 are there");
-    // Here 5 are still available, by the cache. The log knows better.
+    // By this process's cache 5 are still available, but not by the log.
     let stale = one(&here, "A", reserve("A", 1)).await;
     assert!(matches!(stale, Err(AppendError::Conflict { expected: 2, actual: 3, .. })), "{stale:?}");
     let loaded = here.load::<StockItem>(&stock("A")).await.expect("readable");
@@ -102,7 +100,7 @@ async fn a_cache_that_is_behind_is_found_out_by_the_conflict_and_caught_up() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_stood_on_an_old_state_is_not_committed() {
+async fn a_refusal_that_depends_on_a_stale_state_is_not_committed() {
     let log = fresh_log("old_refusal").await;
     let (here, elsewhere) = (log.store().await, log.store().await);
     one(&here, "A", receive("A", 1)).await.expect("A is empty");
@@ -110,13 +108,13 @@ async fn a_refusal_that_stood_on_an_old_state_is_not_committed() {
     let mut work = here.unit_of_work();
     let refused =
         work.decide::<StockItem>(&stock("A"), &reserve("A", 5), &metadata()).await.expect("readable");
-    assert!(refused.is_err(), "by the cache there is 1");
-    assert!(work.commit().await.is_err_and(|error| error.is_conflict()), "the refusal stood on version 2");
+    assert!(refused.is_err(), "by the cache 1 is available");
+    assert!(work.commit().await.is_err_and(|error| error.is_conflict()), "the refusal depends on version 2");
     one(&here, "A", reserve("A", 5)).await.expect("10 are there");
 }
 
 #[tokio::test]
-async fn conflicted_commands_that_are_tried_again_all_happen() {
+async fn retried_commands_all_succeed() {
     let log = fresh_log("retried").await;
     let stores = [log.store().await, log.store().await, log.store().await];
     let attempts = (0..60).map(|n| {
@@ -176,7 +174,7 @@ async fn a_cache_too_small_for_anything_changes_no_outcome() {
     let options = event_store::StoreOptions { cache_bytes_max: 1, ..Default::default() };
     let store = crate::support::open(&log.role_url, options).await;
     for _ in 0..5 {
-        one(&store, "A", receive("A", 2)).await.expect("nobody else writes");
+        one(&store, "A", receive("A", 2)).await.expect("there is no other writer");
     }
     assert_eq!(store.load::<StockItem>(&stock("A")).await.expect("readable").state.available(), 10);
 }
@@ -251,7 +249,7 @@ fn place(offset: i64) -> ParkedPlace {
 }
 
 #[tokio::test]
-async fn a_parked_record_leaves_with_the_append_of_its_effect_and_in_its_turn() {
+async fn a_parked_record_is_removed_with_the_append_of_its_effect_and_in_order() {
     let log = fresh_log("unpark").await;
     let store = log.store().await;
     let behind = [parked(10, "poison"), parked(11, ParkedEvent::BEHIND), parked(12, ParkedEvent::BEHIND)];
@@ -271,7 +269,7 @@ async fn a_parked_record_leaves_with_the_append_of_its_effect_and_in_its_turn() 
 }
 
 #[tokio::test]
-async fn nothing_is_parked_behind_a_record_that_has_left() {
+async fn no_record_is_parked_behind_one_that_was_removed() {
     let log = fresh_log("behind").await;
     let store = log.store().await;
     let park = async |offset, reason| {
@@ -283,8 +281,8 @@ async fn nothing_is_parked_behind_a_record_that_has_left() {
     for offset in [10, 11] {
         store.unit_of_work().commit_unparking(&place(offset)).await.expect("in its turn");
     }
-    let refused = park(12, ParkedEvent::BEHIND).await.expect_err("there is nothing to be behind of");
+    let refused = park(12, ParkedEvent::BEHIND).await.expect_err("no earlier record is parked");
     let AppendError::Store(StoreError::Database { cause, .. }) = &refused else { panic!("{refused}") };
     assert_eq!(cause.code(), Some(&tokio_postgres::error::SqlState::T_R_SERIALIZATION_FAILURE));
-    park(12, "poison again").await.expect("a poison record is one by itself");
+    park(12, "poison again").await.expect("a poison record may be parked alone");
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use deadpool_postgres::{Pool, PoolError, Transaction};
-use event_bus::parked::{Notice, ParkedRecord, Retried, records, streams, unpark};
+use event_bus::parked::{ParkedMetrics, ParkedRecord, Retried, records, streams, unpark};
 use event_bus::{BusConfig, Record};
 use event_log::EventSet;
 use runtime::Check;
@@ -183,14 +183,14 @@ async fn retry_one<E: EventSet>(
 
 /// Reports to health and metrics what each consumer has parked; never returns.
 pub(crate) async fn watch(pool: Pool, checks: Vec<(String, Check)>) {
-    let mut notices: Vec<(Notice, Check)> =
-        checks.into_iter().map(|(consumer, check)| (Notice::new(consumer), check)).collect();
+    let mut notices: Vec<(ParkedMetrics, Check)> =
+        checks.into_iter().map(|(consumer, check)| (ParkedMetrics::new(consumer), check)).collect();
     loop {
         match parked_by_consumer(&pool).await {
             Ok(parked) => {
                 for (notice, check) in &mut notices {
                     let own = parked.iter().filter(|stream| stream.consumer == notice.consumer);
-                    match notice.tell(own.map(|stream| stream.stream.as_str()).collect()) {
+                    match notice.update(own.map(|stream| stream.stream.as_str()).collect()) {
                         None => check.ok(),
                         Some(told) => check.degraded(told),
                     }

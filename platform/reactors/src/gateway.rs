@@ -204,7 +204,7 @@ impl<C: OutsideCalls> BatchHandler for Gateway<C> {
         Ok(checkpoints)
     }
 
-    fn concerns(&self, record: &Record) -> bool {
+    fn is_relevant(&self, record: &Record) -> bool {
         record.event::<C::Event>().map_or(true, |event| self.calls.is_trigger(event))
     }
 

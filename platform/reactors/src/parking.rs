@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use event_bus::parked::Notice;
+use event_bus::parked::ParkedMetrics;
 use event_bus::{HandlerError, Record};
 use event_log::StreamId;
 use event_store::{EventStore, ParkedEvent};
@@ -77,10 +77,10 @@ impl Parking {
 
 /// Reports to readiness and metrics what is parked; never returns.
 pub(crate) async fn watch(store: EventStore, consumer: String, check: Check) {
-    let mut notice = Notice::new(consumer);
+    let mut notice = ParkedMetrics::new(consumer);
     loop {
         match store.parked_streams(&notice.consumer).await {
-            Ok(parked) => match notice.tell(parked.iter().map(StreamId::as_str).collect()) {
+            Ok(parked) => match notice.update(parked.iter().map(StreamId::as_str).collect()) {
                 None => check.ok(),
                 Some(reason) => check.degraded(reason),
             },

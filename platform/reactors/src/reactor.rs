@@ -227,7 +227,7 @@ impl<R: Reactions> BatchHandler for Reactor<R> {
         Ok(checkpoints)
     }
 
-    fn concerns(&self, record: &Record) -> bool {
+    fn is_relevant(&self, record: &Record) -> bool {
         record.event::<R::Event>().map_or(true, |event| {
             let commands = self.reactions.react(event, DateTime::UNIX_EPOCH);
             commands.map_or(true, |commands| !commands.is_empty())

@@ -78,9 +78,9 @@ impl RestoreDetector {
 
     async fn check_topic(&self, context: ContextName) -> Result<(), HandlerError> {
         for tail in &*self.tails.of(context).await? {
-            if let Some(reason) = &tail.halted {
+            if let Some(reason) = &tail.stop_marker {
                 let topic = self.tails.bus.topic(context);
-                return Err(HandlerError::Restored(format!("the relay halted {topic}: {reason}")));
+                return Err(HandlerError::Restored(format!("the relay stopped {topic}: {reason}")));
             }
             if let Some(last) = tail.last.filter(|_| context == self.store.context()) {
                 self.check_event(tail.partition, last).await?;

@@ -165,7 +165,7 @@ impl Reactors {
     }
 
     fn add_handler(&mut self, mut options: ConsumerOptions, handler: Arc<dyn BatchHandler>) {
-        options.never_back = true;
+        options.detect_rewind = true;
         let check = self.health.check(options.name.clone());
         let health = report_to(check.clone());
         self.handlers.push((Subscription { options, handler, health }, check));

@@ -1,25 +1,28 @@
-//! A wait that doubles up to a limit, and begins anew when there was something to do.
-//!
-//! Never: a wait without a limit. Read next: `pump.rs`.
+//! A wait that doubles up to a limit, and starts over when there was something to do.
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    first: Duration,
+    waits: ExponentialBuilder,
     longest: Duration,
-    next: Duration,
+    current: ExponentialBackoff,
 }
 
 impl Backoff {
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { first, longest, next: first }
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(first.min(longest))
+            .with_max_delay(longest)
+            .with_factor(2.0)
+            .without_max_times();
+        Self { waits, longest, current: waits.build() }
     }
 
     pub fn next(&mut self) -> Duration {
-        let now = self.next.min(self.longest);
-        self.next = now.saturating_mul(2);
-        now
+        self.current.next().expect("the number of waits has no limit")
     }
 
     pub fn longest(&self) -> Duration {
@@ -27,7 +30,7 @@ impl Backoff {
     }
 
     pub fn reset(&mut self) {
-        self.next = self.first;
+        self.current = self.waits.build();
     }
 }
 
@@ -36,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest_and_begin_anew() {
+    fn waits_double_up_to_the_longest_and_start_over_after_a_reset() {
         let ms = Duration::from_millis;
         let mut backoff = Backoff::new(ms(1), ms(5));
         let waits: Vec<Duration> = (0..5).map(|_| backoff.next()).collect();

@@ -1,6 +1,4 @@
-//! What a relay is told when it starts.
-//!
-//! Never: a password in a log. Read next: `term.rs`.
+//! The relay's options.
 
 use std::time::Duration;
 
@@ -18,21 +16,22 @@ pub struct Config {
     #[command(flatten)]
     pub bus: BusConfig,
 
-    /// The contexts to relay, all of them by default; several relays may share them out, or stand by for each other
+    /// The contexts to relay, by default all; several relays may divide them among themselves, or stand by for each
+    /// other
     #[arg(long = "context", env = "RELAY_CONTEXTS", value_delimiter = ',')]
     pub contexts: Vec<ContextName>,
 
-    /// How long another relay waits after this one has fallen silent, in milliseconds
+    /// After how much silence of this relay another one takes over, in milliseconds
     #[arg(long = "lease-ms", env = "RELAY_LEASE_MS", default_value_t = 5_000,
           value_parser = clap::value_parser!(u64).range(500..=60_000))]
     pub lease_ms: u64,
 
-    /// The longest pause between two looks at a log that has nothing new, in milliseconds
+    /// The longest pause between two polls of a log without new events, in milliseconds
     #[arg(long = "poll-ms-max", env = "RELAY_POLL_MS_MAX", default_value_t = 50,
           value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub poll_ms_max: u64,
 
-    /// Events read from the log at a time, at most
+    /// The most events that are read from the log at once
     #[arg(long = "batch-max", env = "RELAY_BATCH_MAX", default_value_t = 2_000,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub batch_max: u32,
@@ -45,8 +44,7 @@ impl Config {
 
     /// The contexts to relay, out of `all`.
     ///
-    /// # Errors
-    /// [`Error::Contexts`], [`Error::Databases`]: one that is named does not exist.
+    /// [`Error::Contexts`], [`Error::Databases`]: a named context does not exist.
     pub(crate) fn contexts_of(&self, all: &'static [ContextName]) -> Result<Vec<ContextName>, Error> {
         self.databases.check(all.iter().map(ContextName::as_str))?;
         if self.contexts.is_empty() {

@@ -1,6 +1,5 @@
-//! The relay of one context: standing by until the lease is free, then relaying while it is ours.
-//!
-//! Never: a lease kept by a relay that has stopped. Read next: `term.rs`.
+//! The relay of one context: it stands by until the lease is free, and relays while it holds the lease. A relay that
+//! has stopped releases its lease.
 
 use std::time::Instant;
 
@@ -11,13 +10,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::health::{Trouble, watch};
-use crate::lease::Held;
+use crate::lease::HeldLease;
 use crate::{Config, Error, term};
 
-/// Relays one context until `stop`, whenever the lease is to be had.
+/// Relays one context until `stop`, whenever it can acquire the lease.
 ///
-/// # Errors
-/// What no further attempt can mend.
+/// An error that no retry can fix.
 pub(crate) async fn run(
     config: &Config,
     store: &EventStore,
@@ -32,7 +30,8 @@ pub(crate) async fn run(
             if let Err(error) = &ended {
                 check.failing(error.to_string());
                 if error.wants_reconciliation() {
-                    // Another attempt would end the same way, and whoever asks shall be told why nothing is relayed.
+                    // Another attempt would fail the same way. The process stays up, so that its readiness tells the
+                    // reason.
                     tracing::error!(context = %store.context(), %error, "relaying stopped");
                     stop.cancelled().await;
                 }
@@ -57,12 +56,12 @@ async fn stand_by_and_relay(
             Ok(Some(lease)) => {
                 crash_point!("relay::lease_taken");
                 let context = store.context();
-                tracing::info!(%context, lease_epoch = lease.epoch, "lease taken");
+                tracing::info!(%context, lease_epoch = lease.epoch, "lease acquired");
                 metrics::counter!("relay_leases_taken_total", "context" => context.to_string()).increment(1);
-                let held = Held::new(lease, lease_term, asked_at);
+                let held = HeldLease::new(lease, lease_term, asked_at);
                 let ended = term::run(config, store, &held, trouble, stop).await;
                 if let Err(error) = store.release_lease(held.lease()).await {
-                    tracing::warn!(%context, %error, "the lease was not given back and runs out by itself");
+                    tracing::warn!(%context, %error, "lease not released; it expires by itself");
                 }
                 ended?;
             }

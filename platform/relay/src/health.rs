@@ -1,8 +1,6 @@
-//! Whether events get through, by the age of the oldest that has not: for readiness and metrics.
+//! The relay's health: the age of the oldest event that is not relayed, for readiness and metrics.
 //!
-//! A relay that stands by is well as long as the log is relayed, by whomever.
-//!
-//! Never: well because the process runs. Read next: `platform/runtime/src/health.rs`.
+//! A relay that stands by is healthy as long as any relay relays the log.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,11 +10,11 @@ use runtime::Check;
 
 use crate::Error;
 
-const LOOK: Duration = Duration::from_secs(1);
-/// An event that waits longer than this to be relayed is trouble.
+const POLL: Duration = Duration::from_secs(1);
+/// A relay is unhealthy if an event has waited longer than this.
 const UNRELAYED_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// What keeps the relay from relaying now.
+/// The reason why the relay does not relay at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Trouble(Mutex<Option<String>>);
 
@@ -34,7 +32,7 @@ impl Trouble {
     }
 }
 
-/// Looks once a second; never returns.
+/// Checks the health once a second; never returns.
 pub(crate) async fn watch(store: &EventStore, holder: &str, check: &Check, trouble: &Trouble) {
     let context = store.context();
     loop {
@@ -51,19 +49,20 @@ pub(crate) async fn watch(store: &EventStore, holder: &str, check: &Check, troub
                 } else {
                     0.0
                 });
-                match why_not(store, &status, trouble).await {
+                match problem(store, &status, trouble).await {
                     Some(reason) => check.failing(reason),
                     None => check.ok(),
                 }
             }
             Err(error) => check.failing(error.to_string()),
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-/// What is wrong. A reconciliation that was killed holds the lease still: whoever stands by would never see it otherwise.
-async fn why_not(store: &EventStore, status: &RelayStatus, trouble: &Trouble) -> Option<String> {
+/// The reason to be unhealthy, if there is one. A reconciliation that was killed still holds the lease, which a relay
+/// that stands by would otherwise not notice.
+async fn problem(store: &EventStore, status: &RelayStatus, trouble: &Trouble) -> Option<String> {
     match store.epoch().await {
         Ok(epoch) if epoch.is_reconciling => {
             Some(Error::Unreconciled { context: store.context() }.to_string())
@@ -78,7 +77,7 @@ fn failure(status: &RelayStatus, trouble: Option<String>) -> Option<String> {
         return trouble;
     }
     if !status.lease_is_held {
-        return Some("nobody holds the lease".to_owned());
+        return Some("no relay holds the lease".to_owned());
     }
     let age = status.oldest_unrelayed_age.unwrap_or_default();
     (age > UNRELAYED_AGE_MAX).then(|| {

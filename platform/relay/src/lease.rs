@@ -1,25 +1,24 @@
-//! The lease as its holder sees it: renewed in the background, and void in time.
+//! The lease as its holder sees it: renewed in the background, and given up in time.
 //!
-//! The database's clock decides who may have it. The holder counts on its own steady clock from before it asked, and
-//! stops a fifth of the term early: it has stopped before anybody else can begin.
-//!
-//! Never: a publication without a look at [`Held::is_valid`]. Read next: `term.rs`.
+//! The database's clock decides who may acquire it. The holder measures with its own monotonic clock, from before each
+//! request, and stops a fifth of the term early: it has stopped before another relay can start. It checks
+//! [`HeldLease::is_valid`] before each publication.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use event_store::{EventStore, Lease};
 
-/// A lease that this process has taken. Clones are the same one.
+/// A lease that this process holds. Clones share the same lease.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct HeldLease {
     lease: Lease,
     term: Duration,
     valid_until: Arc<Mutex<Instant>>,
 }
 
-impl Held {
-    /// `asked_at`: from before the database was asked.
+impl HeldLease {
+    /// `asked_at`: a time before the request to the database.
     pub fn new(lease: Lease, term: Duration, asked_at: Instant) -> Self {
         let held = Self { lease, term, valid_until: Arc::new(Mutex::new(asked_at)) };
         held.extend(asked_at);
@@ -42,7 +41,7 @@ impl Held {
         *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = asked_at + self.term * 4 / 5;
     }
 
-    /// Renews until the lease is another's, or was not renewed in time; then returns.
+    /// Renews the lease. Returns once another relay has it, or it was not renewed in time.
     pub async fn keep(&self, store: &EventStore) {
         while self.is_valid() {
             tokio::time::sleep(self.term / 4).await;
@@ -52,15 +51,15 @@ impl Held {
             match answer.await {
                 Ok(Ok(Some(_))) => self.extend(asked_at),
                 Ok(Ok(None)) => {
-                    tracing::warn!(context = %store.context(), "the lease is another's");
+                    tracing::warn!(context = %store.context(), "another relay has the lease");
                     return;
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(context = %store.context(), %error, "the lease was not renewed");
+                    tracing::warn!(context = %store.context(), %error, "lease not renewed");
                 }
                 Err(_) => break,
             }
         }
-        tracing::warn!(context = %store.context(), "the lease ran out");
+        tracing::warn!(context = %store.context(), "the lease expired");
     }
 }

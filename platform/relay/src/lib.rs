@@ -1,19 +1,17 @@
-//! How a fact travels: from a context's log to its Kafka topic, in order, at least once.
+//! How an event travels: from a context's log to its Kafka topic, in order, at least once.
 //!
-//! The log is the outbox. A relay holds the context's lease and a cursor; it publishes position cursor+1, cursor+2, …
-//! and moves the cursor by compare-and-set when Kafka has acknowledged. There is no status column and nothing to clean
-//! up, and the lag is `head - cursor`, exactly.
+//! The log is the outbox. A relay holds the context's lease and a cursor. It publishes position cursor+1, cursor+2, …,
+//! and moves the cursor by compare-and-set after Kafka has acknowledged. There is no status column and nothing to clean
+//! up, and the lag is exactly `head - cursor`.
 //!
-//! What consumers may rely on: at least once; within a partition the first occurrences come in strictly increasing
-//! position. Why it holds, also when two relays publish at once because one of them slept past its lease: each sends,
+//! Consumers may rely on at-least-once delivery, and on first occurrences in strictly increasing position within a
+//! partition. Both hold even if two relays publish at once because one of them slept past its lease. Each relay sends,
 //! for every partition, a gapless series in order (see `event_bus::OrderedPublisher`), and starts it no later than the
-//! first record that is missing. In any merge of such series, p+1 never comes before the first p. The lease
-//! therefore only saves duplicates; and a zombie moves no cursor, since the cursor's compare-and-set carries the
-//! lease's epoch.
+//! first missing record. In any merge of such series, p+1 never comes before the first p. The lease therefore only
+//! avoids duplicates. A zombie moves no cursor, because the cursor's compare-and-set includes the lease's epoch.
 //!
-//! Never: a next event after one that was not delivered, NOTIFY in an append's transaction, an event decoded, a
-//! decision.
-//! Read next: `term.rs` (one lease's life), then `takeover.rs`, `pump.rs`.
+//! Never: the next event after one that was not delivered, NOTIFY in an append's transaction, a decoded event, a
+//! decision. Read next: `term.rs` (the life of one lease), then `takeover.rs`, `pump.rs`.
 
 mod backoff;
 mod config;
@@ -37,7 +35,7 @@ pub use pump::outgoing;
 /// Connections to each context's database: one for the lease, one to read ahead, one for the cursor, one for health.
 const CONNECTIONS_MAX: usize = 4;
 
-/// Why relaying stopped, or could not begin. Someone must act.
+/// The reason why relaying stopped or did not start. An operator must act.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("--context: {0}")]
@@ -51,8 +49,8 @@ pub enum Error {
     #[error("kafka: {0}")]
     Bus(#[from] event_bus::PublishError),
     #[error(
-        "{topic}/{partition} holds an event {event_id} at position {position} that the log of {context} does not have \
-         (its head is {head}): the log was restored to an older state, or the topic is another's; run `tradewind reconcile`"
+        "{topic}/{partition} has event {event_id} at position {position}, which the log of {context} does not have \
+         (its head is {head}): the log was restored to an older state, or the topic belongs to another log; run `tradewind reconcile`"
     )]
     TopicAheadOfLog {
         context: ContextName,
@@ -63,23 +61,23 @@ pub enum Error {
         head: Position,
     },
     #[error(
-        "{context} is relayed up to position {cursor}, and {topic}/{partition}, which must hold that event, is empty: \
-         the topic was made anew; run `tradewind reconcile`"
+        "{context} is relayed up to position {cursor}, but {topic}/{partition}, which must have that event, is empty: \
+         the topic was recreated; run `tradewind reconcile`"
     )]
     TopicLost { context: ContextName, topic: String, partition: i32, cursor: Position },
     #[error(
-        "{topic}/{partition} holds records of epoch {found}, and the log of {context} is of epoch {epoch}: the log was \
+        "{topic}/{partition} has records of epoch {found}, but the log of {context} has epoch {epoch}: the log was \
          restored to an older state; run `tradewind reconcile`"
     )]
     TopicOfAnotherEpoch { context: ContextName, topic: String, partition: i32, found: i64, epoch: i64 },
-    #[error("a reconciliation of {context} began and did not end; run `tradewind reconcile` again")]
+    #[error("a reconciliation of {context} has started and not finished; run `tradewind reconcile` again")]
     Unreconciled { context: ContextName },
-    #[error("the log of {context} has position {found} after {after}: it must have no gap")]
+    #[error("the log of {context} has position {found} after {after}: a log must have no gap")]
     GapInLog { context: ContextName, after: Position, found: Position },
 }
 
 impl Error {
-    /// Whether log and topic have come apart, so that nothing but `tradewind reconcile` helps.
+    /// Whether log and topic disagree, so that only `tradewind reconcile` helps.
     fn wants_reconciliation(&self) -> bool {
         matches!(
             self,
@@ -91,10 +89,10 @@ impl Error {
     }
 }
 
-/// Relays the logs of `config.contexts` until `shutdown`; then waits for what is on its way, and gives the leases back.
+/// Relays the logs of `config.contexts` until `shutdown`. Then it waits for the records in flight and releases the
+/// leases.
 ///
-/// # Errors
-/// [`Error`] when one of them can't go on; then all of them have stopped.
+/// [`Error`] when one of them cannot continue; then all of them have stopped.
 pub async fn run(
     config: Config,
     contexts: &'static [ContextName],
@@ -113,7 +111,7 @@ pub async fn run(
             relayed
         }
     });
-    // Each ends by itself once `stop` is cancelled: none is dropped with records on their way.
+    // Each ends by itself after `stop`, so none is dropped with records in flight.
     join_all(relays).await.into_iter().collect()
 }
 

@@ -1,14 +1,14 @@
-//! From the cursor on: read ahead, publish in order, move the cursor behind what Kafka has acknowledged.
+//! The pump: reads events after the cursor, publishes them in order, and moves the cursor over the acknowledged ones.
 //!
-//! Three stages with short queues between them: while one full chunk is on its way to Kafka, the next is read, and the
-//! cursor follows. Each stage is one task's loop, so order is kept by construction. The first error ends all three.
+//! Three stages with short queues between them: while one full chunk is in flight, the next is read, and the cursor
+//! follows. Each stage is one task's loop, so the order is kept by construction. The first error ends all three.
 //!
-//! A chunk that took all there was is waited for before the next look (Nagle's rule, RFC 896, with acknowledgements that
-//! never wait): a single event goes out at once, and what is appended meanwhile goes along in one chunk. Each look, request
-//! and fetch costs the same for one event as for fifty, and without the rule there are as many as the processors can bear.
+//! After a chunk that was not full, the reader waits for its acknowledgement before the next read (Nagle's rule, RFC
+//! 896, with acknowledgements that never wait). A single event is sent at once, and events appended in the meantime
+//! share the next chunk. Each read, request and fetch costs the same for one event as for fifty; without the rule there
+//! would be as many of them as the processors can execute.
 //!
 //! Never: a chunk enqueued without a valid lease, or a cursor moved before every record up to it is acknowledged.
-//! Read next: `platform/event-bus/src/publisher.rs`.
 
 use std::time::Duration;
 
@@ -23,25 +23,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
-use crate::lease::Held;
-use crate::takeover::AlreadyThere;
+use crate::lease::HeldLease;
+use crate::takeover::AlreadyPublished;
 use crate::{Config, Error};
 
 /// Chunks read and not yet enqueued.
 const READ_AHEAD_CHUNKS: usize = 2;
-/// Chunks enqueued and not yet behind the cursor. Their bytes lie in the producer, which has its own limit.
+/// Chunks enqueued and not yet passed by the cursor. Their bytes are in the producer, which has its own limit.
 const IN_FLIGHT_CHUNKS: usize = 64;
-/// What a chunk should have at most; the number of events read at a time follows it.
+/// The target size of a chunk; the number of events that are read at once follows it.
 const CHUNK_BYTES: usize = 2 << 20;
 const CHUNK_EVENTS_FIRST: usize = 256;
 const CHUNK_EVENTS_MIN: usize = 16;
-/// The shortest pause between two looks at the log while nothing can be heard of it.
+/// The shortest pause between two polls of the log while no notifications arrive.
 const POLL_MIN: Duration = Duration::from_millis(1);
-/// Each move of the cursor is a commit; a trickle of events needs no more of them than this. Who takes over looks at the
-/// end of the topic, so a cursor that is this much behind costs no duplicate.
+/// The pause between two moves of the cursor, each of which is a commit. A relay that takes over reads the end of the
+/// topic, so a cursor that lags this much causes no duplicates.
 const CURSOR_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why the pump stopped.
+/// The reason why the pump stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PumpError {
     #[error(transparent)]
@@ -50,7 +50,7 @@ pub(crate) enum PumpError {
     Tail(#[from] TailError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the lease is another's, or ran out")]
+    #[error("the lease expired, or another relay has it")]
     LeaseLost,
     #[error(transparent)]
     Fatal(Error),
@@ -59,30 +59,30 @@ pub(crate) enum PumpError {
 /// Events that were read together.
 struct Chunk {
     last: Position,
-    /// Without those that are on the topic already.
+    /// The records that are not on the topic yet.
     records: Vec<Outgoing>,
     bytes: usize,
 }
 
-/// A chunk, and who hears of its records' receipt.
-type Handed = (Chunk, oneshot::Sender<Receipt>);
+/// A chunk, and the sender for its records' receipt.
+type QueuedChunk = (Chunk, oneshot::Sender<Receipt>);
 
-/// Pumps until `stop`, then until what is read is acknowledged and behind the cursor.
+/// Pumps until `stop`, then until every chunk that was read is acknowledged and the cursor has passed it.
 pub(crate) async fn run(
     config: &Config,
     store: &EventStore,
-    held: &Held,
+    held: &HeldLease,
     (epoch, cursor): (i64, Position),
-    already_there: AlreadyThere,
+    already_published: AlreadyPublished,
     stop: &CancellationToken,
 ) -> Result<(), PumpError> {
     let (to_publish, chunks) = mpsc::channel(READ_AHEAD_CHUNKS);
     let (to_acknowledge, receipts) = mpsc::channel(IN_FLIGHT_CHUNKS);
-    // A task of its own: encoding and enqueueing then have a core each.
+    // The reader has its own task, so that encoding and enqueueing can use one core each.
     let reader = Reader {
         store: store.clone(),
         epoch,
-        already_there,
+        already_published,
         after: cursor,
         chunk_events_max: config.batch_max as usize,
         growth: Notifications::listen(
@@ -95,7 +95,7 @@ pub(crate) async fn run(
     let read = async { reader.await.expect("the reader does not panic") };
     let publish = publish(&config.bus, store.context(), held, chunks, to_acknowledge);
     let follow = follow(store, held, cursor, receipts);
-    // The publisher comes back to live until the follower is done: dropping it purges what is on its way.
+    // The publisher is returned so that it lives until the follower is done: dropping it purges records in flight.
     let ((), _publisher, ()) = tokio::try_join!(read, publish, follow)?;
     Ok(())
 }
@@ -103,7 +103,7 @@ pub(crate) async fn run(
 struct Reader {
     store: EventStore,
     epoch: i64,
-    already_there: AlreadyThere,
+    already_published: AlreadyPublished,
     after: Position,
     chunk_events_max: usize,
     growth: Notifications,
@@ -113,7 +113,7 @@ struct Reader {
 impl Reader {
     async fn run(
         mut self,
-        to_publish: mpsc::Sender<Handed>,
+        to_publish: mpsc::Sender<QueuedChunk>,
         stop: CancellationToken,
     ) -> Result<(), PumpError> {
         let context = self.store.context();
@@ -124,9 +124,9 @@ impl Reader {
             if let Some(chunk) = self.encode(context, &events)? {
                 limit = next_limit(limit, chunk.bytes, self.chunk_events_max);
                 self.poll.reset();
-                let (on_its_way, enqueued) = oneshot::channel();
-                if to_publish.send((chunk, on_its_way)).await.is_err() {
-                    return Ok(()); // the publisher stopped, and says why
+                let (receipt_sender, enqueued) = oneshot::channel();
+                if to_publish.send((chunk, receipt_sender)).await.is_err() {
+                    return Ok(()); // the publisher has stopped with an error
                 }
                 if !was_full {
                     let Ok(receipt) = enqueued.await else { return Ok(()) };
@@ -140,7 +140,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Until the log is said to have grown; and not for long without a look, since a hint may be missed.
+    /// Waits for a notification that the log has grown, or for the next poll, because notifications may be lost.
     async fn wait_for_more(&mut self, stop: &CancellationToken) {
         let pause = if self.growth.is_listening() { self.poll.longest() } else { self.poll.next() };
         tokio::select! {
@@ -150,7 +150,7 @@ impl Reader {
         }
     }
 
-    /// The payload's bytes are passed on as they were appended.
+    /// Encodes the events that are not on the topic yet. The payload is passed on byte for byte.
     fn encode(&mut self, context: ContextName, events: &[RawEvent]) -> Result<Option<Chunk>, PumpError> {
         let Some(last) = events.last() else { return Ok(None) };
         let mut chunk = Chunk { last: last.position, records: Vec::with_capacity(events.len()), bytes: 0 };
@@ -160,7 +160,7 @@ impl Reader {
                 return Err(PumpError::Fatal(Error::GapInLog { context, after, found }));
             }
             self.after = event.position;
-            if self.already_there.holds(event) {
+            if self.already_published.holds(event) {
                 metrics::counter!("relay_skipped_events_total", "context" => context.to_string())
                     .increment(1);
                 continue;
@@ -173,7 +173,7 @@ impl Reader {
     }
 }
 
-/// Fewer events at a time when they are large, more when they are small.
+/// The number of events to read next: fewer if they are large, more if they are small.
 fn next_limit(limit: usize, bytes: usize, max: usize) -> usize {
     let next = if bytes > CHUNK_BYTES {
         limit / 4
@@ -185,7 +185,8 @@ fn next_limit(limit: usize, bytes: usize, max: usize) -> usize {
     next.max(CHUNK_EVENTS_MIN).min(max)
 }
 
-/// The record of an event. The epoch of its log goes beside it, not into it: the value is the event, and stays the same.
+/// The record of an event. The epoch of the log is a header and not part of the value: the value is the event, which
+/// never changes.
 pub fn outgoing(context: ContextName, epoch: i64, event: &RawEvent) -> Outgoing {
     let type_name = cloud_event::type_name(context, &event.event_type, event.schema_version);
     let mut headers = vec![
@@ -200,12 +201,12 @@ pub fn outgoing(context: ContextName, epoch: i64, event: &RawEvent) -> Outgoing 
 async fn publish(
     bus: &BusConfig,
     context: ContextName,
-    held: &Held,
-    mut chunks: mpsc::Receiver<Handed>,
+    held: &HeldLease,
+    mut chunks: mpsc::Receiver<QueuedChunk>,
     to_acknowledge: mpsc::Sender<(Position, Receipt)>,
 ) -> Result<OrderedPublisher, PumpError> {
     let mut publisher = OrderedPublisher::new(bus, bus.topic(context))?;
-    while let Some((chunk, on_its_way)) = chunks.recv().await {
+    while let Some((chunk, receipt_sender)) = chunks.recv().await {
         if !held.is_valid() {
             return Err(PumpError::LeaseLost);
         }
@@ -213,10 +214,10 @@ async fn publish(
         let receipt = publisher.enqueue(&chunk.records).await?;
         metrics::counter!("relay_published_events_total", "context" => context.to_string())
             .increment(chunk.records.len() as u64);
-        // The reader waits for it only where there was no more to read.
-        let _ = on_its_way.send(receipt.clone());
+        // The reader waits for the receipt only after a chunk that was not full.
+        let _ = receipt_sender.send(receipt.clone());
         if to_acknowledge.send((chunk.last, receipt)).await.is_err() {
-            break; // the follower stopped, and says why
+            break; // the follower has stopped with an error
         }
     }
     Ok(publisher)
@@ -224,7 +225,7 @@ async fn publish(
 
 async fn follow(
     store: &EventStore,
-    held: &Held,
+    held: &HeldLease,
     mut cursor: Position,
     mut receipts: mpsc::Receiver<(Position, Receipt)>,
 ) -> Result<(), PumpError> {
@@ -248,8 +249,8 @@ async fn follow(
     Ok(())
 }
 
-/// Moves `to` over whatever is acknowledged by now, and returns the first that is not. It waits for none: under a load that
-/// never ends there would always be another, and the cursor would never move.
+/// Moves `to` over all acknowledged chunks, and returns the first one that is not acknowledged. It waits for none:
+/// under constant load there is always another, and the cursor would never move.
 fn take_acknowledged<R>(
     receipts: &mut mpsc::Receiver<(Position, R)>,
     to: &mut Position,
@@ -280,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cursor_follows_what_is_acknowledged_and_waits_for_nothing_else() {
+    fn the_cursor_follows_the_acknowledged_chunks_and_waits_for_no_other() {
         let (to_acknowledge, mut receipts) = mpsc::channel(4);
         for receipt in [(2, true), (5, true), (7, false), (9, true)] {
             to_acknowledge.try_send(receipt).expect("there is room");

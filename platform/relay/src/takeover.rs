@@ -1,23 +1,22 @@
-//! What is on the topic already, beyond the cursor: the events that the last holder published and could not count.
+//! Takes over from another relay: finds the events after the cursor that are on the topic already.
 //!
-//! A partition holds all of its events up to the last one (that is the publisher's promise), so its last event says it
-//! all. What is found is believed only if the log has the same event at that place.
-//!
-//! Never: an event skipped that the topic does not have. Read next: `pump.rs`.
+//! A partition has all of its events up to its last one (the publisher's guarantee), so reading the last event is
+//! enough. It counts only if the log has the same event at that position. No event is skipped that the topic does not
+//! have.
 
-use event_bus::{BusConfig, PartitionTail, TailError, TailRecord, put_halt, read_tail};
+use event_bus::{BusConfig, PartitionTail, TailError, TailRecord, put_stop_markers, read_tail};
 use event_log::{Position, RawEvent, TOPIC_PARTITIONS, partition_of};
 use event_store::{EventStore, LogEpoch, StoreError};
 
 use crate::Error;
 
-/// For each partition the last position that it holds, as far as it matters.
+/// For each partition, the last position that it has, at least the cursor.
 #[derive(Debug)]
-pub(crate) struct AlreadyThere {
+pub(crate) struct AlreadyPublished {
     last_positions: Vec<Position>,
 }
 
-/// Why the topic's end can't be compared with the log.
+/// The reason why the topic's end could not be compared with the log.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeoverError {
     #[error(transparent)]
@@ -28,7 +27,7 @@ pub(crate) enum TakeoverError {
     Fatal(Error),
 }
 
-impl AlreadyThere {
+impl AlreadyPublished {
     /// Reads the end of the topic and compares it with the log.
     pub async fn read(
         bus: &BusConfig,
@@ -41,21 +40,21 @@ impl AlreadyThere {
             return Err(TakeoverError::Fatal(Error::Unreconciled { context }));
         }
         let tails = read_tail(bus, context).await?;
-        let agreed = Self::agreed(bus, store, cursor, epoch.number, &tails).await;
-        if let Err(TakeoverError::Fatal(error)) = &agreed
+        let compared = Self::compared(bus, store, cursor, epoch.number, &tails).await;
+        if let Err(TakeoverError::Fatal(error)) = &compared
             && error.wants_reconciliation()
         {
-            // Only we can see it: the consumers whose own databases were not restored are told so.
-            let untold: Vec<i32> =
-                tails.iter().filter(|tail| tail.halted.is_none()).map(|tail| tail.partition).collect();
-            put_halt(bus, &bus.topic(context), &untold, &error.to_string())
+            // Only the relay can see this. Stop markers tell it to the consumers whose own databases were not restored.
+            let unmarked: Vec<i32> =
+                tails.iter().filter(|tail| tail.stop_marker.is_none()).map(|tail| tail.partition).collect();
+            put_stop_markers(bus, &bus.topic(context), &unmarked, &error.to_string())
                 .await
                 .map_err(|cause| TailError::Kafka { topic: bus.topic(context), cause })?;
         }
-        agreed
+        compared
     }
 
-    async fn agreed(
+    async fn compared(
         bus: &BusConfig,
         store: &EventStore,
         cursor: Position,
@@ -89,7 +88,7 @@ impl AlreadyThere {
     }
 }
 
-/// The partition of the event at the cursor can't be empty: that event was acknowledged.
+/// The partition of the event at the cursor cannot be empty, because that event was acknowledged.
 async fn check_not_lost(
     bus: &BusConfig,
     store: &EventStore,
@@ -101,8 +100,8 @@ async fn check_not_lost(
     }
     let acknowledged = store.scan(cursor - 1, 1).await?;
     let lost = acknowledged.first().and_then(|event| {
-        let home = partition_of(event.stream.as_str(), TOPIC_PARTITIONS);
-        tails.iter().find(|tail| tail.partition == home && tail.is_empty)
+        let partition = partition_of(event.stream.as_str(), TOPIC_PARTITIONS);
+        tails.iter().find(|tail| tail.partition == partition && tail.is_empty)
     });
     match lost {
         None => Ok(()),

@@ -1,8 +1,8 @@
-//! One lease's life: take over, pump, and after any failure take over again, until the lease is lost or we stop.
+//! The life of one lease: take over, pump, and after a failure take over again, until the lease is lost or the relay
+//! stops.
 //!
-//! A failed delivery throws the publisher away with all that it had not sent, and begins again at the cursor.
-//!
-//! Never: an attempt without a fresh look at the topic's end. Read next: `takeover.rs`, then `pump.rs`.
+//! After a failed delivery the relay drops the publisher with all unsent records and begins again at the cursor. Each
+//! attempt reads the end of the topic again.
 
 use std::time::Duration;
 
@@ -11,35 +11,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::health::Trouble;
-use crate::lease::Held;
+use crate::lease::HeldLease;
 use crate::pump::{self, PumpError};
-use crate::takeover::{AlreadyThere, TakeoverError};
+use crate::takeover::{AlreadyPublished, TakeoverError};
 use crate::{Config, Error};
 
-/// When Kafka is gone while we stop: what it has not acknowledged by then, the next relay finds out.
+/// How long a stopping relay waits for Kafka's acknowledgements. The next relay finds out about the rest.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
 /// Relays until the lease is lost, or `stop`.
 ///
-/// # Errors
-/// What no further attempt can mend.
+/// An error that no retry can fix.
 pub(crate) async fn run(
     config: &Config,
     store: &EventStore,
-    held: &Held,
+    held: &HeldLease,
     trouble: &Trouble,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let overtime = async {
+    let drained = async {
         stop.cancelled().await;
         tokio::time::sleep(DRAIN_MAX).await;
     };
     tokio::select! {
-        biased; // the lease is looked at first
+        biased; // check the lease first
         () = held.keep(store) => Ok(()),
-        () = overtime => Ok(()),
+        () = drained => Ok(()),
         ended = attempts(config, store, held, trouble, stop) => ended,
     }
 }
@@ -47,7 +46,7 @@ pub(crate) async fn run(
 async fn attempts(
     config: &Config,
     store: &EventStore,
-    held: &Held,
+    held: &HeldLease,
     trouble: &Trouble,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
@@ -70,16 +69,16 @@ async fn attempts(
 async fn attempt(
     config: &Config,
     store: &EventStore,
-    held: &Held,
+    held: &HeldLease,
     trouble: &Trouble,
     stop: &CancellationToken,
 ) -> Result<(), PumpError> {
     let cursor = store.relay_status().await?.cursor;
     let epoch = store.epoch().await?;
-    let already_there = AlreadyThere::read(&config.bus, store, cursor, epoch).await?;
+    let already_published = AlreadyPublished::read(&config.bus, store, cursor, epoch).await?;
     tracing::info!(context = %store.context(), cursor, lease_epoch = held.lease().epoch, "relaying");
     trouble.clear();
-    pump::run(config, store, held, (epoch.number, cursor), already_there, stop).await
+    pump::run(config, store, held, (epoch.number, cursor), already_published, stop).await
 }
 
 impl From<TakeoverError> for PumpError {

@@ -1,6 +1,5 @@
-//! Guards of the relay taken away, one at a time: each is missed by a scenario that finds nothing while it stands.
-//!
-//! Read next: `tests/fault/src/trial.rs`, `docs/reliability.md`.
+//! Removes the guards of the relay one at a time: a scenario that finds nothing with the guard finds the fault without
+//! it.
 #![cfg(debug_assertions)] // a release build has no switches
 
 mod support;
@@ -12,7 +11,7 @@ use support::{set_max_message_bytes, start, world_with_topic};
 use testkit::eventually;
 
 const EVENTS: i64 = 201;
-/// The one that Kafka refuses, for as long as its limit stands.
+/// The event that Kafka refuses while its limit is low.
 const LARGE: i64 = 101;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,7 +24,7 @@ async fn a_publisher_that_goes_on_after_an_error_is_found() {
     finds("publisher::next_after_an_error", kafka_refuses_one_event_for_a_while).await;
 }
 
-/// The relay is told so, or takes no notice; then it is started again, and Kafka takes everything.
+/// The relay notices the refusal, or a mutant does not. Then it is started again, and Kafka accepts everything.
 async fn kafka_refuses_one_event_for_a_while() -> Verdict {
     let mut world = world_with_topic(&[("max.message.bytes", "30000")]).await;
     world.append(100).await;
@@ -41,7 +40,7 @@ async fn kafka_refuses_one_event_for_a_while() -> Verdict {
     running.stop().await;
     set_max_message_bytes(&world, "1000000").await;
     let running = start(&world.config);
-    // A relay that meets a topic which is apart from its log stays up, and says so.
+    // A relay whose topic and log disagree stays up and reports it.
     let gave_up = || {
         let apart = |failing: &Vec<runtime::Failing>| failing[0].reason.contains("tradewind reconcile");
         running.task.is_finished() || running.health.readiness().as_ref().is_err_and(apart)

@@ -1,4 +1,5 @@
-//! The relay on a real Postgres and a real Kafka: everything, in order, through kills, takeovers and refusals.
+//! The relay on a real Postgres and a real Kafka: every event is published in order, through kills, takeovers and
+//! refusals.
 
 mod support;
 
@@ -13,7 +14,7 @@ use support::{CONTEXT, World, set_max_message_bytes, start, world, world_with_to
 use testkit::eventually;
 use tokio_util::sync::CancellationToken;
 
-/// Short, for tests in which a lease must run out; still longer than a busy disk takes for a commit.
+/// Short, for tests in which a lease must expire; still longer than a busy disk takes for a commit.
 const LEASE_TO_OUTLIVE_MS: u64 = 3_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +30,7 @@ async fn every_event_is_published_once_in_order_with_its_key_and_headers() {
     let topic = world.on_topic().await;
     assert_eq!(world.assert_all_there_in_order(3_500, &topic), 0, "no duplicate");
     let logged = world.store.scan(0, 1).await.expect("the log").remove(0);
-    let first = topic.values().flatten().find(|event| event.position == 1).expect("it is there");
+    let first = topic.values().flatten().find(|event| event.position == 1).expect("it is on the topic");
     let record = &first.record;
     assert_eq!(record.value, cloud_event::encode(CONTEXT, &logged));
     assert_eq!(record.key, logged.stream.as_str());
@@ -39,7 +40,7 @@ async fn every_event_is_published_once_in_order_with_its_key_and_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_killed_in_the_middle_is_followed_without_a_loss() {
+async fn a_killed_relay_is_replaced_without_a_loss() {
     let mut world = world().await;
     world.config.lease_ms = LEASE_TO_OUTLIVE_MS;
     world.append(20_000).await;
@@ -56,13 +57,13 @@ async fn a_relay_killed_in_the_middle_is_followed_without_a_loss() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_published_and_not_counted_is_not_published_again() {
+async fn an_event_published_after_the_cursor_is_not_published_again() {
     let mut world = world().await;
     world.append(2_000).await;
     let first = start(&world.config);
     world.when_cursor(2_000).await;
     first.stop().await;
-    // As if it had died between the acknowledgement and the cursor's move.
+    // As after a crash between the acknowledgement and the move of the cursor.
     world.execute("UPDATE relay SET cursor = 300").await;
     world.append(100).await;
     let second = start(&world.config);
@@ -86,7 +87,7 @@ async fn a_relay_that_slept_past_its_lease_breaks_no_order_and_moves_no_cursor()
         (world.status().await.lease_epoch > sleepers_epoch).then_some(())
     })
     .await;
-    drop(awake); // it goes on in the midst of the successor's work
+    drop(awake); // it continues while the successor publishes
     world.append(5_000).await;
     world.when_cursor(12_000).await;
     let status = world.status().await;
@@ -95,11 +96,11 @@ async fn a_relay_that_slept_past_its_lease_breaks_no_order_and_moves_no_cursor()
     successor.stop().await;
     sleeper.stop();
     let duplicates = world.assert_all_there_in_order(12_000, &world.on_topic().await);
-    assert!(duplicates <= 2_000, "{duplicates} duplicates: more than the sleeper can have had on its way");
+    assert!(duplicates <= 2_000, "{duplicates} duplicates: more than the sleeper can have had in flight");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_that_stops_gives_its_lease_to_the_one_that_stands_by() {
+async fn a_relay_that_stops_releases_its_lease_for_the_one_that_stands_by() {
     let mut world = world().await;
     world.config.lease_ms = 60_000;
     let first = start(&world.config);
@@ -109,8 +110,11 @@ async fn a_relay_that_stops_gives_its_lease_to_the_one_that_stands_by() {
     second.when_readiness("ready while it stands by", |reason| reason.is_none()).await;
     let stopping = Instant::now();
     first.stop().await;
-    eventually("the other has it", || async { (world.status().await.holder != holder).then_some(()) }).await;
-    assert!(stopping.elapsed().as_secs() < 40, "it did not wait for the lease to run out");
+    eventually("the other relay has the lease", || async {
+        (world.status().await.holder != holder).then_some(())
+    })
+    .await;
+    assert!(stopping.elapsed().as_secs() < 40, "it did not wait until the lease expired");
     world.append(100).await;
     world.when_cursor(100).await;
     second.stop().await;
@@ -118,14 +122,14 @@ async fn a_relay_that_stops_gives_its_lease_to_the_one_that_stands_by() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_kafka_refuses_holds_up_what_follows_until_kafka_takes_it() {
+async fn an_event_that_kafka_refuses_delays_later_events_until_kafka_accepts_it() {
     let mut world = world_with_topic(&[("max.message.bytes", "30000")]).await;
     world.append(100).await;
     world.append_noted(1, Some("x".repeat(60_000))).await;
     world.append(100).await;
     let running = start(&world.config);
     running
-        .when_readiness("the reason is told", |reason| {
+        .when_readiness("the reason is reported", |reason| {
             reason.is_some_and(|reason| reason.contains("not delivered"))
         })
         .await;
@@ -141,23 +145,23 @@ async fn an_event_that_kafka_refuses_holds_up_what_follows_until_kafka_takes_it(
 async fn a_topic_with_an_event_that_the_log_does_not_have_stops_the_relay() {
     let mut world = world().await;
     world.append(50).await;
-    let mut stranger = world.store.scan(49, 1).await.expect("the log").remove(0);
-    stranger.position = 60;
+    let mut foreign = world.store.scan(49, 1).await.expect("the log").remove(0);
+    foreign.position = 60;
     let mut publisher =
         OrderedPublisher::new(&world.config.bus, world.config.bus.topic(CONTEXT)).expect("one");
     let record = Outgoing {
-        key: stranger.stream.as_str().to_owned(),
+        key: foreign.stream.as_str().to_owned(),
         headers: Vec::new(),
-        value: cloud_event::encode(CONTEXT, &stranger),
+        value: cloud_event::encode(CONTEXT, &foreign),
     };
     publisher.publish(&[record]).await.expect("acknowledged");
     let running = start(&world.config);
     running
-        .when_readiness("the reason is told", |reason| {
+        .when_readiness("the reason is reported", |reason| {
             reason.is_some_and(|reason| reason.contains("reconcile"))
         })
         .await;
-    assert!(!world.status().await.lease_is_held, "the lease was given back");
+    assert!(!world.status().await.lease_is_held, "the lease was released");
     running.shutdown.cancel();
     let error = running.ended().await.expect_err("it did not go on");
     assert!(
@@ -165,29 +169,36 @@ async fn a_topic_with_an_event_that_the_log_does_not_have_stops_the_relay() {
         "{error}"
     );
     let tails = event_bus::read_tail(&world.config.bus, CONTEXT).await.expect("read");
-    assert!(tails.iter().all(|tail| tail.halted.is_some()), "the consumers are told: {tails:?}");
+    assert!(
+        tails.iter().all(|tail| tail.stop_marker.is_some()),
+        "every partition has a stop marker: {tails:?}"
+    );
 
     let records = testkit::read_topic(&world.config.bus.topic(CONTEXT)).await.len();
     let again = start(&world.config);
     again
-        .when_readiness("the reason is told", |reason| {
+        .when_readiness("the reason is reported", |reason| {
             reason.is_some_and(|reason| reason.contains("reconcile"))
         })
         .await;
     again.shutdown.cancel();
     again.ended().await.expect_err("it did not go on");
-    assert_eq!(testkit::read_topic(&world.config.bus.topic(CONTEXT)).await.len(), records, "once is enough");
+    assert_eq!(
+        testkit::read_topic(&world.config.bus.topic(CONTEXT)).await.len(),
+        records,
+        "one stop marker per partition"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_a_reconciliation_that_did_not_end() {
+async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_an_unfinished_reconciliation() {
     let mut world = world().await;
     world.append(50).await;
     world.execute("UPDATE log_epoch SET epoch = 3").await;
     let running = start(&world.config);
     world.when_cursor(50).await;
     running.stop().await;
-    // As a backup from before the epoch has it.
+    // As in a backup that is older than the epoch.
     world.execute("UPDATE log_epoch SET epoch = 2").await;
     let running = start(&world.config);
     running
@@ -200,7 +211,7 @@ async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_a_reconciliation_t
     world.execute("UPDATE log_epoch SET epoch = 3, reconciling_to = 4").await;
     let running = start(&world.config);
     running
-        .when_readiness("it is told", |reason| reason.is_some_and(|reason| reason.contains("did not end")))
+        .when_readiness("it is reported", |reason| reason.is_some_and(|reason| reason.contains("not finished")))
         .await;
     running.shutdown.cancel();
     let error = running.ended().await.expect_err("it did not go on");
@@ -208,7 +219,7 @@ async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_a_reconciliation_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_made_anew_under_the_cursor_stops_the_relay() {
+async fn a_recreated_topic_behind_the_cursor_stops_the_relay() {
     let mut world = world().await;
     world.append(50).await;
     let running = start(&world.config);
@@ -218,7 +229,7 @@ async fn a_topic_made_anew_under_the_cursor_stops_the_relay() {
     event_bus::ensure_topics(&world.config.bus, &Context::NAMES, 1).await.expect("other topics");
     let running = start(&world.config);
     running
-        .when_readiness("the reason is told", |reason| {
+        .when_readiness("the reason is reported", |reason| {
             reason.is_some_and(|reason| reason.contains("reconcile"))
         })
         .await;
@@ -231,7 +242,7 @@ async fn a_topic_made_anew_under_the_cursor_stops_the_relay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_tells_head_cursor_lag_and_lease() {
+async fn the_status_has_head_cursor_lag_and_lease() {
     let mut world = world().await;
     world.append(30).await;
     let before = world.status().await;
@@ -245,7 +256,7 @@ async fn the_status_tells_head_cursor_lag_and_lease() {
     running.stop().await;
 }
 
-/// A relay on a thread of its own, which can be held still as a stopped process is; only librdkafka goes on.
+/// A relay on its own thread, which can be blocked like a stopped process; only librdkafka's threads continue.
 struct Sleeper {
     runtime: tokio::runtime::Handle,
     shutdown: CancellationToken,
@@ -264,7 +275,7 @@ impl Sleeper {
         Self { runtime: handle, shutdown, thread }
     }
 
-    /// Sleeps until what is returned is dropped.
+    /// Blocks the relay until the returned sender is dropped.
     fn fall_asleep(&self) -> mpsc::Sender<()> {
         let (awake, asleep) = mpsc::channel::<()>();
         let (fell, falls) = mpsc::channel();

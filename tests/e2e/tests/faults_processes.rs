@@ -57,7 +57,7 @@ async fn a_relay_that_slept_past_its_lease_wakes_up_beside_its_successor_and_sto
 }
 
 fn leases_lost(scene: &Scene) -> usize {
-    let says = ["the lease is another's", "the lease ran out"];
+    let says = ["another relay has the lease", "the lease expired"];
     scene.platform.log().lines().filter(|line| says.iter().any(|what| line.contains(what))).count()
 }
 

@@ -206,7 +206,7 @@ async fn dies_at_every_crash_point_and_is_run_again(
         assert_ne!(code, 0, "{said}");
         if nth == 0 {
             platform.start_again();
-            let why = "did not end; run `tradewind reconcile` again";
+            let why = "not finished; run `tradewind reconcile` again";
             each_part_says_why_it_stopped(endpoints, &STOPPED[..1], why).await;
             platform.stop().await;
         }

@@ -1,6 +1,7 @@
-//! A consumer for one handler that has fallen behind: it reads what the handler has missed, and nobody else waits for that.
+//! A consumer for one handler that has fallen behind: it reads the records that the handler has missed, and no other
+//! handler waits for that.
 //!
-//! It is given its partitions and their offsets. Never: a group joined, or an offset committed. Read next: `behind.rs`.
+//! It gets its partitions and offsets from us. It joins no group and commits no offset.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::received::{Received, Topics, received};
 use crate::BusConfig;
 use crate::config::Logged;
 
-/// Nobody waits for it in a group.
+/// No group expels this consumer, so the limit is long.
 const POLL_INTERVAL_MAX_MS: &str = "86400000";
 
 pub(super) struct CatchUp {
@@ -26,7 +27,7 @@ pub(super) struct CatchUp {
 }
 
 impl CatchUp {
-    /// Reads nothing yet.
+    /// A consumer without partitions.
     pub fn new(config: &BusConfig, group: &str, topics: Arc<Topics>) -> KafkaResult<Self> {
         let group = config.group(&format!("{group}-catch-up")); // librdkafka wants one for assign
         let client = config.client(
@@ -48,7 +49,7 @@ impl CatchUp {
         self.consumer.as_ref().expect("only drop takes the consumer")
     }
 
-    /// Reads these too, from these offsets.
+    /// Reads these partitions too, from these offsets.
     pub fn add(&mut self, partitions: impl IntoIterator<Item = (Partition, i64)>) -> KafkaResult<()> {
         for (partition, next_offset) in partitions {
             self.positions.set(partition, next_offset);
@@ -56,18 +57,18 @@ impl CatchUp {
         self.read_again()
     }
 
-    /// Reads every partition from its next offset on.
+    /// Reads every partition from its next offset.
     pub fn read_again(&self) -> KafkaResult<()> {
         let mut assignment = TopicPartitionList::new();
         for ((topic, partition), next_offset) in self.positions.iter() {
             assignment.add_partition_offset(topic, *partition, Offset::Offset(next_offset))?;
         }
         self.consumer().assign(&assignment)?;
-        // A partition that has left before is still paused in librdkafka when it comes back.
+        // librdkafka keeps a partition paused that was removed and is assigned again.
         self.consumer().resume(&assignment)
     }
 
-    /// Reads the partition no longer.
+    /// Stops to read the partition.
     pub fn leave(&mut self, partition: &Partition) {
         if !self.reads(partition) {
             return;
@@ -76,7 +77,7 @@ impl CatchUp {
         let mut left = TopicPartitionList::new();
         left.add_partition(&partition.0, partition.1);
         if let Err(error) = self.consumer().pause(&left) {
-            tracing::debug!(%error, "what a consumer no longer needs is still fetched");
+            tracing::debug!(%error, "pause failed; the partition is still fetched");
         }
     }
 
@@ -96,12 +97,12 @@ impl CatchUp {
         self.positions.arrived(partition, offset)
     }
 
-    /// Waits for what comes. May be dropped at any time.
+    /// Waits for a record. Cancel-safe.
     pub async fn receive(&self) -> Received {
         received(&self.topics, self.consumer().recv().await)
     }
 
-    /// What is there already.
+    /// A record that has arrived already.
     pub fn receive_now(&self) -> Option<Received> {
         self.receive().now_or_never()
     }

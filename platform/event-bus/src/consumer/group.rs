@@ -1,10 +1,10 @@
-//! librdkafka's side of a consumer: membership of the group, and records as they come.
+//! The consumer group member of a reader: its membership, and the records that Kafka returns.
 //!
-//! A rebalance is not answered in librdkafka's callback, which must not wait: it is laid aside, and the loop answers
-//! it when it knows the checkpoints (assign) or when the batch in hand is settled (revoke). Until then librdkafka
-//! holds the partitions still. At most one rebalance is unanswered at a time.
+//! librdkafka's rebalance callback must not wait, so it only stores the rebalance. The loop answers it once the
+//! checkpoints are known (assign), or once no batch touches the partitions (revoke). Until then librdkafka keeps the
+//! partitions unchanged. At most one rebalance is unanswered at a time.
 //!
-//! Never: a partition assigned that is read from anywhere but a checkpoint. Read next: `run.rs`.
+//! Every partition is read from a checkpoint, never from an offset that Kafka stored.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,15 +16,16 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
+use super::commits::CommittedOffset;
 use super::membership::{Membership, Rebalance, answer};
+use super::offset_metadata::committed_offset_of;
 use super::positions::Partition;
 use super::received::{Received, Topics, received};
-use super::told::told_of;
 use crate::BusConfig;
 
-/// A seek or a query that takes longer is given up.
+/// The time limit of a seek or a query.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// Leaving the group takes at most this; then the broker finds out by itself.
+/// The time limit for leaving the group; after it the broker's session timeout removes the member.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 const JOINING: &[(&str, &str)] = &[
@@ -33,15 +34,15 @@ const JOINING: &[(&str, &str)] = &[
     ("max.poll.interval.ms", "300000"),
     ("statistics.interval.ms", "2000"), // lag and connection, for health
 ];
-/// A fetch covers all partitions of a broker, and is answered as soon as there is anything (`fetch.min.bytes` 1). librdkafka has
-/// one under way for each broker, and sends none while enough records lie in its queue (`queued.min.messages`): under load
-/// a reader whose handlers are busy leaves them there. A queue that is emptied at the moment of the decision makes a fetch of
-/// some partitions alone, and the others wait until it is answered: hence a short `fetch.wait.max.ms`.
+/// A fetch covers all partitions of a broker, and the broker answers as soon as there is any record (`fetch.min.bytes` 1). librdkafka
+/// has one fetch in flight per broker, and sends none while enough records are in its queue (`queued.min.messages`): under load
+/// a reader whose handlers are busy leaves them there. If the queue is emptied while librdkafka decides, it fetches only some
+/// partitions, and the others wait for that answer; hence a short `fetch.wait.max.ms`.
 pub(super) const FETCHING: &[(&str, &str)] = &[
     ("queued.min.messages", "8"),
-    ("queued.max.messages.kbytes", "16384"), // what librdkafka reads ahead of our buffers, all partitions together
-    ("fetch.max.bytes", "8388608"),          // one fetch may not overshoot that by much
-    ("max.partition.fetch.bytes", "524288"), // the share of one partition in a fetch: fairness
+    ("queued.max.messages.kbytes", "16384"), // librdkafka's read-ahead before our buffers, for all partitions
+    ("fetch.max.bytes", "8388608"),          // limits by how much one fetch exceeds that
+    ("max.partition.fetch.bytes", "524288"), // the share of one partition in a fetch, for fairness
     ("fetch.min.bytes", "1"),
     ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "10"),
@@ -50,17 +51,10 @@ pub(super) const FETCHING: &[(&str, &str)] = &[
 const GUARANTEES: &[(&str, &str)] = &[
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
-    ("auto.offset.reset", "error"), // a checkpoint that the topic does not have is never passed over
+    ("auto.offset.reset", "error"), // a checkpoint outside of the topic is an error, never skipped
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("isolation.level", "read_committed"),
 ];
-
-/// What Kafka is told of a partition.
-pub(super) struct Told {
-    pub partition: Partition,
-    pub offset: i64,
-    pub metadata: String,
-}
 
 pub(super) struct Group {
     /// Some until closed.
@@ -85,17 +79,17 @@ impl Group {
         self.consumer().context()
     }
 
-    /// Serves librdkafka, and waits for what it has. May be dropped at any time.
+    /// Polls librdkafka and waits for a record. Cancel-safe.
     pub async fn receive(&self) -> Received {
         received(&self.topics, self.consumer().recv().await)
     }
 
-    /// What is there already.
+    /// A record that has arrived already.
     pub fn receive_now(&self) -> Option<Received> {
         self.receive().now_or_never()
     }
 
-    /// Waits for a rebalance. May be dropped at any time.
+    /// Waits for a rebalance. Cancel-safe.
     pub async fn rebalance(&self) -> Rebalance {
         loop {
             self.membership().changed.notified().await;
@@ -105,7 +99,7 @@ impl Group {
         }
     }
 
-    /// The partitions of a rebalance, in our terms.
+    /// The partitions of a rebalance as [`Partition`]s.
     pub fn partitions(&self, list: &TopicPartitionList) -> Vec<Partition> {
         list.elements()
             .iter()
@@ -115,18 +109,18 @@ impl Group {
             .collect()
     }
 
-    /// Answers a rebalance; an assignment's list carries the offsets to begin at.
+    /// Answers a rebalance. An assignment's list contains the offsets to start at.
     pub fn answer(&self, rebalance: &Rebalance) -> KafkaResult<()> {
         *self.membership().unanswered() = None;
         answer(self.consumer().as_ref(), rebalance)
     }
 
-    /// Reads the partitions from these offsets on, and gives those back for which that failed.
+    /// Moves the partitions to these offsets, and returns those for which that failed.
     pub async fn seek(&self, offsets: Vec<(Partition, i64)>) -> Vec<(Partition, i64, KafkaError)> {
         let consumer = Arc::clone(self.consumer());
         let mut list = TopicPartitionList::new();
         for ((topic, number), offset) in &offsets {
-            list.add_partition_offset(topic, *number, Offset::Offset(*offset)).expect("an offset of Kafka's");
+            list.add_partition_offset(topic, *number, Offset::Offset(*offset)).expect("a valid offset");
         }
         let sought = blocking(move || consumer.seek_partitions(list, ANSWER_LIMIT)).await;
         let failed = |(partition, offset): (Partition, i64)| {
@@ -141,16 +135,16 @@ impl Group {
         offsets.into_iter().filter_map(failed).collect()
     }
 
-    /// The first offset that the partition has, and the one that its next record will have.
+    /// The first offset of the partition, and that of its next record.
     pub async fn watermarks(&self, partition: &Partition) -> KafkaResult<(i64, i64)> {
         let consumer = Arc::clone(self.consumer());
         let (topic, number) = partition.clone();
         blocking(move || consumer.fetch_watermarks(&topic, number, ANSWER_LIMIT)).await
     }
 
-    /// How far Kafka was told that a handler is in these partitions; those of which it was never told left out. The future
-    /// does not keep the group from being left.
-    pub fn told(
+    /// The offsets that were committed to Kafka for a handler; partitions without one are left out. The future does not
+    /// keep the group member alive.
+    pub fn committed_offsets(
         &self,
         handler: String,
         partitions: Vec<Partition>,
@@ -162,13 +156,17 @@ impl Group {
             for (topic, partition) in &partitions {
                 list.add_partition(topic, *partition);
             }
-            let told = blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT)).await?;
+            let committed = blocking(move || consumer.committed_offsets(list, ANSWER_LIMIT)).await?;
             let offset = |partition: Partition| {
-                let found = told.find_partition(&partition.0, partition.1)?;
+                let found = committed.find_partition(&partition.0, partition.1)?;
                 let Offset::Offset(offset) = found.offset() else { return None };
-                Some((told_of(&handler, offset, found.metadata())?, partition))
+                Some((committed_offset_of(&handler, offset, found.metadata())?, partition))
             };
-            Ok(partitions.into_iter().filter_map(offset).map(|(told, partition)| (partition, told)).collect())
+            Ok(partitions
+                .into_iter()
+                .filter_map(offset)
+                .map(|(offset, partition)| (partition, offset))
+                .collect())
         }
     }
 
@@ -180,21 +178,19 @@ impl Group {
         self.consumer().resume(&self.consumer().assignment()?)
     }
 
-    /// Tells Kafka, for those who look at lag there. No record is read because of it.
-    pub fn commit(&self, told: &[Told]) {
-        if told.is_empty() {
+    /// Commits the offsets to Kafka, for tools that show lag. No record is read because of them.
+    pub fn commit(&self, offsets: &[CommittedOffset]) {
+        if offsets.is_empty() {
             return;
         }
         let mut list = TopicPartitionList::new();
-        for Told { partition: (topic, number), offset, metadata } in told {
+        for CommittedOffset { partition: (topic, number), offset, metadata } in offsets {
             let mut element = list.add_partition(topic, *number);
-            element
-                .set_offset(Offset::Offset(*offset))
-                .expect("an offset of Kafka's fits an offset of Kafka's");
+            element.set_offset(Offset::Offset(*offset)).expect("a valid offset");
             element.set_metadata(metadata);
         }
         if let Err(error) = self.consumer().commit(&list, CommitMode::Async) {
-            tracing::debug!(%error, "offsets were not committed to Kafka");
+            tracing::debug!(%error, "offsets not committed to Kafka");
         }
     }
 
@@ -203,12 +199,12 @@ impl Group {
         let left = self.leave();
         if tokio::time::timeout(CLOSE_LIMIT, left).await.is_err() {
             tracing::warn!(
-                "the consumer group was not left in time; its other members wait for the session to end"
+                "did not leave the consumer group in time; its other members wait for the session timeout"
             );
         }
     }
 
-    /// Closing blocks, and serves a rebalance of its own meanwhile: it gets a thread.
+    /// Closing blocks and handles rebalances, so it runs on a thread.
     fn leave(&mut self) -> oneshot::Receiver<()> {
         let (done, left) = oneshot::channel();
         if let Some(consumer) = self.consumer.take() {
@@ -218,11 +214,11 @@ impl Group {
             if let Some(rebalance) = unanswered
                 && let Err(error) = answer(consumer.as_ref(), &rebalance)
             {
-                tracing::debug!(%error, "a rebalance was not answered before closing");
+                tracing::debug!(%error, "rebalance not answered before closing");
             }
             std::thread::spawn(move || {
                 drop(consumer);
-                let _ = done.send(()); // nobody waits when the loop itself was dropped
+                let _ = done.send(()); // the receiver is gone if the loop was dropped
             });
         }
         left

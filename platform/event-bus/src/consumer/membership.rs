@@ -1,6 +1,6 @@
-//! What librdkafka's callbacks leave for the loop: an unanswered rebalance, the ends of partitions, the connection.
+//! State that librdkafka's callbacks store for the loop: an unanswered rebalance, the ends of partitions, the connection.
 //!
-//! Never: a callback that waits. Read next: `group.rs`.
+//! No callback waits.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ use tokio::sync::Notify;
 
 use crate::config::log_line;
 
-/// A change of the partitions that are ours.
+/// A change of the assigned partitions.
 #[derive(Clone)]
 pub(super) enum Rebalance {
     Assign(TopicPartitionList),
     Revoke(TopicPartitionList),
 }
 
-/// Does what librdkafka waits for.
+/// Executes the assignment or revocation that librdkafka waits for.
 pub(super) fn answer(consumer: &impl Consumer<Membership>, rebalance: &Rebalance) -> KafkaResult<()> {
     match rebalance {
         Rebalance::Assign(partitions) => consumer.incremental_assign(partitions),
@@ -30,7 +30,7 @@ pub(super) fn answer(consumer: &impl Consumer<Membership>, rebalance: &Rebalance
     }
 }
 
-/// What librdkafka's callbacks leave for us.
+/// The state that librdkafka's callbacks store.
 #[derive(Default)]
 pub(super) struct Membership {
     unanswered: Mutex<Option<Rebalance>>,
@@ -46,12 +46,12 @@ struct Status {
 }
 
 impl Membership {
-    /// Where the partition ends, as Kafka last told; none before the first fetch.
+    /// The end of the partition in Kafka's last response; none before the first fetch.
     pub fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
         self.status().high_watermarks.get(topic)?.get(&partition).copied()
     }
 
-    /// Whether any broker is connected, as librdkafka last told.
+    /// Whether any broker is connected, by librdkafka's last statistics.
     pub fn is_connected(&self) -> bool {
         self.status().connected
     }
@@ -60,7 +60,7 @@ impl Membership {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rebalance that waits for an answer. Never hold it across an await.
+    /// The rebalance that waits for an answer. Never hold the guard across an await.
     pub fn unanswered(&self) -> MutexGuard<'_, Option<Rebalance>> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,7 +102,7 @@ impl ConsumerContext for Membership {
         };
         if self.closing.load(Ordering::SeqCst) {
             if let Err(error) = answer(consumer, &rebalance) {
-                tracing::debug!(%error, "a rebalance was not answered while closing");
+                tracing::debug!(%error, "rebalance not answered while closing");
             }
         } else {
             *self.unanswered() = Some(rebalance);

@@ -1,33 +1,33 @@
-//! Consuming: every record's effect once, in the order of its partition, whatever restarts, repeats or rebalances.
+//! Consumers: every record takes effect once, in the order of its partition, through restarts, redeliveries and
+//! rebalances.
 //!
-//! A reader is one Kafka consumer with one or more handlers. It fetches and decodes a record once, and each handler applies it
-//! with a checkpoint of its own. The checkpoint in Postgres is the truth. A handler is not given a record before its checkpoint
-//! is known; a batch's effect and the moves of its checkpoints are one transaction of the handler's; a redelivered record lies
-//! before `next_offset`, a duplicate of the relay's has `position <= last_position`, and both are left out. A zombie's
-//! compare-and-set fails, and it reads its checkpoint again.
+//! A reader is one Kafka consumer with one or more handlers. It fetches and decodes each record once, and each handler
+//! applies it with a checkpoint of its own. The checkpoint in Postgres is the truth. A handler gets no record before
+//! its checkpoint is known. A batch's effect and its checkpoint moves are one transaction of the handler. The consumer
+//! drops a redelivered record, whose offset is before `next_offset`, and a duplicate of the relay, whose `position <=
+//! last_position`. A zombie's compare-and-set fails, and it reads its checkpoint again.
 //!
-//! Never: an offset committed to Kafka and relied on, a record skipped, a poll that waits for a handler beyond Kafka's patience,
-//! an unbounded buffer, a handler that waits for another.
-//! Files: `positions` (which offset comes next; pure), `intake` (what a handler has still to do; pure), `worker`,
-//! `handling` and `pause` (one handler and the batch in hand), `run` and `serving` (the loop, and what Kafka gives), `placing` (which partitions, from where), `behind` and `catch_up` (who has fallen
-//! behind), `group`, `membership` and `received` (librdkafka), `told` (what Kafka is told; pure).
-//! Read next: [`crate::BatchHandler`], then `run.rs`.
+//! Never: a read that depends on an offset committed to Kafka, a skipped record, a poll delayed beyond Kafka's limit by
+//! a handler, an unbounded buffer, a handler that waits for another. Files: `positions` (which offset comes next;
+//! pure), `partition_buffer` (a handler's buffered records; pure), `worker`, `in_flight` and `pause` (one handler and its
+//! batch), `assignment` and `commits` (partitions, checkpoints, committed offsets), `run` (the loop), `catch_up`
+//! (handlers behind the reader), `group`, `membership` and `received` (librdkafka), `offset_metadata` (pure). Read
+//! next: [`crate::BatchHandler`], then `run.rs`.
 
+mod assignment;
 mod backoff;
-mod behind;
 mod catch_up;
+mod commits;
 mod group;
-mod handling;
-mod intake;
+mod in_flight;
 mod membership;
+pub(crate) mod offset_metadata;
+mod partition_buffer;
 mod pause;
-mod placing;
 mod positions;
 mod received;
-mod report;
 mod run;
-mod serving;
-pub(crate) mod told;
+mod seeks;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -40,23 +40,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{BatchHandler, BusConfig};
 
-/// What a handler consumes, and how much at a time.
+/// What a handler consumes, and its batch sizes.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
-    /// Names the checkpoints.
+    /// The consumer's name in its checkpoints.
     pub name: String,
     pub topics: Vec<ContextName>,
-    /// At most this many records in one batch; some batches more may be buffered meanwhile.
+    /// The most records in one batch. Some more batches may be buffered.
     pub batch_max: usize,
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
-    /// The pause after a batch, in percent of what the batch took, and 50 ms at most: what comes meanwhile shares a
-    /// transaction. The last 50 ms without a batch count for it, so what comes now and then does not pause. A full batch does
-    /// not wait, nor what comes after the pause. 0: everything is handled at once.
+    /// The pause after a batch, in percent of its duration and at most 50 ms, so that records which arrive in between share a
+    /// transaction. Up to 50 ms of idle time before the batch count for it, so an occasional batch has no pause. A full batch
+    /// starts at once. 0: no pause.
     pub pause_percent: u32,
-    /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
-    /// follows was done before. Not for a consumer whose checkpoints a person may set back.
-    pub never_back: bool,
+    /// Whether to stop if a checkpoint is before the offset committed to Kafka: the database was restored to an older
+    /// state, and the following records were handled before. Not for a consumer whose checkpoints an operator may set
+    /// back.
+    pub detect_rewind: bool,
 }
 
 impl ConsumerOptions {
@@ -67,28 +68,29 @@ impl ConsumerOptions {
             batch_max: 500,
             batch_bytes_max: 4 << 20,
             pause_percent: 0,
-            never_back: false,
+            detect_rewind: false,
         }
     }
 }
 
-/// How a consumer is doing, at most about a second old.
+/// A consumer's health, at most about a second old.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerHealth {
-    /// Partitions that this process reads; 0 is fine when others have them all.
+    /// Partitions that this process reads; 0 is normal if other members have them all.
     pub assigned: usize,
-    /// Records that lie beyond the checkpoints of the assigned partitions; none until Kafka has told.
+    /// Records after the checkpoints of the assigned partitions; none before Kafka's first response.
     pub lag_records: Option<i64>,
-    /// The partition that is the furthest behind, and by how many records.
+    /// The partition with the largest lag, and that lag.
     pub furthest_behind: Option<(String, i32, i64)>,
-    /// How long there has been something to do and nothing was done.
+    /// How long the consumer has had records to handle without handling one.
     pub without_progress: Duration,
-    /// What stands in the way now: the group is being joined, the handler's reason to try again, a broker's error.
+    /// The current obstacle: the consumer is joining the group, the handler's reason for a retry, or a broker's error.
     pub trouble: Option<String>,
 }
 
 impl ConsumerHealth {
-    /// Why the consumer is stuck, when it has had something to do for longer than `max` and nothing was done: where, too.
+    /// The reason why the consumer is stuck, if it has handled none of its pending records for longer than `max`; it
+    /// names the partition.
     pub fn stuck(&self, max: Duration) -> Option<String> {
         let lag = self.lag_records.unwrap_or_default();
         if lag == 0 || self.without_progress <= max {
@@ -102,17 +104,17 @@ impl ConsumerHealth {
     }
 }
 
-/// Called about once a second and when `trouble` comes or goes. Must not block.
+/// Called about once a second and when `trouble` changes. Must not block.
 pub type HealthReport = Arc<dyn Fn(&ConsumerHealth) + Send + Sync>;
 
-/// Why a consumer stopped.
+/// The reason why a consumer stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumerError {
     #[error("consumer {consumer}: {reason}")]
     Fatal { consumer: String, reason: String },
     #[error(
         "consumer {consumer}: its checkpoint in {topic}/{partition} is at offset {next_offset}, and the topic has \
-         the offsets {low} to {high}: the topic was made anew or has lost records; run `tradewind reconcile`"
+         the offsets {low} to {high}: the topic was recreated or has lost records; run `tradewind reconcile`"
     )]
     OutOfRange { consumer: String, topic: String, partition: i32, next_offset: i64, low: i64, high: i64 },
     #[error("consumer {consumer}: {reason}; run `tradewind reconcile`")]
@@ -122,7 +124,7 @@ pub enum ConsumerError {
 }
 
 impl ConsumerError {
-    /// The handler that it is about, or the reader's group.
+    /// The handler that the error concerns, or the reader's group.
     pub fn consumer(&self) -> &str {
         match self {
             Self::Fatal { consumer, .. }
@@ -132,7 +134,7 @@ impl ConsumerError {
         }
     }
 
-    /// Whether log and topic have come apart, so that nothing but `tradewind reconcile` helps.
+    /// Whether log and topic disagree, so that only `tradewind reconcile` helps.
     pub fn wants_reconciliation(&self) -> bool {
         matches!(self, Self::Restored { .. } | Self::OutOfRange { .. })
     }
@@ -145,11 +147,11 @@ pub struct Subscription {
     pub health: HealthReport,
 }
 
-/// Reads the topics of all subscriptions as one member of the consumer group `group`, and hands each handler its batches until
-/// `shutdown`; then finishes the batches in hand and leaves the group. All members of a group must have the same subscriptions.
+/// Reads the topics of all subscriptions as one member of the consumer group `group`, and passes each handler its
+/// batches until `shutdown`. Then it finishes the batches in flight and leaves the group. All members of a group must
+/// have the same subscriptions.
 ///
-/// # Errors
-/// [`ConsumerError`]: someone must act. One handler's error stops all.
+/// [`ConsumerError`]: an operator must act. One handler's error stops all.
 pub async fn run_reader(
     config: &BusConfig,
     group: &str,
@@ -158,9 +160,9 @@ pub async fn run_reader(
 ) -> Result<(), ConsumerError> {
     let contexts: BTreeSet<ContextName> =
         subscriptions.iter().flat_map(|subscription| subscription.options.topics.iter().copied()).collect();
-    let workers = subscriptions.into_iter().map(|subscription| {
+    let workers = subscriptions.into_iter().enumerate().map(|(index, subscription)| {
         let topics = received::topics_of(config, subscription.options.topics.iter().copied());
-        worker::Worker::new(subscription, topics)
+        worker::Worker::new(index, subscription, topics)
     });
     let workers: Vec<worker::Worker> = workers.collect();
     let joined = group::Group::join(config, group, received::topics_of(config, contexts.iter().copied()))
@@ -176,8 +178,7 @@ pub async fn run_reader(
 
 /// A reader with one handler, whose group has the handler's name.
 ///
-/// # Errors
-/// [`ConsumerError`]: someone must act.
+/// [`ConsumerError`]: an operator must act.
 pub async fn run_consumer(
     config: &BusConfig,
     options: ConsumerOptions,

@@ -1,12 +1,12 @@
-//! The pause between the batches of a handler: under load they are fewer and larger, and share a transaction.
+//! The pause between the batches of a handler, which makes batches fewer and larger under load.
 //!
-//! PURE: the time is given.
+//! PURE: the caller passes the time.
 
 use std::time::{Duration, Instant};
 
-/// The longest pause: who waits for an effect would feel it.
+/// The longest pause: a client that waits for an effect would notice a longer one.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// So much idle time counts for later batches: a few in a row, such as those of one order, need no pause.
+/// How much idle time counts for later batches: a few in a row, such as those of one order, need no pause.
 const SAVED_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Default)]
@@ -15,14 +15,14 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// A batch has ended that took `took`: so much, in `percent`, is to be idle for it. What was idle before counts.
+    /// A batch of the duration `took` has ended: `percent` of that is the pause for it. Idle time before it counts.
     pub fn after_batch(&mut self, ended_at: Instant, took: Duration, percent: u32) {
         let earliest = ended_at.checked_sub(took + SAVED_MAX).unwrap_or(ended_at);
         let since = self.over_at.map_or(earliest, |over_at| over_at.max(earliest));
         self.over_at = Some((since + took + took * percent / 100).min(ended_at + PAUSE_MAX));
     }
 
-    /// When it will be over; none when it is.
+    /// The end of the pause; none if it is over.
     pub fn over_at(&self, now: Instant) -> Option<Instant> {
         self.over_at.filter(|over_at| now < *over_at)
     }
@@ -36,7 +36,7 @@ mod tests {
         Duration::from_millis(count)
     }
 
-    /// Batches that follow one another as soon as each pause is over; gives the pauses.
+    /// The pauses of batches that each start as soon as the pause before is over.
     fn pauses(took: Duration, percent: u32, batches: usize) -> Vec<Duration> {
         let (mut pause, mut now) = (Pause::default(), Instant::now() + Duration::from_secs(60));
         let mut pauses = Vec::new();

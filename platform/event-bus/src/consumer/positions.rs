@@ -1,6 +1,7 @@
-//! Which offset a reader must get next in each partition, and where in a partition a reader of several handlers begins.
+//! The offset that a reader must get next in each partition, and where in a partition a reader of several handlers
+//! starts.
 //!
-//! PURE: no Kafka, no clock. Read next: `intake.rs`.
+//! PURE: no Kafka, no clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,18 +9,18 @@ use std::sync::Arc;
 /// A partition of a topic.
 pub(super) type Partition = (Arc<str>, i32);
 
-/// A handler that is no further behind the others than this shares their read: they drop what they have already. One that is
-/// further behind reads alone until it has caught up.
+/// A handler that is at most this many records behind the others shares their reader, and the others drop what they
+/// already have. A handler that is further behind reads alone until it has caught up.
 pub(super) const NEAR_RECORDS_MAX: i64 = 1_000;
 
-/// What an offset that arrived is.
+/// How an arrived offset compares with the expected one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
     Next,
-    /// It lies before the next one, or the partition is not read (any more).
+    /// It is before the expected one, or the partition is not read any more.
     Old,
-    /// Records are missing before it: read again from `next_offset`. When the very same gap comes back, it is in the
-    /// topic (compaction, an aborted transaction), and the record is the next one.
+    /// Records are missing before it: read again from `next_offset`. If the same gap appears again, it is in the topic
+    /// (compaction, an aborted transaction), and the record is the next one.
     Gap {
         next_offset: i64,
     },
@@ -27,11 +28,11 @@ pub(super) enum Arrival {
 
 struct Position {
     next_offset: i64,
-    /// Where the record lay that came after a gap, when one has.
+    /// The offset of the record after a gap, if one was seen.
     gap_to: Option<i64>,
 }
 
-/// The partitions that are read, with the offset that Kafka must give next.
+/// The partitions that are read, with the offset that Kafka must return next.
 #[derive(Default)]
 pub(super) struct Positions {
     partitions: HashMap<Partition, Position>,
@@ -58,7 +59,7 @@ impl Positions {
         self.partitions.iter().map(|(partition, position)| (partition, position.next_offset))
     }
 
-    /// Judges an offset that arrived, and moves on when it is the next one.
+    /// Compares an arrived offset with the expected one, and moves on if it is that one.
     pub fn arrived(&mut self, partition: &Partition, offset: i64) -> Arrival {
         let Some(position) = self.partitions.get_mut(partition) else { return Arrival::Old };
         if offset < position.next_offset {
@@ -73,14 +74,14 @@ impl Positions {
     }
 }
 
-/// Where a reader begins for handlers that must go on at these offsets; none when there are none.
+/// Where a reader starts for handlers with these next offsets; none if there are none.
 pub(super) fn start_of(next_offsets: &[i64]) -> Option<i64> {
     let nearest = next_offsets.iter().max()? - NEAR_RECORDS_MAX;
     next_offsets.iter().copied().filter(|offset| *offset >= nearest).min()
 }
 
-/// Where a reader that stands at `reader` must go on instead, for handlers that must go on at these offsets: when it has passed
-/// all of them, or none of them needs much of what lies before it. Otherwise who lies behind it catches up by itself.
+/// Where a reader at `reader` must move for handlers with these next offsets: if it has passed all of them, or is far
+/// before all of them. Otherwise it stays, and handlers behind it catch up by themselves.
 pub(super) fn jump(reader: i64, next_offsets: &[i64]) -> Option<i64> {
     let (first, last) = (*next_offsets.iter().min()?, *next_offsets.iter().max()?);
     let passed_all = last < reader;
@@ -107,29 +108,33 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_believed_only_when_it_is_met_twice() {
+    fn a_gap_is_accepted_only_when_it_is_seen_twice() {
         let mut positions = Positions::default();
         positions.set(partition(), 0);
         assert_eq!(positions.arrived(&partition(), 3), Arrival::Gap { next_offset: 0 });
         assert_eq!(positions.arrived(&partition(), 4), Arrival::Gap { next_offset: 0 }, "still the old read");
-        assert_eq!(positions.arrived(&partition(), 4), Arrival::Next, "read again, and the gap is there");
+        assert_eq!(
+            positions.arrived(&partition(), 4),
+            Arrival::Next,
+            "read again, and the gap is still there"
+        );
     }
 
     #[test]
-    fn a_reader_begins_with_the_last_of_those_that_are_near_one_another() {
+    fn a_reader_starts_at_the_last_of_the_offsets_that_are_near_the_highest() {
         assert_eq!(start_of(&[]), None);
         assert_eq!(start_of(&[7]), Some(7));
         assert_eq!(start_of(&[5_000, 4_500, 4_000, 3_999]), Some(4_000));
     }
 
     #[test]
-    fn a_reader_stays_as_long_as_any_handler_goes_on_with_it() {
+    fn a_reader_stays_as_long_as_any_handler_follows_it() {
         assert_eq!(jump(100, &[100, 3]), None);
-        assert_eq!(jump(100, &[150, 130]), None, "they drop the few that they have already");
+        assert_eq!(jump(100, &[150, 130]), None, "they drop the few records that they already have");
     }
 
     #[test]
-    fn a_reader_goes_where_its_handlers_are_when_it_has_passed_all_of_them_or_is_far_before_them() {
+    fn a_reader_moves_to_its_handlers_if_it_has_passed_all_of_them_or_is_far_before_them() {
         assert_eq!(jump(100, &[90, 80]), Some(80));
         assert_eq!(jump(5_000, &[4_900, 80]), Some(4_900));
         assert_eq!(jump(100, &[9_000, 1_101]), Some(9_000));

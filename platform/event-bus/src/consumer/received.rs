@@ -1,4 +1,4 @@
-//! What a poll of librdkafka gave, in our terms.
+//! The result of a librdkafka poll, as our types.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::positions::Partition;
-use crate::halt::{epoch_in, halt_in};
+use crate::stop_marker::{epoch_in, stop_marker_in};
 use crate::{BusConfig, Record};
 
 /// The topics that are read, by their full names.
@@ -20,10 +20,10 @@ pub(super) fn topics_of(config: &BusConfig, contexts: impl IntoIterator<Item = C
     contexts.into_iter().map(topic).collect()
 }
 
-/// A record, or something else.
+/// A record, or an interruption.
 pub(super) type Received = Result<Arrived, Interruption>;
 
-/// A record that was not looked into yet.
+/// A record that is not decoded yet.
 pub(super) struct Arrived {
     pub partition: Partition,
     pub offset: i64,
@@ -42,20 +42,20 @@ impl Arrived {
 }
 
 pub(super) enum Interruption {
-    /// Some partition's offset is not in the topic; librdkafka does not say which.
+    /// Some partition's offset is not in the topic; librdkafka does not name the partition.
     OffsetOutOfRange,
-    /// librdkafka goes on by itself.
+    /// librdkafka retries by itself.
     Trouble(KafkaError),
-    /// The relay says that the topic holds what its log no longer has.
-    Halted { topic: String, reason: String },
-    /// librdkafka can't go on.
+    /// The relay has written a stop marker: the topic has events that its log no longer has.
+    StopMarker { topic: String, reason: String },
+    /// librdkafka cannot continue.
     Broken(KafkaError),
 }
 
 pub(super) fn received(topics: &Topics, outcome: KafkaResult<BorrowedMessage<'_>>) -> Received {
     match outcome {
-        Ok(message) => match halt_in(&message) {
-            Some(reason) => Err(Interruption::Halted { topic: message.topic().to_owned(), reason }),
+        Ok(message) => match stop_marker_in(&message) {
+            Some(reason) => Err(Interruption::StopMarker { topic: message.topic().to_owned(), reason }),
             None => Ok(arrived(topics, &message)),
         },
         Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {

@@ -1,40 +1,42 @@
-//! The reader's loop: one task that serves Kafka, decodes each record once, gives it to every handler that wants it, and keeps
-//! one batch with each of them.
+//! The reader's loop: one task that serves Kafka, decodes each record once, passes it to every handler that needs it, and keeps one
+//! batch in flight with each of them.
 //!
-//! Kafka is served while any handler has room for more. When none has, librdkafka's own bounded queue holds the rest; when that
-//! lasts, the partitions are paused and Kafka is served on, so that the group does not lose us.
+//! The loop polls Kafka while any handler has room for more records. If none has, librdkafka's own bounded queue holds the rest. If
+//! that lasts, the loop pauses the partitions and polls on, so that the group does not expel this member.
 //!
-//! Never: an answer to a revocation while a batch that touches it is with a handler. Read next: `worker.rs`, then
-//! `placing.rs`.
+//! A revocation is never answered while a handler works on a batch that touches its partitions.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+mod behind;
+mod rebalance;
+mod serving;
+
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use rdkafka::TopicPartitionList;
 use rdkafka::error::KafkaError;
 use tokio::task::JoinError;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::ConsumerError;
-use super::backoff::Backoff;
-use super::behind::receive_missed;
+use super::assignment::Assignment;
+use super::commits::Commits;
 use super::group::Group;
 use super::membership::Rebalance;
-use super::placing::Assigned;
 use super::positions::{Partition, Positions};
 use super::received::Received;
-use super::worker::{Ended, InHand, Task, Worker};
+use super::seeks::Seeks;
+use super::worker::{Ended, Task, Worker};
 use crate::BusConfig;
+use behind::receive_missed;
 
-/// Health, metrics, the courtesy commit, and the checkpoints of what was passed.
+/// The interval of health reports, metrics, offset commits to Kafka, and commits of pending checkpoints.
 const TICK: Duration = Duration::from_secs(1);
 
-enum Happened {
+enum LoopEvent {
     Stop,
     Ended(usize, Result<Ended, JoinError>),
     Due,
@@ -45,29 +47,22 @@ enum Happened {
 }
 
 pub(super) struct Reader {
-    /// The group's, without the prefix.
-    pub name: String,
-    pub config: BusConfig,
-    pub group: Group,
-    pub workers: Vec<Worker>,
-    /// Batches and loads under way, each with its worker's index. Whoever drops them lets them end by themselves.
+    /// The group's name, without the prefix.
+    name: String,
+    config: BusConfig,
+    group: Group,
+    workers: Vec<Worker>,
+    /// Running batches and checkpoint loads, each with its worker's index. Dropping them lets them finish by themselves.
     tasks: FuturesUnordered<BoxFuture<'static, (usize, Result<Ended, JoinError>)>>,
-    /// What Kafka must give next.
-    pub positions: Positions,
-    pub assigned: Option<Assigned>,
-    pub revoked: Option<TopicPartitionList>,
-    /// Partitions in which a handler was placed just now.
-    pub to_join: Vec<Partition>,
-    /// Where the reader still has to be moved.
-    pub seeks: BTreeMap<Partition, i64>,
-    pub seek_backoff: Backoff,
-    pub seek_again_at: Option<Instant>,
-    /// Partitions with a handler ahead of the reader, of which is not known whether they have what it wants.
-    pub ahead: BTreeSet<Partition>,
-    /// A checkpoint was committed there, and Kafka not yet told.
-    pub untold: HashSet<Partition>,
-    pub paused: bool,
-    pub served_at: Instant,
+    /// The offsets that Kafka must return next.
+    positions: Positions,
+    assignment: Assignment,
+    seeks: Seeks,
+    /// Partitions with a handler ahead of the reader, whose offset was not yet compared with the partition's range.
+    ahead: BTreeSet<Partition>,
+    commits: Commits,
+    paused: bool,
+    served_at: Instant,
 }
 
 impl Reader {
@@ -76,17 +71,13 @@ impl Reader {
             name,
             config,
             group,
+            commits: Commits::new(workers.len()),
             workers,
             tasks: FuturesUnordered::new(),
             positions: Positions::default(),
-            assigned: None,
-            revoked: None,
-            to_join: Vec::new(),
-            seeks: BTreeMap::new(),
-            seek_backoff: Backoff::default(),
-            seek_again_at: None,
+            assignment: Assignment::default(),
+            seeks: Seeks::default(),
             ahead: BTreeSet::new(),
-            untold: HashSet::new(),
             paused: false,
             served_at: Instant::now(),
         }
@@ -95,20 +86,20 @@ impl Reader {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ConsumerError> {
         self.report();
         let outcome = self.consume(&shutdown).await;
-        // An error ended the loop: a batch may still commit, and whoever takes over sees its checkpoint.
+        // After an error a batch may still commit; the next owner of its partitions sees its checkpoint.
         while self.workers.iter().any(Worker::is_running) {
             match self.tasks.next().await {
                 Some((index, Ok(Ended::Handled(batch, Ok(()))))) => {
-                    self.note_commits(&batch, &Ok(()));
-                    let _ = self.workers[index].on_handled(batch, Ok(())); // a batch that is done asks for nothing more
+                    // A successful batch starts no task.
+                    let _ = self.workers[index].on_handled(batch, Ok(()), &mut self.commits);
                 }
-                // Nothing is tried again: the reader has ended.
-                Some((index, Ok(Ended::Handled(_, Err(_))))) => self.workers[index].in_hand = InHand::Nothing,
+                // The reader has ended: there are no retries.
+                Some((index, Ok(Ended::Handled(_, Err(_))))) => drop(self.workers[index].in_flight.ended(0)),
                 Some((_, Ok(Ended::Loaded(_)))) => {}
                 Some((_, Err(_))) | None => break,
             }
         }
-        self.tell_kafka();
+        self.commit_offsets();
         self.group.close().await;
         outcome
     }
@@ -126,7 +117,7 @@ impl Reader {
                 self.start_loading();
                 self.answer_assignment()?;
                 self.join_reader();
-                self.receive_what_is_there().await?;
+                self.receive_arrived().await?;
                 self.start_batches();
                 self.catch_up()?;
                 self.seek().await;
@@ -134,16 +125,16 @@ impl Reader {
             }
             self.report_troubles();
             match self.next(&mut tick, shutdown, stopping).await {
-                Happened::Stop => {}
-                Happened::Ended(index, ended) => self.on_ended(index, ended)?,
-                Happened::Due => self.try_again(),
-                Happened::Rebalance(Rebalance::Revoke(partitions)) => self.on_revoked(partitions),
-                Happened::Rebalance(Rebalance::Assign(partitions)) => self.on_assigned(partitions),
-                Happened::Received(received) => self.on_received(*received).await?,
-                Happened::ReceivedMissed(index, received) => {
+                LoopEvent::Stop => {}
+                LoopEvent::Ended(index, ended) => self.on_ended(index, ended)?,
+                LoopEvent::Due => self.retry(),
+                LoopEvent::Rebalance(Rebalance::Revoke(partitions)) => self.on_revoked(partitions),
+                LoopEvent::Rebalance(Rebalance::Assign(partitions)) => self.on_assigned(partitions),
+                LoopEvent::Received(received) => self.on_received(*received).await?,
+                LoopEvent::ReceivedMissed(index, received) => {
                     self.on_received_missed(index, *received).await?;
                 }
-                Happened::Tick => self.on_tick().await?,
+                LoopEvent::Tick => self.on_tick().await?,
             }
         }
     }
@@ -153,32 +144,32 @@ impl Reader {
         tick: &mut tokio::time::Interval,
         shutdown: &CancellationToken,
         stopping: bool,
-    ) -> Happened {
+    ) -> LoopEvent {
         let (serve, not_before) = (self.serves(), self.receive_not_before());
         let due_at = self.workers.iter().filter_map(Worker::due_at).min().filter(|_| !stopping);
         let Self { group, workers, tasks, .. } = self;
         let receive = async {
-            // In turn: neither may starve the other.
+            // Unbiased: neither source may starve the other.
             tokio::select! {
-                received = receive_after(not_before, group), if serve => Happened::Received(Box::new(received)),
+                received = receive_after(not_before, group), if serve => LoopEvent::Received(Box::new(received)),
                 (index, received) = receive_missed(workers) => {
-                    Happened::ReceivedMissed(index, Box::new(received))
+                    LoopEvent::ReceivedMissed(index, Box::new(received))
                 }
             }
         };
         tokio::select! {
             biased;
-            () = shutdown.cancelled(), if !stopping => Happened::Stop,
-            Some((index, ended)) = tasks.next() => Happened::Ended(index, ended),
-            () = until(due_at) => Happened::Due,
-            rebalance = group.rebalance() => Happened::Rebalance(rebalance),
-            _ = tick.tick() => Happened::Tick,
-            happened = receive => happened,
+            () = shutdown.cancelled(), if !stopping => LoopEvent::Stop,
+            Some((index, ended)) = tasks.next() => LoopEvent::Ended(index, ended),
+            () = until(due_at) => LoopEvent::Due,
+            rebalance = group.rebalance() => LoopEvent::Rebalance(rebalance),
+            _ = tick.tick() => LoopEvent::Tick,
+            event = receive => event,
         }
     }
 
-    /// The worker waits for the task.
-    pub(super) fn begin(&mut self, index: usize, task: Option<Task>) {
+    /// Adds a worker's task to those that the loop waits for.
+    fn begin(&mut self, index: usize, task: Option<Task>) {
         if let Some(task) = task {
             self.tasks.push(Box::pin(async move { (index, task.await) }));
         }
@@ -191,17 +182,17 @@ impl Reader {
         }
     }
 
-    fn try_again(&mut self) {
+    fn retry(&mut self) {
         for index in 0..self.workers.len() {
-            let task = self.workers[index].try_again();
+            let task = self.workers[index].retry();
             self.begin(index, task);
         }
     }
 
-    /// Whether no handler has a batch any more, nor owes a checkpoint.
+    /// Whether no handler has a batch in flight or a pending checkpoint.
     fn is_settled(&mut self) -> bool {
         for index in 0..self.workers.len() {
-            let task = self.workers[index].settle_what_is_owed();
+            let task = self.workers[index].start_pending_checkpoints();
             self.begin(index, task);
         }
         !self.workers.iter().any(Worker::is_running)
@@ -211,8 +202,7 @@ impl Reader {
         let panicked = |panic: JoinError| self.workers[index].fatal(format!("the handler panicked: {panic}"));
         match ended.map_err(panicked)? {
             Ended::Handled(batch, outcome) => {
-                self.note_commits(&batch, &outcome);
-                let task = self.workers[index].on_handled(batch, outcome)?;
+                let task = self.workers[index].on_handled(batch, outcome, &mut self.commits)?;
                 self.begin(index, task);
             }
             Ended::Loaded(loaded) => self.on_loaded(index, loaded)?,
@@ -220,19 +210,12 @@ impl Reader {
         Ok(())
     }
 
-    fn note_commits(&mut self, batch: &crate::Batch, outcome: &Result<(), crate::HandlerError>) {
-        if outcome.is_ok() {
-            let moved = batch.moves.iter().map(|step| (Arc::from(step.topic.as_str()), step.partition));
-            self.untold.extend(moved);
-        }
-    }
-
     async fn on_tick(&mut self) -> Result<(), ConsumerError> {
         self.check_ahead().await?;
-        self.tell_kafka();
+        self.commit_offsets();
         for worker in &mut self.workers {
-            worker.settle = true;
-            worker.reload_what_was_lost();
+            worker.commit_pending_checkpoints();
+            worker.reload_lost_checkpoints(&mut self.commits);
         }
         self.report();
         Ok(())
@@ -248,11 +231,11 @@ impl Reader {
         self.workers.iter_mut().for_each(|worker| worker.report_trouble(membership));
     }
 
-    pub(super) fn restored(&self, reason: String) -> ConsumerError {
+    fn restored(&self, reason: String) -> ConsumerError {
         ConsumerError::Restored { consumer: self.name.clone(), reason }
     }
 
-    pub(super) fn kafka(&self, cause: KafkaError) -> ConsumerError {
+    fn kafka(&self, cause: KafkaError) -> ConsumerError {
         ConsumerError::Kafka { consumer: self.name.clone(), cause }
     }
 }

@@ -17,48 +17,48 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CONTEXT, LIMIT, Ledger};
 
-/// Writes each record into the ledger, in one transaction with the checkpoints; fails as told before.
+/// Writes each record into the ledger, in one transaction with the checkpoints; fails as configured.
 pub struct Keeper {
     pub ledger: Ledger,
     pub consumer: String,
     pub by: String,
-    /// Taken one per batch: `Some` fails it.
+    /// One is taken per batch: `Some` fails it.
     pub failures: Mutex<VecDeque<Option<HandlerError>>>,
-    /// SQL to run before the next batch, as somebody else.
-    pub meddle: Mutex<Option<String>>,
+    /// SQL to run before the next batch, as another process would.
+    pub interfere: Mutex<Option<String>>,
     pub batches: Mutex<Vec<usize>>,
-    /// Of which positions it was asked whether they concern it.
+    /// The positions that it was asked about in `is_relevant`.
     pub asked: Mutex<Vec<Position>>,
-    pub concerned: fn(Position) -> bool,
-    pub hears: Context,
-    /// A handler that is stuck: every batch is to be tried again.
+    pub relevant: fn(Position) -> bool,
+    pub context: Context,
+    /// Whether every batch fails with a retry.
     pub stuck: AtomicBool,
-    /// The checkpoints cannot be read.
+    /// Whether its checkpoints cannot be read.
     pub away: AtomicBool,
-    /// How many batches wait until they are let go; a handler that waits for nobody has none.
+    /// A permit for each batch that may run; none if batches do not wait.
     pub gate: Option<Semaphore>,
 }
 
 impl Keeper {
     pub fn new(ledger: &Ledger, by: &str) -> Arc<Self> {
-        Self::concerned_with(|_| true, ledger, by)
+        Self::relevant_if(|_| true, ledger, by)
     }
 
-    pub fn concerned_with(concerned: fn(Position) -> bool, ledger: &Ledger, by: &str) -> Arc<Self> {
-        Arc::new(Self { concerned, ..Self::plain(ledger, "keeper", by) })
+    pub fn relevant_if(relevant: fn(Position) -> bool, ledger: &Ledger, by: &str) -> Arc<Self> {
+        Arc::new(Self { relevant, ..Self::plain(ledger, "keeper", by) })
     }
 
-    /// One of several handlers, whose checkpoints have its own name.
+    /// One of several handlers, whose checkpoints have their own name.
     pub fn named(consumer: &str, ledger: &Ledger, by: &str) -> Arc<Self> {
         Arc::new(Self::plain(ledger, consumer, by))
     }
 
-    /// One that hears another topic, on which nothing comes.
-    pub fn hearing(hears: Context, consumer: &str, ledger: &Ledger, by: &str) -> Arc<Self> {
-        Arc::new(Self { hears, ..Self::plain(ledger, consumer, by) })
+    /// A handler of another topic, which has no records.
+    pub fn subscribed_to(context: Context, consumer: &str, ledger: &Ledger, by: &str) -> Arc<Self> {
+        Arc::new(Self { context, ..Self::plain(ledger, consumer, by) })
     }
 
-    /// The same, whose batches wait until they are let go, each by its own permit.
+    /// The same, whose batches each wait for a permit.
     pub fn slow(consumer: &str, ledger: &Ledger, by: &str) -> Arc<Self> {
         Arc::new(Self { gate: Some(Semaphore::new(0)), ..Self::plain(ledger, consumer, by) })
     }
@@ -69,19 +69,19 @@ impl Keeper {
             consumer: consumer.to_owned(),
             by: by.to_owned(),
             failures: Mutex::default(),
-            meddle: Mutex::default(),
+            interfere: Mutex::default(),
             batches: Mutex::default(),
             asked: Mutex::default(),
-            concerned: |_| true,
-            hears: CONTEXT,
+            relevant: |_| true,
+            context: CONTEXT,
             stuck: AtomicBool::new(false),
             away: AtomicBool::new(false),
             gate: None,
         }
     }
 
-    /// Lets so many of its batches go.
-    pub fn let_go(&self, batches: usize) {
+    /// Releases so many of its batches.
+    pub fn release(&self, batches: usize) {
         self.gate.as_ref().expect("a slow handler").add_permits(batches);
     }
 
@@ -94,15 +94,15 @@ impl Keeper {
         self.start_with(bus, false)
     }
 
-    /// As the sagas do: a checkpoint that has gone back stops it.
-    pub fn start_and_never_go_back(self: &Arc<Self>, bus: &BusConfig) -> Running {
+    /// As the reactors do: a rewound checkpoint stops it.
+    pub fn start_detecting_rewinds(self: &Arc<Self>, bus: &BusConfig) -> Running {
         self.start_with(bus, true)
     }
 
-    fn start_with(self: &Arc<Self>, bus: &BusConfig, never_back: bool) -> Running {
+    fn start_with(self: &Arc<Self>, bus: &BusConfig, detect_rewind: bool) -> Running {
         let mut options = ConsumerOptions::new(self.consumer.clone(), [CONTEXT]);
         options.batch_max = 50;
-        options.never_back = never_back;
+        options.detect_rewind = detect_rewind;
         let shutdown = CancellationToken::new();
         let health: Arc<Mutex<Option<ConsumerHealth>>> = Arc::default();
         let (bus, handler, stop, seen) =
@@ -121,28 +121,28 @@ impl Keeper {
 impl BatchHandler for Keeper {
     async fn checkpoints(&self) -> Result<Vec<Checkpoint>, HandlerError> {
         if self.away.load(Ordering::SeqCst) {
-            return Err(HandlerError::Retry("its database is away".to_owned()));
+            return Err(HandlerError::Retry("its database is unreachable".to_owned()));
         }
         let client = self.ledger.pool.get().await.map_err(|error| HandlerError::Retry(error.to_string()))?;
         Ok(checkpoint::load(&client, &self.consumer).await?)
     }
 
-    fn concerns(&self, record: &Record) -> bool {
+    fn is_relevant(&self, record: &Record) -> bool {
         let position = record.position.unwrap_or_default();
         self.asked.lock().expect("no panic").push(position);
-        (self.concerned)(position)
+        (self.relevant)(position)
     }
 
     async fn handle(&self, batch: &Batch) -> Result<(), HandlerError> {
-        let meddle = self.meddle.lock().expect("no panic").take();
-        if let Some(sql) = meddle {
+        let interfere = self.interfere.lock().expect("no panic").take();
+        if let Some(sql) = interfere {
             self.ledger.execute(&sql).await;
         }
         if self.stuck.load(Ordering::SeqCst) {
             return Err(HandlerError::Retry("it is stuck".to_owned()));
         }
         if let Some(gate) = &self.gate {
-            gate.acquire().await.expect("the gate stays").forget();
+            gate.acquire().await.expect("the gate is never closed").forget();
         }
         if let Some(failure) = self.failures.lock().expect("no panic").pop_front().flatten() {
             return Err(failure);
@@ -172,14 +172,14 @@ impl BatchHandler for Keeper {
 pub const GROUP: &str = "keepers";
 
 /// Starts a reader with several handlers.
-pub fn start_reader(bus: &BusConfig, keepers: &[&Arc<Keeper>], never_back: bool) -> RunningReader {
+pub fn start_reader(bus: &BusConfig, keepers: &[&Arc<Keeper>], detect_rewind: bool) -> RunningReader {
     let shutdown = CancellationToken::new();
     let mut health = Vec::new();
     let mut subscriptions = Vec::new();
     for keeper in keepers {
-        let mut options = ConsumerOptions::new(keeper.consumer.clone(), [keeper.hears]);
+        let mut options = ConsumerOptions::new(keeper.consumer.clone(), [keeper.context]);
         options.batch_max = 50;
-        options.never_back = never_back;
+        options.detect_rewind = detect_rewind;
         let seen: Arc<Mutex<Option<ConsumerHealth>>> = Arc::default();
         health.push(Arc::clone(&seen));
         let report =
@@ -191,7 +191,7 @@ pub fn start_reader(bus: &BusConfig, keepers: &[&Arc<Keeper>], never_back: bool)
     RunningReader { task, shutdown, health }
 }
 
-/// A reader at work, with the health of each of its handlers.
+/// A running reader, with the health of each of its handlers.
 pub struct RunningReader {
     pub task: JoinHandle<Result<(), ConsumerError>>,
     pub shutdown: CancellationToken,
@@ -208,7 +208,7 @@ impl RunningReader {
         tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").expect("it does not panic")
     }
 
-    /// Drops the reader in the middle of whatever it does.
+    /// Drops the reader at whatever it does.
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
@@ -223,7 +223,7 @@ impl RunningReader {
     }
 }
 
-/// A consumer at work.
+/// A running consumer.
 pub struct Running {
     pub task: JoinHandle<Result<(), ConsumerError>>,
     pub shutdown: CancellationToken,
@@ -240,7 +240,7 @@ impl Running {
         tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").expect("it does not panic")
     }
 
-    /// Drops the consumer in the middle of whatever it does.
+    /// Drops the consumer at whatever it does.
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;

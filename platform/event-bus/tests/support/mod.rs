@@ -1,6 +1,6 @@
-//! A topic prefix and a database of the test's own, events to publish, and a handler that keeps a ledger.
+//! A private topic prefix and database, events to publish, and a handler that keeps a ledger.
 //!
-//! Never: a sleep; what is waited for is looked at until a limit. Read next: `../consumer.rs`.
+//! No test sleeps: each waits for a state, with a limit.
 #![allow(dead_code)] // each test binary uses a part
 
 mod keeper;
@@ -23,14 +23,14 @@ pub use keeper::{GROUP, Keeper, start_reader};
 pub const CONTEXT: Context = Context::Inventory;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The engines, with empty topics that are this test's alone.
+/// The configuration of Kafka with private, empty topics.
 pub async fn bus() -> BusConfig {
     let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("bus")));
     ensure_topics(&bus, &Context::NAMES, 1).await.expect("the topics can be made");
     bus
 }
 
-/// The event at `position`; some fifty streams take turns.
+/// The event at `position`; some fifty streams alternate.
 pub fn event(position: Position) -> RawEvent {
     event_of(position, &format!("stock-SKU{}", position % 50))
 }
@@ -75,7 +75,7 @@ pub async fn publish(bus: &BusConfig, positions: impl IntoIterator<Item = Positi
     publisher.publish(&records).await.expect("acknowledged");
 }
 
-/// Puts a record where no relay would.
+/// Writes a record to a partition where no relay would write it.
 pub async fn put_by_hand(bus: &BusConfig, partition: i32, key: &str, value: &[u8]) {
     let producer: FutureProducer =
         ClientConfig::new().set("bootstrap.servers", &bus.brokers).create().expect("a producer");
@@ -84,7 +84,7 @@ pub async fn put_by_hand(bus: &BusConfig, partition: i32, key: &str, value: &[u8
     producer.send(record, LIMIT).await.expect("acknowledged");
 }
 
-/// What lies on the topic: for each partition the positions, in order (0 for what is not an event).
+/// The positions of each partition's records, in order (0 for a record that is not an event).
 pub async fn on_topic(bus: &BusConfig) -> BTreeMap<i32, Vec<Position>> {
     let mut found: BTreeMap<i32, Vec<Position>> = BTreeMap::new();
     for record in testkit::read_topic(&bus.topic(CONTEXT)).await {
@@ -94,7 +94,7 @@ pub async fn on_topic(bus: &BusConfig) -> BTreeMap<i32, Vec<Position>> {
     found
 }
 
-/// The positions in the order of their partitions that `positions` must leave on a topic.
+/// The positions that `positions` must leave on each partition, in order.
 pub fn expected(positions: impl IntoIterator<Item = Position>) -> BTreeMap<i32, Vec<Position>> {
     let mut partitions: BTreeMap<i32, Vec<Position>> = BTreeMap::new();
     for position in positions {
@@ -103,7 +103,7 @@ pub fn expected(positions: impl IntoIterator<Item = Position>) -> BTreeMap<i32, 
     partitions
 }
 
-/// The effect of a record, as the ledger has it.
+/// The effect of a record in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
     pub partition: i32,
@@ -160,7 +160,7 @@ impl Ledger {
         self.pool.get().await.expect("a connection").batch_execute(sql).await.expect("executed");
     }
 
-    /// Waits for so many entries, and gives them.
+    /// Waits for so many entries, and returns them.
     pub async fn when_entries(&self, count: usize) -> Vec<Entry> {
         eventually("entries in the ledger", || async {
             let entries = self.entries().await;

@@ -1,6 +1,4 @@
-//! A log of this test's own on a real Postgres, and the means to disturb it.
-//!
-//! Never: a sleep; what is waited for is asked for, with a limit. Read next: `tests/append.rs`.
+//! A private log on a real Postgres, and the means to disturb it. No test sleeps: each waits for a state, with a limit.
 #![allow(dead_code)] // each test file uses its part
 
 pub mod proxy;
@@ -43,7 +41,7 @@ fn url_of(admin_url: &str, user: &str) -> String {
 
 pub async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server answers");
-    // A test may kill its own backend; the client then says so.
+    // A test may kill its own backend; the client then reports the broken connection.
     tokio::spawn(connection);
     client
 }
@@ -74,7 +72,7 @@ impl TestLog {
     /// Keeps every append waiting until it is released.
     pub async fn hold(&self) -> HeldLog {
         let holder = connect(&self.admin_url).await;
-        holder.batch_execute(&lock("pg_advisory_lock")).await.expect("nobody else holds the log for long");
+        holder.batch_execute(&lock("pg_advisory_lock")).await.expect("the log's lock becomes free");
         HeldLog { holder }
     }
 
@@ -88,7 +86,7 @@ impl TestLog {
         .await;
     }
 
-    /// Ends the backends of the context's role that are at an append; how many.
+    /// Ends up to `limit` backends of the context's role that are appending, and returns how many.
     pub async fn kill_appending_backends(&self, limit: i64) -> usize {
         let query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                       WHERE datname = current_database() AND usename = $1 AND state = 'active'
@@ -103,13 +101,13 @@ impl TestLog {
     }
 }
 
-/// The log's lock in somebody else's hands.
+/// The log's lock, held by the test.
 pub struct HeldLog {
     holder: Client,
 }
 
 impl HeldLog {
-    /// As another process does that is at its turn.
+    /// Appends under the held lock, as another process would.
     pub async fn append(&self, stream: &StreamId, expected_version: Version, event_id: Uuid) {
         let statement = append_statement(stream, expected_version, event_id);
         self.holder
@@ -146,7 +144,7 @@ pub fn metadata() -> Metadata {
     }
 }
 
-/// Some stock came in.
+/// A receipt of stock.
 pub fn received(name: &str, quantity: i64) -> NewEvent {
     NewEvent::new(&received_event(name, quantity), metadata())
 }
@@ -166,7 +164,7 @@ pub fn receipts(streams: &[(&str, Version)]) -> Append {
     Append { writes: streams.iter().map(write).collect(), ..Append::default() }
 }
 
-/// A statement that appends one event to one stream past the appender.
+/// A statement that appends one event to one stream without the appender.
 pub fn append_statement(stream: &StreamId, expected_version: Version, event_id: Uuid) -> String {
     let version = expected_version + 1;
     format!(

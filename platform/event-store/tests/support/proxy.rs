@@ -1,8 +1,8 @@
-//! A connection to Postgres that can be cut at the two places that matter: before the server has the request, and after
-//! it has committed and before the client has the answer.
+//! A connection to Postgres that can be cut at the two places that matter: before the server has the request, and
+//! between the commit and the client's answer.
 //!
-//! Never: a cut at a time, or one of what is no append (who says that the log grew has connections too); cuts happen at the
-//! next message. Read next: `tests/outage.rs`.
+//! A cut happens at the next message of an append, never at a time. Other connections, such as the append notifier's,
+//! are not cut.
 
 use std::sync::{Arc, Mutex};
 
@@ -61,17 +61,17 @@ impl Proxy {
     }
 
     pub fn cut(&self, cut: Cut) {
-        *self.shared.cut.lock().expect("nobody panics with it") = cut;
+        *self.shared.cut.lock().expect("no test panics while it holds the lock") = cut;
     }
 
     pub fn pending(&self) -> Cut {
-        *self.shared.cut.lock().expect("nobody panics with it")
+        *self.shared.cut.lock().expect("no test panics while it holds the lock")
     }
 
-    /// Gives the server the request that was held back, and waits until the server is done with it and gone.
+    /// Sends the delayed request to the server, and waits until the server has processed it and closed the connection.
     pub async fn deliver_late(&self) {
         self.shared.is_late.notified().await;
-        let late = self.shared.late.lock().expect("nobody panics with it").take();
+        let late = self.shared.late.lock().expect("no test panics while it holds the lock").take();
         let (mut server, request) = late.expect("it was held back");
         server.write_all(&request).await.expect("the server still listens");
         server.shutdown().await.expect("the server still listens");
@@ -82,7 +82,7 @@ impl Proxy {
 impl Shared {
     /// Whether this is the message to cut; each cut happens once.
     fn take(&self, wanted: Cut) -> bool {
-        let mut cut = self.cut.lock().expect("nobody panics with it");
+        let mut cut = self.cut.lock().expect("no test panics while it holds the lock");
         let is_wanted = *cut == wanted;
         if is_wanted {
             *cut = Cut::None;
@@ -106,7 +106,7 @@ async fn carry(shared: Arc<Shared>, client: TcpStream) {
                 if counts && shared.take(Cut::Request) { return }
                 if counts && shared.take(Cut::LateRequest) {
                     drop((from_client, to_client));
-                    *shared.late.lock().expect("nobody panics with it") = Some((to_server, request[..length].to_vec()));
+                    *shared.late.lock().expect("no test panics while it holds the lock") = Some((to_server, request[..length].to_vec()));
                     shared.is_late.notify_one();
                     // The server must be able to answer a client that is gone.
                     while let Ok(1..) = from_server.read(&mut answer).await {}

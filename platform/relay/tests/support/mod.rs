@@ -1,6 +1,5 @@
-//! A context's log in a database of the test's own, topics of its own, and relays between them.
-//!
-//! Never: a sleep; what is waited for is looked at until a limit. Read next: `../relay.rs`.
+//! A context's log in a private database, private topics, and relays between them. No test sleeps: each waits for a
+//! state, with a limit.
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +33,7 @@ pub struct World {
     versions: Vec<Version>,
 }
 
-/// An event's record as it lies on the topic.
+/// An event's record on the topic.
 #[derive(Debug, Clone)]
 pub struct OnTopic {
     pub position: Position,
@@ -45,7 +44,7 @@ pub async fn world() -> World {
     world_with_topic(&[]).await
 }
 
-/// `settings`: of the context's topic, from its beginning (a later change takes its time).
+/// `settings` of the context's topic, from its creation, because a later change takes effect with a delay.
 pub async fn world_with_topic(settings: &[(&str, &str)]) -> World {
     let database_url = Secret::from(testkit::context("relay", CONTEXT).await.url);
     let admin = runtime::postgres::connect(&database_url).await.expect("the database answers");
@@ -75,7 +74,7 @@ async fn make_topic(bus: &BusConfig, settings: &[(&str, &str)]) {
     assert_eq!(made, [Ok(topic.clone())]);
 }
 
-/// Of the context's topic; it takes Kafka a moment to go by it.
+/// Changes the context's topic; Kafka applies it with a delay.
 pub async fn set_max_message_bytes(world: &World, bytes: &str) {
     let topic = world.config.bus.topic(CONTEXT);
     let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", bytes);
@@ -89,12 +88,12 @@ fn admin(bus: &BusConfig) -> AdminClient<DefaultClientContext> {
 }
 
 impl World {
-    /// Appends `count` events; the streams take turns.
+    /// Appends `count` events; the streams alternate.
     pub async fn append(&mut self, count: usize) {
         self.append_noted(count, None).await;
     }
 
-    /// `note`: something to make the events larger.
+    /// `note`: text that makes the events larger.
     pub async fn append_noted(&mut self, count: usize, note: Option<String>) {
         let metadata = Metadata {
             correlation_id: Uuid::nil(),
@@ -157,8 +156,8 @@ impl World {
         found
     }
 
-    /// Every event of the log is on its partition, and first occurrences are in order. Gives the number of
-    /// duplicates.
+    /// Asserts that every event of the log is on its partition, and that first occurrences are in order. Returns the
+    /// number of duplicates.
     #[track_caller]
     pub fn assert_all_there_in_order(&self, head: Position, topic: &BTreeMap<i32, Vec<OnTopic>>) -> usize {
         let mut all = BTreeSet::new();
@@ -180,7 +179,7 @@ impl World {
     }
 }
 
-/// A relay at work.
+/// A running relay.
 pub struct Running {
     pub task: JoinHandle<Result<(), Error>>,
     pub shutdown: CancellationToken,
@@ -203,13 +202,13 @@ impl Running {
         tokio::time::timeout(LIMIT, self.task).await.expect("it ends in time").expect("it does not panic")
     }
 
-    /// Drops the relay in the middle of whatever it does.
+    /// Drops the relay at whatever it does.
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
     }
 
-    /// Waits for a readiness of which `condition` is true: nothing, or the reason of the one check.
+    /// Waits until `condition` is true of the readiness: none, or the reason of the one check.
     pub async fn when_readiness(&self, what: &str, condition: impl Fn(Option<&str>) -> bool) {
         eventually(what, || async {
             let failing = self.health.readiness().err();

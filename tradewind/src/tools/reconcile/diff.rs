@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Context as _;
-use event_bus::{BusConfig, TopicSum, read_whole, told_offsets};
+use event_bus::{BusConfig, TopicSummary, read_topic, committed_offsets};
 use events::{Context, Position, RawEvent, StreamId};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ pub struct Compared {
     pub unfinished: bool,
     pub head: Position,
     pub cursor: Position,
-    pub topic: TopicSum,
+    pub topic: TopicSummary,
     /// In the topic and not (or no longer) in the log: by position, then id.
     pub lost: BTreeMap<(Position, Uuid), LostEvent>,
     /// The number of events in the log up to the cursor that are not in the topic.
@@ -114,7 +114,7 @@ impl Diff {
             compared.unfinished
                 || !compared.lost.is_empty()
                 || compared.missing > 0
-                || compared.topic.halts > 0
+                || compared.topic.stop_markers > 0
                 || compared.topic.epoch > compared.epoch
         };
         self.contexts.iter().any(differs)
@@ -156,7 +156,7 @@ async fn compare(context: Context, client: &Client, bus: &BusConfig) -> anyhow::
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     // The topic first: the log then has everything that is appended and published during the comparison.
     let mut in_topic: Vec<TopicEvent> = Vec::new();
-    let topic = read_whole(bus, context, |_, event| in_topic.push(TopicEvent::of(&event))).await?;
+    let topic = read_topic(bus, context, |_, event| in_topic.push(TopicEvent::of(&event))).await?;
     let ids = read_ids(client).await.with_context(|| format!("the log of {context}"))?;
     let head = Position::try_from(ids.len())?;
     let mut found = HashSet::new();
@@ -252,7 +252,7 @@ async fn went_back(client: &Client, bus: &BusConfig, consumer: &str) -> anyhow::
         let partition: (String, i32) = (row.try_get(0)?, row.try_get(1)?);
         checkpoints.insert(partition, row.try_get::<_, i64>(2)?);
     }
-    let committed = told_offsets(bus, &Context::NAMES, consumer)
+    let committed = committed_offsets(bus, &Context::NAMES, consumer)
         .await
         .with_context(|| format!("the offsets of {consumer}"))?;
     let behind = |(topic, partition, committed): (String, i32, i64)| {

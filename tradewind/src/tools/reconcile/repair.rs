@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use event_bus::{BusConfig, forget_groups, group_members, reader_groups};
+use event_bus::{BusConfig, delete_groups, group_members, reader_groups};
 use event_store::RECONCILER;
 use events::{Context, Position, cloud_event};
 use fault::crash_point;
@@ -56,7 +56,7 @@ pub async fn repair(schemas: &Schemas, bus: &BusConfig, diff: &Diff) -> anyhow::
     reset_read_models(schemas, bus, &topics, epoch).await?;
     crash_point!("reconcile::read_models_reset");
     for kind in READERS {
-        forget_groups(bus, kind).await.with_context(|| format!("the consumer groups of {kind}"))?;
+        delete_groups(bus, kind).await.with_context(|| format!("the consumer groups of {kind}"))?;
         crash_point!("reconcile::groups_forgotten");
     }
     rebuild_read_models(schemas, bus).await?;

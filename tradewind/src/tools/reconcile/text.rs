@@ -67,7 +67,7 @@ fn one_context(text: &mut String, compared: &Compared) {
     if *missing > 0 {
         line(text, format_args!("  {missing} relayed events are not on Kafka"));
     }
-    if topic.halts > 0 {
+    if topic.stop_markers > 0 {
         line(text, format_args!("  the relay has told the consumers to stop"));
     }
     for ((position, event_id), event) in lost {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use event_bus::{BusConfig, OrderedPublisher, ensure_topics, remove_topic, replication_of};
+use event_bus::{BusConfig, OrderedPublisher, ensure_topics, delete_topic, replication_factor};
 use event_store::{EventStore, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, partition_of};
 use fault::crash_point;
@@ -44,10 +44,10 @@ pub type Topics = BTreeMap<String, NewTopic>;
 pub async fn recreate_topics(schemas: &Schemas, bus: &BusConfig, epoch: i64) -> anyhow::Result<Topics> {
     let mut replication = 1;
     for context in Context::ALL {
-        replication = replication.max(replication_of(bus, context).await?.unwrap_or(1));
+        replication = replication.max(replication_factor(bus, context).await?.unwrap_or(1));
     }
     for context in Context::ALL {
-        remove_topic(bus, context).await?;
+        delete_topic(bus, context).await?;
         crash_point!("reconcile::topic_removed");
     }
     ensure_topics(bus, &events::Context::NAMES, replication).await?;

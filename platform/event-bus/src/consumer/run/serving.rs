@@ -1,26 +1,26 @@
-//! What Kafka gives, and when it is asked for more.
+//! Processes the records that Kafka returns, and decides when to poll for more.
 //!
-//! A record is decoded once, when any handler wants it. Never: a record passed over because of a gap that was not looked at
-//! twice. Read next: `behind.rs`.
+//! A record is decoded once, when the first handler needs it. A gap between offsets is accepted only when it is seen a
+//! second time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ConsumerError;
-use super::positions::Arrival;
-use super::received::{Arrived, Interruption, Received};
-use super::run::Reader;
-use super::worker::Begins;
+use super::Reader;
+use crate::consumer::ConsumerError;
+use crate::consumer::in_flight::Begins;
+use crate::consumer::positions::Arrival;
+use crate::consumer::received::{Arrived, Interruption, Received};
 
-/// When no handler has had room for this long, the partitions are paused, and Kafka is served.
+/// If no handler has had room for this long, the partitions are paused, and the loop polls Kafka again.
 const UNSERVED_MAX: Duration = Duration::from_secs(5);
-/// How often Kafka is asked for what it has while no handler could begin a batch: each time librdkafka may fetch once more.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Records that are taken before somebody else has a turn.
+/// The interval of polls while no handler could begin a batch: each poll may cause librdkafka to fetch once more.
+const POLL_EVERY: Duration = Duration::from_millis(50);
+/// The number of records that are taken before the loop looks at other events.
 pub(super) const RECEIVED_MAX: usize = 500;
 
 impl Reader {
-    /// Takes what came, and all that is there already while anybody has room.
+    /// Takes a record, and all that have arrived, while any handler has room.
     pub(super) async fn on_received(&mut self, first: Received) -> Result<(), ConsumerError> {
         self.served_at = Instant::now();
         let mut received = Some(first);
@@ -28,8 +28,8 @@ impl Reader {
         while let Some(one) = received {
             match one {
                 Ok(arrived) => self.on_arrived(arrived)?,
-                Err(Interruption::Halted { topic, reason }) => {
-                    return Err(self.restored(format!("the relay halted {topic}: {reason}")));
+                Err(Interruption::StopMarker { topic, reason }) => {
+                    return Err(self.restored(format!("the relay stopped {topic}: {reason}")));
                 }
                 Err(Interruption::OffsetOutOfRange) => self.on_out_of_range().await?,
                 Err(Interruption::Trouble(error)) => {
@@ -57,21 +57,21 @@ impl Reader {
         }
         let mut taking = Vec::new();
         for (index, worker) in self.workers.iter_mut().enumerate() {
-            if worker.intake.admits(&partition, offset) {
+            if worker.buffer.accepts(&partition, offset) {
                 worker.check_epoch(&partition, epoch)?;
                 taking.push(index);
             }
         }
         if !taking.is_empty() {
             let record = Arc::new(arrived.decode());
-            taking.into_iter().for_each(|index| self.workers[index].intake.take_in(Arc::clone(&record)));
+            taking.into_iter().for_each(|index| self.workers[index].buffer.push(Arc::clone(&record)));
         }
         Ok(())
     }
 
-    /// What has come while no handler could begin a batch goes along in the next one.
-    pub(super) async fn receive_what_is_there(&mut self) -> Result<(), ConsumerError> {
-        let is_awaited = self.workers.iter().any(|worker| worker.begins() == Begins::Now);
+    /// Takes the records that arrived while no handler could begin a batch, so that the next batch includes them.
+    pub(super) async fn receive_arrived(&mut self) -> Result<(), ConsumerError> {
+        let is_awaited = self.workers.iter().any(|worker| worker.in_flight.next_begins() == Begins::Now);
         if is_awaited
             && self.seeks.is_empty()
             && self.serves()
@@ -82,27 +82,27 @@ impl Reader {
         Ok(())
     }
 
-    /// When Kafka is to be asked for more; none: at once. While no handler that keeps up could begin a batch, librdkafka's queue
-    /// keeps what comes, and is not filled by ever more fetches (`queued.min.messages`).
+    /// The earliest time of the next poll; none: at once. While no handler that follows the reader could begin a batch, records stay
+    /// in librdkafka's queue, so that it does not fetch more (`queued.min.messages`).
     pub(super) fn receive_not_before(&self) -> Option<Instant> {
-        let mut not_before = self.served_at + LOOK_EVERY;
-        for worker in self.workers.iter().filter(|worker| worker.intake.follows()) {
-            match worker.begins() {
+        let mut not_before = self.served_at + POLL_EVERY;
+        for worker in self.workers.iter().filter(|worker| worker.buffer.follows()) {
+            match worker.in_flight.next_begins() {
                 Begins::Now => return None,
-                Begins::At(over_at) => not_before = not_before.min(over_at),
+                Begins::At(pause_ends_at) => not_before = not_before.min(pause_ends_at),
                 Begins::Later => {}
             }
         }
         Some(not_before).filter(|_| !self.paused)
     }
 
-    /// Whether Kafka is to be asked for more: somebody takes what it gives next, or nobody would be left behind.
+    /// Whether to poll Kafka: a handler takes the next record, or no handler would fall behind.
     pub(super) fn serves(&self) -> bool {
-        self.paused || self.is_wanted() || self.workers.iter().all(|worker| worker.intake.has_room())
+        self.paused || self.is_wanted() || self.workers.iter().all(|worker| worker.buffer.has_room())
     }
 
     fn is_wanted(&self) -> bool {
-        self.workers.iter().any(|worker| worker.intake.follows() && worker.intake.has_room())
+        self.workers.iter().any(|worker| worker.buffer.follows() && worker.buffer.has_room())
     }
 
     pub(super) fn check_pause(&mut self) -> Result<(), ConsumerError> {

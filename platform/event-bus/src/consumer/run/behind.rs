@@ -1,34 +1,34 @@
-//! Who goes on with the reader, who has fallen behind it and catches up by a consumer of its own, and what the topic does not have.
+//! Handlers that have fallen behind the reader: they catch up with a consumer of their own. Also checks that every
+//! handler's offset exists in its topic.
 //!
-//! Never: the reader moved while any handler goes on with it. Read next: `catch_up.rs`.
+//! The reader does not move while any handler follows it.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rdkafka::error::KafkaError;
 
-use super::ConsumerError;
-use super::catch_up::CatchUp;
-use super::positions::{Arrival, Partition, jump};
-use super::received::{Arrived, Interruption, Received};
-use super::run::Reader;
+use super::Reader;
 use super::serving::RECEIVED_MAX;
-use super::worker::Worker;
+use crate::consumer::ConsumerError;
+use crate::consumer::catch_up::CatchUp;
+use crate::consumer::positions::{Arrival, Partition, jump};
+use crate::consumer::received::{Arrived, Interruption, Received};
+use crate::consumer::worker::Worker;
 
 impl Reader {
-    /// The reader goes on at `offset`.
+    /// Moves the reader to `offset`.
     pub(super) fn read_from(&mut self, partition: Partition, offset: i64) {
         self.positions.set(partition.clone(), offset);
         self.seeks.insert(partition.clone(), offset);
-        self.sort_out(&partition);
+        self.update_behind(&partition);
     }
 
-    /// Sees who is behind the reader in the partition, and who is ahead of it.
-    pub(super) fn sort_out(&mut self, partition: &Partition) {
+    /// Updates which handlers are behind the reader in the partition, and whether one is ahead of it.
+    pub(super) fn update_behind(&mut self, partition: &Partition) {
         let Some(reader) = self.positions.next_offset(partition) else { return };
         for worker in &mut self.workers {
-            let Some(next_offset) = worker.intake.next_offset(partition) else { continue };
-            worker.intake.set_behind(partition, next_offset < reader);
+            let Some(next_offset) = worker.buffer.next_offset(partition) else { continue };
+            worker.buffer.set_behind(partition, next_offset < reader);
             if next_offset >= reader {
                 worker.leave_catch_up(partition);
             }
@@ -38,18 +38,18 @@ impl Reader {
         }
     }
 
-    /// Handlers that have fallen behind and have room again get what they have missed.
+    /// Starts to read the missed records of handlers that are behind and have room again.
     pub(super) fn catch_up(&mut self) -> Result<(), ConsumerError> {
         for index in 0..self.workers.len() {
             let worker = &self.workers[index];
-            if !worker.intake.is_behind() || !worker.intake.has_drained() {
+            if !worker.buffer.is_behind() || !worker.buffer.has_drained() {
                 continue;
             }
             let known = |partition: &Partition| {
                 worker.catch_up.as_ref().is_some_and(|catch_up| catch_up.reads(partition))
             };
             let missing: Vec<(Partition, i64)> = worker
-                .intake
+                .buffer
                 .behind()
                 .filter(|(partition, _)| !known(partition))
                 .map(|(partition, next_offset)| (partition.clone(), next_offset))
@@ -62,7 +62,7 @@ impl Reader {
                     None => alone.push((partition, next_offset)),
                 }
             }
-            // A jump may have left it behind still.
+            // After a jump of the reader the handler may still be behind.
             if !alone.is_empty() {
                 self.start_catching_up(index, alone).map_err(|cause| self.kafka(cause))?;
             }
@@ -72,7 +72,7 @@ impl Reader {
 
     fn start_catching_up(&mut self, index: usize, missing: Vec<(Partition, i64)>) -> Result<(), KafkaError> {
         let worker = &mut self.workers[index];
-        tracing::info!(consumer = %worker.options.name, partitions = missing.len(), "fell behind, catches up by itself");
+        tracing::info!(consumer = %worker.options.name, partitions = missing.len(), "fell behind the reader; catching up with a consumer of its own");
         let catch_up = match &mut worker.catch_up {
             Some(catch_up) => catch_up,
             none => none.insert(CatchUp::new(&self.config, &self.name, Arc::clone(&self.group.topics))?),
@@ -80,19 +80,19 @@ impl Reader {
         catch_up.add(missing)
     }
 
-    /// Takes what came for a handler that catches up, and all that is there already while there is room.
+    /// Takes a record for a handler that catches up, and all that have arrived, while there is room.
     pub(super) async fn on_received_missed(
         &mut self,
         index: usize,
         first: Received,
     ) -> Result<(), ConsumerError> {
         let mut received = Some(first);
-        let mut served = 0;
+        let mut received_count = 0;
         while let Some(one) = received {
             match one {
                 Ok(arrived) => self.on_missed(index, arrived)?,
-                Err(Interruption::Halted { topic, reason }) => {
-                    return Err(self.workers[index].restored(format!("the relay halted {topic}: {reason}")));
+                Err(Interruption::StopMarker { topic, reason }) => {
+                    return Err(self.workers[index].restored(format!("the relay stopped {topic}: {reason}")));
                 }
                 Err(Interruption::OffsetOutOfRange) => {
                     let partitions =
@@ -105,9 +105,9 @@ impl Reader {
                 }
                 Err(Interruption::Broken(cause)) => return Err(self.kafka(cause)),
             }
-            served += 1;
+            received_count += 1;
             let worker = &self.workers[index];
-            let more = served < RECEIVED_MAX && worker.intake.has_room();
+            let more = received_count < RECEIVED_MAX && worker.buffer.has_room();
             received = worker.catch_up.as_ref().filter(|_| more).and_then(|catch_up| catch_up.receive_now());
         }
         Ok(())
@@ -122,10 +122,10 @@ impl Reader {
             Arrival::Gap { .. } => self.read_missed_again(index)?,
             Arrival::Next => {
                 worker.check_epoch(&partition, arrived.epoch)?;
-                worker.intake.take_in(Arc::new(arrived.decode()));
+                worker.buffer.push(Arc::new(arrived.decode()));
                 let reader = self.positions.next_offset(&partition);
-                if worker.intake.next_offset(&partition) >= reader {
-                    worker.intake.set_behind(&partition, false);
+                if worker.buffer.next_offset(&partition) >= reader {
+                    worker.buffer.set_behind(&partition, false);
                     worker.leave_catch_up(&partition);
                 }
             }
@@ -138,26 +138,20 @@ impl Reader {
         catch_up.map_or(Ok(()), CatchUp::read_again).map_err(|cause| self.kafka(cause))
     }
 
-    /// Moves the reader where it has to be moved. What cannot be is tried again.
+    /// Makes the pending seeks. Failed ones are retried.
     pub(super) async fn seek(&mut self) {
-        if self.seeks.is_empty() || self.seek_again_at.is_some_and(|at| Instant::now() < at) {
+        let due = self.seeks.take_due();
+        if due.is_empty() {
             return;
         }
-        let wanted = std::mem::take(&mut self.seeks).into_iter().collect();
-        let failed = self.group.seek(wanted).await;
-        self.seek_again_at = None;
-        if failed.is_empty() {
-            self.seek_backoff.reset();
-        }
-        for ((topic, number), offset, error) in failed {
+        let failed = self.group.seek(due).await;
+        for ((topic, number), offset, error) in &failed {
             tracing::warn!(consumer = %self.name, %topic, partition = number, offset, %error, "seek failed");
-            self.seeks.insert((topic, number), offset);
-            let at = self.seek_again_at.get_or_insert_with(Instant::now);
-            *at = Instant::now() + self.seek_backoff.next();
         }
+        self.seeks.made(failed.into_iter().map(|(partition, offset, _)| (partition, offset)).collect());
     }
 
-    /// A handler that is ahead of the reader is not noticed by Kafka when its place is not in the topic.
+    /// Checks the offsets of handlers that are ahead of the reader, because Kafka only checks the reader's own.
     pub(super) async fn check_ahead(&mut self) -> Result<(), ConsumerError> {
         if self.ahead.is_empty() {
             return Ok(());
@@ -168,19 +162,20 @@ impl Reader {
         Ok(())
     }
 
-    /// Names the handler whose place is not in the topic. Gives the partitions of which Kafka does not say what they have.
+    /// Fails with the handler whose offset is not in the topic. Returns the partitions whose range Kafka did not
+    /// return.
     async fn check_range(&mut self, partitions: &[Partition]) -> Result<Vec<Partition>, ConsumerError> {
         for (at, partition) in partitions.iter().enumerate() {
             let (low, high) = match self.group.watermarks(partition).await {
                 Ok(range) => range,
                 Err(error) => {
-                    // Each question more would wait as long for a broker that is away.
+                    // Each further request would wait as long for an unreachable broker.
                     tracing::warn!(topic = %partition.0, partition = partition.1, %error, "watermarks");
                     return Ok(partitions[at..].to_vec());
                 }
             };
             for worker in &self.workers {
-                if let Some(next_offset) = worker.intake.next_offset(partition)
+                if let Some(next_offset) = worker.buffer.next_offset(partition)
                     && !(low..=high).contains(&next_offset)
                 {
                     return Err(ConsumerError::OutOfRange {
@@ -197,21 +192,23 @@ impl Reader {
         Ok(Vec::new())
     }
 
-    /// Some partition's place is not in the topic; where there is none such (any more), reads on.
+    /// Some partition's offset is not in the topic: finds the handler, or reads on if every offset exists by now.
     pub(super) async fn on_out_of_range(&mut self) -> Result<(), ConsumerError> {
-        let places: Vec<(Partition, i64)> =
+        let offsets: Vec<(Partition, i64)> =
             self.positions.iter().map(|(partition, next_offset)| (partition.clone(), next_offset)).collect();
-        let partitions: Vec<Partition> = places.iter().map(|(partition, _)| partition.clone()).collect();
+        let partitions: Vec<Partition> = offsets.iter().map(|(partition, _)| partition.clone()).collect();
         self.check_range(&partitions).await?;
-        self.seeks.extend(places);
+        for (partition, offset) in offsets {
+            self.seeks.insert(partition, offset);
+        }
         Ok(())
     }
 }
 
-/// Waits for what comes for any handler that catches up and has room. Gives whose it is. May be dropped at any time.
+/// Waits for a record of any handler that catches up and has room. Returns the handler's index too. Cancel-safe.
 pub(super) async fn receive_missed(workers: &[Worker]) -> (usize, Received) {
     let reading = workers.iter().enumerate().filter_map(|(index, worker)| {
-        let catch_up = worker.catch_up.as_ref().filter(|_| worker.intake.has_room())?;
+        let catch_up = worker.catch_up.as_ref().filter(|_| worker.buffer.has_room())?;
         Some(Box::pin(async move { (index, catch_up.receive().await) }))
     });
     let reading: Vec<_> = reading.collect();
