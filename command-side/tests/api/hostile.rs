@@ -80,7 +80,7 @@ async fn a_control_character_in_any_text_is_refused_by_the_name_of_its_field() {
         reply.problem(400, "invalid_path").names("sku", "control characters", CONTROL_ALLOWED);
     }
     let reply = shop.post("/v1/stock/%ff%fe/receive").json(&json!({"quantity": 1})).send().await;
-    reply.problem(400, "invalid_path").names("sku", "not UTF-8", "percent-encoded UTF-8");
+    reply.problem(400, "invalid_path").names("sku", "is not UTF-8", "percent-encoded UTF-8");
     nothing_was_written(&shop).await;
 }
 

@@ -84,8 +84,8 @@ async fn what_cannot_be_a_sku_is_refused() {
         ("nul%00", "must not contain control characters"),
         ("del%7F", "must not contain control characters"),
         ("c1%C2%85", "must not contain control characters"),
-        ("%FF%FE", "not UTF-8"),
-        ("%C3%28", "not UTF-8"),
+        ("%FF%FE", "is not UTF-8"),
+        ("%C3%28", "is not UTF-8"),
     ] {
         let reply = shop.receive(in_path, 1).await.problem(400, "invalid_path");
         assert_eq!(reply.body["errors"][0]["field"], "sku", "{reply:?}");

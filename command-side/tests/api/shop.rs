@@ -17,8 +17,6 @@ use uuid::Uuid;
 use crate::ask::{Ask, Reply};
 
 const CONTEXTS: [Context; 3] = [Context::Orders, Context::Inventory, Context::Shipping];
-/// How long a test waits for what must come.
-
 /// One command side. It stops when it is dropped.
 pub struct Shop {
     pub base_url: String,

@@ -4,16 +4,21 @@
 //! and `enable.gapless.guarantee` stops the producer at the first record that can't be delivered, before a later one
 //! can be. So what a publisher leaves in a partition is always a beginning of what it was given for it: no gap, no
 //! swap. Two publishers at once (one of them a zombie) can make duplicates, but each of them sends a gapless
-//! series, so a record's first occurrence still comes after the first occurrence of the one before. Records given before
-//! the topic's partitions are known wait in one queue, which librdkafka empties in order under the lock that `send`
-//! takes (`rd_kafka_topic_assign_uas`), so none given later comes before them.
+//! series, so a record's first occurrence still comes after the first occurrence of the one before.
+//!
+//! The first record of each partition is sent alone. A broker that knows nothing yet of a producer accepts whatever sequence
+//! number comes first. If it refused the first request, because it was not yet the partition's leader, and accepted the
+//! second, which was under way already, librdkafka would conclude that the first one had arrived as well
+//! (`rd_kafka_dr_implicit_ack`): a record acknowledged and lost.
 //!
 //! Never: `FutureProducer` from several tasks, a retry with the next record, `enqueue` after an error.
 //! Read next: `platform/relay/src/lib.rs`.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use event_log::{TOPIC_PARTITIONS, partition_of};
 use fault::{crash_point, mutant};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -58,6 +63,8 @@ pub struct OrderedPublisher {
     /// Some until dropped.
     producer: Option<ThreadedProducer<Deliveries>>,
     shared: Arc<Shared>,
+    /// The partitions in which a record of this producer is acknowledged: the broker expects the next one.
+    opened: HashSet<i32>,
     in_the_middle: bool,
 }
 
@@ -94,11 +101,12 @@ impl OrderedPublisher {
         let producer = client
             .create_with_context(Deliveries { shared: Arc::clone(&shared) })
             .map_err(|cause| PublishError::Configuration { cause })?;
-        Ok(Self { topic, producer: Some(producer), shared, in_the_middle: false })
+        Ok(Self { topic, producer: Some(producer), shared, opened: HashSet::new(), in_the_middle: false })
     }
 
-    /// Puts the records into the producer's queue, in order, waiting while it is full. The receipts of several calls
-    /// may be waited for later, so that the next records are on their way before the last are acknowledged.
+    /// Puts the records into the producer's queue, in order, waiting while it is full, and for the acknowledgement of the first
+    /// record of each partition. The receipts of several calls may be waited for later, so that the next records are on
+    /// their way before the last are acknowledged.
     ///
     /// # Errors
     /// [`PublishError`]: nothing more can be published here.
@@ -107,16 +115,24 @@ impl OrderedPublisher {
             return Err(PublishError::Interrupted);
         }
         self.in_the_middle = true;
-        let batch =
-            Arc::new(InFlight { outstanding: AtomicUsize::new(records.len()), none_left: Notify::new() });
+        let receipt = self.receipt_for(records.len());
         for (nth, record) in records.iter().enumerate() {
             if nth > 0 {
                 crash_point!("publisher::between_records");
             }
-            self.enqueue_one(record, &batch).await?;
+            let partition = partition_of(&record.key, TOPIC_PARTITIONS);
+            if self.opened.contains(&partition) {
+                self.enqueue_one(record, &receipt.batch).await?;
+            } else {
+                let alone = self.receipt_for(1);
+                self.enqueue_one(record, &alone.batch).await?;
+                alone.acknowledged().await?;
+                self.opened.insert(partition);
+                receipt.batch.outstanding.fetch_sub(1, Ordering::AcqRel); // nobody waits for the receipt yet
+            }
         }
         self.in_the_middle = false;
-        Ok(Receipt { batch, shared: Arc::clone(&self.shared) })
+        Ok(receipt)
     }
 
     /// Publishes and waits until all is acknowledged.
@@ -125,6 +141,11 @@ impl OrderedPublisher {
     /// [`PublishError`]: a beginning of the records, in order, may be on the topic all the same.
     pub async fn publish(&mut self, records: &[Outgoing]) -> Result<(), PublishError> {
         self.enqueue(records).await?.acknowledged().await
+    }
+
+    fn receipt_for(&self, records: usize) -> Receipt {
+        let batch = InFlight { outstanding: AtomicUsize::new(records), none_left: Notify::new() };
+        Receipt { batch: Arc::new(batch), shared: Arc::clone(&self.shared) }
     }
 
     async fn enqueue_one(&self, record: &Outgoing, batch: &Arc<InFlight>) -> Result<(), PublishError> {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use crate::support::{CONTEXT, bus, event, expected, on_topic, outgoing};
+use crate::support::{CONTEXT, bus, event, event_of, expected, on_topic, outgoing};
 use event_bus::{BusConfig, OrderedPublisher, Outgoing, PublishError, Receipt, TopicError, ensure_topics};
-use events::{Context, TOPIC_PARTITIONS};
+use events::{Context, Position, TOPIC_PARTITIONS, cloud_event};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use testkit::eventually;
 
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
@@ -39,6 +41,31 @@ async fn records_come_in_the_order_given_on_the_partition_that_java_would_choose
         receipt.acknowledged().await.expect("acknowledged");
     }
     assert_eq!(on_topic(&bus).await, expected(1..=5_000));
+}
+
+/// librdkafka's mock broker, like a real one that knows nothing of the producer yet, accepts any first sequence number: it refuses
+/// the first request and accepts those that are under way behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_record_that_is_refused_once_is_not_acknowledged_by_the_success_of_the_next_one() {
+    let kafka = MockCluster::new(1).expect("a mock broker");
+    let mut bus = BusConfig::plain(kafka.bootstrap_servers(), "");
+    // A record for each request, so that several are under way at once.
+    bus.properties.push("batch.num.messages=1".parse().expect("key=value"));
+    let topic = bus.topic(CONTEXT);
+    kafka.create_topic(&topic, TOPIC_PARTITIONS, 1).expect("a topic");
+    kafka.broker_round_trip_time(1, Duration::from_millis(50)).expect("a slow broker");
+    let refusal = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION];
+    kafka.request_errors(RDKafkaApiKey::Produce, &refusal);
+
+    let mut publisher = OrderedPublisher::new(&bus, topic.clone()).expect("a publisher");
+    let records: Vec<Outgoing> = (1..=10).map(|position| outgoing(&event_of(position, "stock-A"))).collect();
+    publisher.publish(&records).await.expect("acknowledged");
+    let found = testkit::read_topic_at(&bus.brokers, &topic).await;
+    let found: Vec<Position> = found
+        .iter()
+        .map(|record| cloud_event::decode_raw(CONTEXT, &record.value).expect("an event").position)
+        .collect();
+    assert_eq!(found, (1..=10).collect::<Vec<Position>>());
 }
 
 /// Until a producer has learnt where its topic is, librdkafka keeps what it is given in a queue of no partition

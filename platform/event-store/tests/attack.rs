@@ -19,7 +19,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
 
-const TEST: &str = "no_attack_makes_a_gap_a_loss_or_a_double";
+/// With the module that it is in.
+const TEST: &str = "attack::no_attack_makes_a_gap_a_loss_or_a_double";
 /// Where a writer process finds the log; its absence makes this process the one that judges.
 const LOG_URL: &str = "TRADEWIND_TEST_LOG_URL";
 const WRITERS: usize = 4;

@@ -13,7 +13,7 @@ pub use database::{
     TestDatabase, context, contexts, copy_database, fresh_database, migrate_contexts, migrated_database,
 };
 pub use shared::once_per_run;
-pub use topic::{TopicRecord, read_topic};
+pub use topic::{TopicRecord, read_topic, read_topic_at};
 pub use wait::{Probed, WAIT_MAX, eventually};
 
 use uuid::Uuid;

@@ -2,12 +2,13 @@
 //!
 //! Never: a committed offset. Read next: `tests/e2e/tests/story.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Headers;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 /// Reading a topic takes no longer, or fails the test.
@@ -28,17 +29,26 @@ pub struct TopicRecord {
 /// # Panics
 /// When the topic cannot be read.
 pub async fn read_topic(topic: &str) -> Vec<TopicRecord> {
-    let topic = topic.to_owned();
-    tokio::task::spawn_blocking(move || read(&topic)).await.expect("the topic can be read")
+    read_topic_at(&crate::kafka_brokers(), topic).await
 }
 
-fn read(topic: &str) -> Vec<TopicRecord> {
+/// The same on other brokers than those of `make test`.
+///
+/// # Panics
+/// When the topic cannot be read.
+pub async fn read_topic_at(brokers: &str, topic: &str) -> Vec<TopicRecord> {
+    let (brokers, topic) = (brokers.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || read(&brokers, &topic)).await.expect("the topic can be read")
+}
+
+fn read(brokers: &str, topic: &str) -> Vec<TopicRecord> {
     let started = Instant::now();
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", crate::kafka_brokers())
+        .set("bootstrap.servers", brokers)
         .set("group.id", crate::unique("reader"))
         .set("enable.partition.eof", "true")
         .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "error") // nothing is passed over in silence
         .create()
         .expect("the consumer's settings are valid");
     let metadata = consumer.fetch_metadata(Some(topic), READ_MAX).expect("Kafka answers");
@@ -47,12 +57,16 @@ fn read(topic: &str) -> Vec<TopicRecord> {
         all.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("an offset is an offset");
     }
     consumer.assign(&all).expect("partitions can be assigned");
-    let (mut records, mut unread) = (Vec::new(), all.count());
-    while unread > 0 {
+    let mut records = Vec::new();
+    // Each partition by its number: one whose fetching begins anew tells its end once more.
+    let mut unread: BTreeSet<i32> = all.elements().iter().map(TopicPartitionListElem::partition).collect();
+    while !unread.is_empty() {
         assert!(started.elapsed() < READ_MAX, "{topic} was not read within {READ_MAX:?}");
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => records.push(record(&message)),
-            Some(Err(KafkaError::PartitionEOF(_))) => unread -= 1,
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                unread.remove(&partition);
+            }
             Some(Err(_)) | None => {}
         }
     }

@@ -33,15 +33,17 @@ const JOINING: &[(&str, &str)] = &[
     ("max.poll.interval.ms", "300000"),
     ("statistics.interval.ms", "2000"), // lag and connection, for health
 ];
-/// A fetch covers all partitions of a broker, is answered as soon as there is anything (`fetch.min.bytes` 1), and at rest after
-/// half a second. librdkafka has one under way for each broker, so the number of fetches is that of the readers' answers.
+/// A fetch covers all partitions of a broker, and is answered as soon as there is anything (`fetch.min.bytes` 1). librdkafka has
+/// one under way for each broker, and sends none while enough records lie in its queue (`queued.min.messages`): under load
+/// a reader whose handlers are busy leaves them there. A queue that is emptied at the moment of the decision makes a fetch of
+/// some partitions alone, and the others wait until it is answered: hence a short `fetch.wait.max.ms`.
 pub(super) const FETCHING: &[(&str, &str)] = &[
-    ("queued.min.messages", "5000"),
+    ("queued.min.messages", "8"),
     ("queued.max.messages.kbytes", "16384"), // what librdkafka reads ahead of our buffers, all partitions together
     ("fetch.max.bytes", "8388608"),          // one fetch may not overshoot that by much
     ("max.partition.fetch.bytes", "524288"), // the share of one partition in a fetch: fairness
     ("fetch.min.bytes", "1"),
-    ("fetch.wait.max.ms", "500"),
+    ("fetch.wait.max.ms", "100"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "50"),
 ];

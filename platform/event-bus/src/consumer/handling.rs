@@ -21,7 +21,7 @@ impl Worker {
     ) -> Result<Option<Task>, ConsumerError> {
         if let InHand::Running { since, .. } = std::mem::replace(&mut self.in_hand, InHand::Nothing) {
             let took = since.elapsed();
-            self.last_batch = Some((Instant::now(), took));
+            self.pause.after_batch(Instant::now(), took, self.options.pause_percent);
             metrics::histogram!("consumer_batch_seconds", "consumer" => self.options.name.clone())
                 .record(took.as_secs_f64());
         }

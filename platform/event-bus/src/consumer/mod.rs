@@ -8,8 +8,8 @@
 //!
 //! Never: an offset committed to Kafka and relied on, a record skipped, a poll that waits for a handler beyond Kafka's patience,
 //! an unbounded buffer, a handler that waits for another.
-//! Files: `positions` (which offset comes next; pure), `intake` (what a handler has still to do; pure), `worker` and
-//! `handling` (one handler and the batch in hand), `run` and `serving` (the loop, and what Kafka gives), `placing` (which partitions, from where), `behind` and `catch_up` (who has fallen
+//! Files: `positions` (which offset comes next; pure), `intake` (what a handler has still to do; pure), `worker`,
+//! `handling` and `pause` (one handler and the batch in hand), `run` and `serving` (the loop, and what Kafka gives), `placing` (which partitions, from where), `behind` and `catch_up` (who has fallen
 //! behind), `group`, `membership` and `received` (librdkafka), `told` (what Kafka is told; pure).
 //! Read next: [`crate::BatchHandler`], then `run.rs`.
 
@@ -20,6 +20,7 @@ mod group;
 mod handling;
 mod intake;
 mod membership;
+mod pause;
 mod placing;
 mod positions;
 mod received;
@@ -50,7 +51,8 @@ pub struct ConsumerOptions {
     /// A batch is closed when its payloads reach this size.
     pub batch_bytes_max: usize,
     /// The pause after a batch, in percent of what the batch took, and 50 ms at most: what comes meanwhile shares a
-    /// transaction. A full batch does not wait, nor what comes after the pause. 0: everything is handled at once.
+    /// transaction. The last 50 ms without a batch count for it, so what comes now and then does not pause. A full batch does
+    /// not wait, nor what comes after the pause. 0: everything is handled at once.
     pub pause_percent: u32,
     /// Stop when a checkpoint lies before what Kafka was told: the database was restored to an older state, and what
     /// follows was done before. Not for a consumer whose checkpoints a person may set back.

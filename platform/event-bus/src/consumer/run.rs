@@ -126,6 +126,7 @@ impl Reader {
                 self.start_loading();
                 self.answer_assignment()?;
                 self.join_reader();
+                self.receive_what_is_there().await?;
                 self.start_batches();
                 self.catch_up()?;
                 self.seek().await;
@@ -153,13 +154,13 @@ impl Reader {
         shutdown: &CancellationToken,
         stopping: bool,
     ) -> Happened {
-        let serve = self.serves();
+        let (serve, not_before) = (self.serves(), self.receive_not_before());
         let due_at = self.workers.iter().filter_map(Worker::due_at).min().filter(|_| !stopping);
         let Self { group, workers, tasks, .. } = self;
         let receive = async {
             // In turn: neither may starve the other.
             tokio::select! {
-                received = group.receive(), if serve => Happened::Received(Box::new(received)),
+                received = receive_after(not_before, group), if serve => Happened::Received(Box::new(received)),
                 (index, received) = receive_missed(workers) => {
                     Happened::ReceivedMissed(index, Box::new(received))
                 }
@@ -254,6 +255,13 @@ impl Reader {
     pub(super) fn kafka(&self, cause: KafkaError) -> ConsumerError {
         ConsumerError::Kafka { consumer: self.name.clone(), cause }
     }
+}
+
+async fn receive_after(not_before: Option<Instant>, group: &Group) -> Received {
+    if let Some(not_before) = not_before {
+        tokio::time::sleep_until(not_before.into()).await;
+    }
+    group.receive().await
 }
 
 async fn until(when: Option<Instant>) {

@@ -10,9 +10,12 @@ use super::ConsumerError;
 use super::positions::Arrival;
 use super::received::{Arrived, Interruption, Received};
 use super::run::Reader;
+use super::worker::Begins;
 
 /// When no handler has had room for this long, the partitions are paused, and Kafka is served.
 const UNSERVED_MAX: Duration = Duration::from_secs(5);
+/// How often Kafka is asked for what it has while no handler could begin a batch: each time librdkafka may fetch once more.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Records that are taken before somebody else has a turn.
 pub(super) const RECEIVED_MAX: usize = 500;
 
@@ -64,6 +67,33 @@ impl Reader {
             taking.into_iter().for_each(|index| self.workers[index].intake.take_in(Arc::clone(&record)));
         }
         Ok(())
+    }
+
+    /// What has come while no handler could begin a batch goes along in the next one.
+    pub(super) async fn receive_what_is_there(&mut self) -> Result<(), ConsumerError> {
+        let is_awaited = self.workers.iter().any(|worker| worker.begins() == Begins::Now);
+        if is_awaited
+            && self.seeks.is_empty()
+            && self.serves()
+            && let Some(received) = self.group.receive_now()
+        {
+            self.on_received(received).await?;
+        }
+        Ok(())
+    }
+
+    /// When Kafka is to be asked for more; none: at once. While no handler that keeps up could begin a batch, librdkafka's queue
+    /// keeps what comes, and is not filled by ever more fetches (`queued.min.messages`).
+    pub(super) fn receive_not_before(&self) -> Option<Instant> {
+        let mut not_before = self.served_at + LOOK_EVERY;
+        for worker in self.workers.iter().filter(|worker| worker.intake.follows()) {
+            match worker.begins() {
+                Begins::Now => return None,
+                Begins::At(over_at) => not_before = not_before.min(over_at),
+                Begins::Later => {}
+            }
+        }
+        Some(not_before).filter(|_| !self.paused)
     }
 
     /// Whether Kafka is to be asked for more: somebody takes what it gives next, or nobody would be left behind.

@@ -13,13 +13,11 @@ use tokio::task::JoinHandle;
 use super::backoff::Backoff;
 use super::catch_up::CatchUp;
 use super::intake::{Intake, Taken};
+use super::pause::Pause;
 use super::positions::Partition;
 use super::received::Topics;
 use super::{ConsumerError, ConsumerOptions, HealthReport, Subscription};
 use crate::{Batch, BatchHandler, Checkpoint, HandlerError};
-
-/// The pause after a batch is never longer: who waits for an effect would feel it.
-const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// What a task of a handler ends with.
 pub(super) enum Ended {
@@ -43,6 +41,14 @@ pub(super) enum InHand {
     },
 }
 
+/// When a handler can begin a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begins {
+    Now,
+    At(Instant),
+    Later,
+}
+
 pub(super) struct Worker {
     pub options: ConsumerOptions,
     pub handler: Arc<dyn BatchHandler>,
@@ -51,8 +57,7 @@ pub(super) struct Worker {
     topics: Topics,
     pub intake: Intake,
     pub in_hand: InHand,
-    /// When the last batch ended, and how long it took.
-    pub last_batch: Option<(Instant, Duration)>,
+    pub pause: Pause,
     /// The checkpoints that are owed move next.
     pub settle: bool,
     pub backoff: Backoff,
@@ -81,7 +86,7 @@ impl Worker {
             topics,
             intake,
             in_hand: InHand::Nothing,
-            last_batch: None,
+            pause: Pause::default(),
             settle: false,
             backoff: Backoff::default(),
             to_load: BTreeSet::new(),
@@ -159,10 +164,17 @@ impl Worker {
 
     /// When the pause will be over for what is buffered; none when it is already, or there is nothing, or a full batch.
     fn next_batch_at(&self) -> Option<Instant> {
-        let (ended_at, took) = self.last_batch?;
-        let pause = pause_after(took, self.options.pause_percent);
         let waits = !self.intake.is_empty() && !self.intake.has_full_batch();
-        (waits && ended_at.elapsed() < pause).then(|| ended_at + pause)
+        self.pause.over_at(Instant::now()).filter(|_| waits)
+    }
+
+    /// When it can begin a batch of what comes next: now, when its pause is over, or, with a batch in hand, nobody knows.
+    pub fn begins(&self) -> Begins {
+        match (&self.in_hand, self.pause.over_at(Instant::now())) {
+            (InHand::Nothing, None) => Begins::Now,
+            (InHand::Nothing, Some(over_at)) => Begins::At(over_at),
+            (InHand::Running { .. } | InHand::Waiting { .. }, _) => Begins::Later,
+        }
     }
 
     pub fn hand_over(&mut self, batch: Batch) -> Task {
@@ -236,23 +248,5 @@ impl Worker {
 
     pub fn count(&self, name: &'static str, by: usize) {
         metrics::counter!(name, "consumer" => self.options.name.clone()).increment(by as u64);
-    }
-}
-
-fn pause_after(took: Duration, percent: u32) -> Duration {
-    (took * percent / 100).min(PAUSE_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_pause_after_a_batch_follows_what_the_batch_took_up_to_a_limit() {
-        let took = Duration::from_millis(20);
-        assert_eq!(pause_after(took, 0), Duration::ZERO);
-        assert_eq!(pause_after(took, 100), took);
-        assert_eq!(pause_after(took, 50), took / 2);
-        assert_eq!(pause_after(Duration::from_secs(9), 100), PAUSE_MAX);
     }
 }
