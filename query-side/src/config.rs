@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use event_bus::BusConfig;
+use projections::BusConfig;
 use runtime::{Secret, postgres};
 
 use crate::READ_MODEL;

@@ -8,10 +8,9 @@ use std::time::Duration;
 use axum::extract::FromRef;
 use axum::routing::get;
 use axum::{Json, Router};
-use event_bus::ConsumerError;
 use events::{Context, ContextName, Event};
 use projections::http::ReadModels;
-use projections::{ChangeNotifier, ProjectionSet, Reader, projector};
+use projections::{ChangeNotifier, ConsumerError, ProjectionSet, Reader, projector};
 use runtime::http::{BindError, Limits, bind, serve};
 use runtime::postgres::{self, PostgresError};
 use runtime::{Health, ops_router};
@@ -77,16 +76,20 @@ impl FromRef<App> for ReadModels {
 
 /// Every route of the query side but those of `runtime::ops_router`.
 pub fn router(app: App) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+    let (router, document) = routes().split_for_parts();
+    let document = openapi::completed(&document);
+    router.with_state(app).route("/openapi.json", get(async move || Json(document)))
+}
+
+/// The routes with their descriptions: the only list of them.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
         .merge(orders::router())
         .merge(order_events::router())
         .merge(processes::router())
         .merge(inventory::router())
         .merge(payments::router())
         .merge(sales::router())
-        .split_for_parts();
-    let document = openapi::completed(&document);
-    router.with_state(app).route("/openapi.json", get(async move || Json(document)))
 }
 
 /// The names of these contexts, as a projection declares them.

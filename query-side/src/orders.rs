@@ -12,7 +12,7 @@ use events::{
     Address, Context, ContextName, Currency, Envelope, Event, OrderEvent, OrderId, Position, Version,
 };
 use projections::http::{
-    Cursor, Moment, PAGE_LIMIT_DEFAULT, PageLimit, SortKey, Target, WaitQuery, page, tagged_by_digest,
+    Cursor, Moment, PAGE_LIMIT_DEFAULT, PageLimit, SortKey, Target, Until, WaitQuery, page, tagged_by_digest,
 };
 use projections::{Projection, RowSource};
 use runtime::Problem;
@@ -228,7 +228,7 @@ pub async fn show(
     let id = order_id("order_id", &id)?;
     let key = id.to_string();
     let target = Target { kind: "order", key: &key, streams: &[events::orders::stream(id)] };
-    let until = query.wait.map(|WaitFor::Settled| settled as fn(&Row) -> Result<(), Problem>);
+    let until = query.wait.map(|WaitFor::Settled| settled as Until<Row>);
     app.read_models.show::<Orders>(&headers, &wait, &target, until).await
 }
 

@@ -1,180 +1,91 @@
 //! The status of one order's process, computed from what has happened: done, waiting for what, still to come.
 //!
-//! This describes; it decides nothing and starts nothing (that is `sagas/src/order_fulfilment/`, which this crate cannot name).
-//! Facts may be missing at the start of any context's list, because no order holds between topics: what a later fact proves
-//! is taken as done.
+//! The steps are those of the table `events/src/processes/order_fulfilment.rs`. This describes; it decides nothing and starts
+//! nothing (that is `sagas/src/order_fulfilment/`, which this crate cannot name). Facts may be missing at the start of any
+//! context's list, because no order holds between topics: a step that a later fact proves counts as done.
 
 use chrono::{DateTime, Utc};
 use events::Context;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use events::inventory::ReservationRefused;
+use events::orders::{
+    OrderCancellationRequested, OrderCancelled, OrderConfirmed, OrderDelivered, OrderRejected,
+};
+use events::payments::{PaymentDeclined, PaymentExpired, PaymentRefundRequested, PaymentVoidRequested};
+use events::processes::order_fulfilment::{
+    CANCEL_ORDER, CANCEL_SHIPMENT, DELIVER, GOODS_LEFT, REJECT_ORDER, RELEASE_RESERVATION, SHIP_ORDER, STEPS,
+    TABLE, UNDO_PAYMENT,
+};
+use events::processes::{StepOrder, TakenBy};
+use events::shipping::{ShipmentCancelled, ShipmentPrepared};
+use serde::{Deserialize, Serialize, Serializer};
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
-/// One step of the story. Its name is what the HTTP interface shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    PlaceOrder,
-    ReserveStock,
-    RequestPayment,
-    AuthorisePayment,
-    ConfirmOrder,
-    PrepareShipment,
-    /// A person does it.
-    Dispatch,
-    ShipOrder,
-    CommitReservation,
-    CapturePayment,
-    /// A person does it.
-    Deliver,
-    CompleteOrder,
-    RequestCancellation,
-    RefuseCancellation,
-    CancelShipment,
-    UndoPayment,
-    ReleaseReservation,
-    RejectOrder,
-    CancelOrder,
-}
-
-/// The way of an order that nothing happens to, while each step follows from the one before.
-const UNTIL_DISPATCH: [Step; 7] = [
-    Step::PlaceOrder,
-    Step::ReserveStock,
-    Step::RequestPayment,
-    Step::AuthorisePayment,
-    Step::ConfirmOrder,
-    Step::PrepareShipment,
-    Step::Dispatch,
-];
-
-/// The rest of it. The first three follow from the dispatch side by side.
-const AFTER_DISPATCH: [Step; 5] =
-    [Step::ShipOrder, Step::CommitReservation, Step::CapturePayment, Step::Deliver, Step::CompleteOrder];
-
-/// The facts any one of which proves that the shipment was dispatched.
-const GOODS_LEFT: [&str; 6] = [
-    "ShipmentDispatched",
-    "ShipmentDelivered",
-    "OrderCancellationRefused",
-    "OrderShipped",
-    "OrderDelivered",
-    "ReservationCommitted",
-];
+/// One step of the process. The API shows its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step(&'static events::processes::Step);
 
 impl Step {
     pub fn name(self) -> &'static str {
-        match self {
-            Self::PlaceOrder => "place_order",
-            Self::ReserveStock => "reserve_stock",
-            Self::RequestPayment => "request_payment",
-            Self::AuthorisePayment => "authorise_payment",
-            Self::ConfirmOrder => "confirm_order",
-            Self::PrepareShipment => "prepare_shipment",
-            Self::Dispatch => "dispatch",
-            Self::ShipOrder => "ship_order",
-            Self::CommitReservation => "commit_reservation",
-            Self::CapturePayment => "capture_payment",
-            Self::Deliver => "deliver",
-            Self::CompleteOrder => "complete_order",
-            Self::RequestCancellation => "request_cancellation",
-            Self::RefuseCancellation => "refuse_cancellation",
-            Self::CancelShipment => "cancel_shipment",
-            Self::UndoPayment => "undo_payment",
-            Self::ReleaseReservation => "release_reservation",
-            Self::RejectOrder => "reject_order",
-            Self::CancelOrder => "cancel_order",
-        }
+        self.0.name
     }
 
     /// The step that an event belongs to; none for an event of no order's process.
     pub fn of_event(event_type: &str) -> Option<Self> {
-        Some(match event_type {
-            "OrderPlaced" => Self::PlaceOrder,
-            "ReservationMade" | "ReservationRefused" => Self::ReserveStock,
-            "PaymentRequested" | "PaymentWaived" => Self::RequestPayment,
-            "PaymentAuthorised" | "PaymentDeclined" | "PaymentUnknown" | "PaymentExpired" => {
-                Self::AuthorisePayment
-            }
-            "OrderConfirmed" => Self::ConfirmOrder,
-            "ShipmentPrepared" => Self::PrepareShipment,
-            "ShipmentDispatched" => Self::Dispatch,
-            "OrderShipped" => Self::ShipOrder,
-            "ReservationCommitted" => Self::CommitReservation,
-            "PaymentCaptureRequested" | "PaymentCaptured" => Self::CapturePayment,
-            "ShipmentDelivered" => Self::Deliver,
-            "OrderDelivered" => Self::CompleteOrder,
-            "OrderCancellationRequested" => Self::RequestCancellation,
-            "OrderCancellationRefused" => Self::RefuseCancellation,
-            "ShipmentCancelled" => Self::CancelShipment,
-            "PaymentVoidRequested" | "PaymentVoided" | "PaymentRefundRequested" | "PaymentRefunded" => {
-                Self::UndoPayment
-            }
-            "ReservationReleased" => Self::ReleaseReservation,
-            "OrderRejected" => Self::RejectOrder,
-            "OrderCancelled" => Self::CancelOrder,
-            _ => return None,
-        })
+        TABLE.step_of(event_type).map(Self)
     }
 
-    /// The facts any one of which ends the step.
+    /// Each of these events ends the step.
     pub fn ended_by(self) -> &'static [&'static str] {
-        match self {
-            Self::PlaceOrder => &["OrderPlaced"],
-            Self::ReserveStock => &["ReservationMade", "ReservationRefused"],
-            Self::RequestPayment => &["PaymentRequested", "PaymentWaived"],
-            Self::AuthorisePayment => {
-                &["PaymentAuthorised", "PaymentWaived", "PaymentDeclined", "PaymentExpired"]
-            }
-            Self::ConfirmOrder => &["OrderConfirmed"],
-            Self::PrepareShipment => &["ShipmentPrepared"],
-            Self::Dispatch => &["ShipmentDispatched"],
-            Self::ShipOrder => &["OrderShipped"],
-            Self::CommitReservation => &["ReservationCommitted"],
-            Self::CapturePayment => &["PaymentCaptured", "PaymentWaived"],
-            Self::Deliver => &["ShipmentDelivered"],
-            Self::CompleteOrder => &["OrderDelivered"],
-            Self::RequestCancellation => &["OrderCancellationRequested"],
-            Self::RefuseCancellation => &["OrderCancellationRefused"],
-            Self::CancelShipment => &["ShipmentCancelled"],
-            Self::UndoPayment => &["PaymentVoided", "PaymentRefunded", "PaymentDeclined"],
-            Self::ReleaseReservation => &["ReservationReleased", "ReservationRefused"],
-            Self::RejectOrder => &["OrderRejected"],
-            Self::CancelOrder => &["OrderCancelled"],
-        }
+        self.0.ended_by
     }
 
-    /// Whose event ends the step.
+    /// The context whose event ends the step.
     pub fn context(self) -> Context {
-        match self {
-            Self::PlaceOrder
-            | Self::ConfirmOrder
-            | Self::ShipOrder
-            | Self::CompleteOrder
-            | Self::RequestCancellation
-            | Self::RefuseCancellation
-            | Self::RejectOrder
-            | Self::CancelOrder => Context::Orders,
-            Self::ReserveStock | Self::CommitReservation | Self::ReleaseReservation => Context::Inventory,
-            Self::RequestPayment | Self::AuthorisePayment | Self::CapturePayment | Self::UndoPayment => {
-                Context::Payments
-            }
-            Self::PrepareShipment | Self::Dispatch | Self::Deliver | Self::CancelShipment => {
-                Context::Shipping
-            }
-        }
+        self.0.context
     }
 
-    /// Whether a person, not a machine, takes the step: waiting for it is nobody's fault.
+    /// Whether the warehouse or the carrier takes the step: the process waits for as long as they need.
     pub fn is_a_persons(self) -> bool {
-        matches!(self, Self::Dispatch | Self::Deliver)
+        self.0.taken_by == TakenBy::Staff
+    }
+
+    /// Whether the order is rejected when the step takes too long.
+    pub fn has_deadline(self) -> bool {
+        self.0.deadline.is_some()
     }
 }
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl PartialSchema for Step {
+    fn schema() -> RefOr<Schema> {
+        let names = STEPS.iter().map(|step| step.name);
+        let by = |taken_by| {
+            let steps = STEPS.iter().filter(|step| step.taken_by == taken_by);
+            steps.map(|step| format!("`{}`", step.name)).collect::<Vec<_>>().join(", ")
+        };
+        let description = format!(
+            "One step of the process. A customer takes {}; the warehouse or the carrier takes {}; the system takes the others.",
+            by(TakenBy::Customer),
+            by(TakenBy::Staff)
+        );
+        let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names));
+        schema.description(Some(description)).into()
+    }
+}
+
+impl ToSchema for Step {}
 
 /// The stage of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// A machine is at work on the next step.
+    /// The system is working on the next step.
     Running,
     /// The next step is a person's: to dispatch, or to deliver.
     Waiting,
@@ -185,7 +96,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// Whether no machine is at work: a person is waited for, or nothing is to come.
+    /// Whether the system has nothing to do: the process waits for a person, or nothing is to come.
     pub const fn is_settled(self) -> bool {
         match self {
             Self::Waiting | Self::Done => true,
@@ -262,7 +173,7 @@ impl<'a> Facts<'a> {
         let remaining = match (&compensation, outcome) {
             (_, Some(Outcome::Rejected | Outcome::Cancelled)) => self.money_still_to_undo(),
             (Some(compensation), _) => compensation.still_to_undo.clone(),
-            (None, _) if self.has("ReservationRefused") => vec![Step::RejectOrder],
+            (None, _) if self.has(ReservationRefused::TYPE) => vec![Step(&REJECT_ORDER)],
             (None, _) => self.happy_steps_to_come(),
         };
         let waiting_for = remaining.first().copied();
@@ -277,11 +188,11 @@ impl<'a> Facts<'a> {
     }
 
     fn outcome(&self) -> Option<Outcome> {
-        if self.has("OrderDelivered") {
+        if self.has(OrderDelivered::TYPE) {
             Some(Outcome::Delivered)
-        } else if self.has("OrderRejected") {
+        } else if self.has(OrderRejected::TYPE) {
             Some(Outcome::Rejected)
-        } else if self.has("OrderCancelled") {
+        } else if self.has(OrderCancelled::TYPE) {
             Some(Outcome::Cancelled)
         } else {
             None
@@ -290,11 +201,13 @@ impl<'a> Facts<'a> {
 
     /// Why the order is not going on, when anything has to be undone because of it.
     fn cause(&self) -> Option<Cause> {
-        if self.has_any(&["OrderCancellationRequested", "OrderCancelled"]) && !self.has_any(&GOODS_LEFT) {
+        if self.has_any(&[OrderCancellationRequested::TYPE, OrderCancelled::TYPE])
+            && !self.has_any(GOODS_LEFT)
+        {
             Some(Cause::OrderCancelled)
-        } else if self.has("PaymentDeclined") {
+        } else if self.has(PaymentDeclined::TYPE) {
             Some(Cause::PaymentDeclined)
-        } else if self.has("PaymentExpired") {
+        } else if self.has(PaymentExpired::TYPE) {
             Some(Cause::PaymentExpired)
         } else {
             None
@@ -306,18 +219,18 @@ impl<'a> Facts<'a> {
         let mut steps = Vec::new();
         match cause {
             Cause::OrderCancelled => {
-                if self.has_any(&["OrderConfirmed", "ShipmentPrepared", "ShipmentCancelled"]) {
-                    steps.push(Step::CancelShipment);
+                if self.has_any(&[OrderConfirmed::TYPE, ShipmentPrepared::TYPE, ShipmentCancelled::TYPE]) {
+                    steps.push(Step(&CANCEL_SHIPMENT));
                 }
-                if !self.has("ReservationRefused") {
-                    steps.extend([Step::UndoPayment, Step::ReleaseReservation]);
+                if !self.has(ReservationRefused::TYPE) {
+                    steps.extend([Step(&UNDO_PAYMENT), Step(&RELEASE_RESERVATION)]);
                 }
-                steps.push(Step::CancelOrder);
+                steps.push(Step(&CANCEL_ORDER));
             }
-            Cause::PaymentDeclined => steps.extend([Step::ReleaseReservation, Step::RejectOrder]),
+            Cause::PaymentDeclined => steps.extend([Step(&RELEASE_RESERVATION), Step(&REJECT_ORDER)]),
             // The void at the provider goes on beside the rejection, and may end after it.
             Cause::PaymentExpired => {
-                steps.extend([Step::ReleaseReservation, Step::RejectOrder, Step::UndoPayment]);
+                steps.extend([Step(&RELEASE_RESERVATION), Step(&REJECT_ORDER), Step(&UNDO_PAYMENT)]);
             }
         }
         let (undone, still_to_undo) = steps.into_iter().partition(|step| self.has_any(step.ended_by()));
@@ -326,27 +239,26 @@ impl<'a> Facts<'a> {
 
     /// Once an order is rejected or cancelled, all that can be open is a call to the payment provider.
     fn money_still_to_undo(&self) -> Vec<Step> {
-        let asked = self.has_any(&["PaymentVoidRequested", "PaymentRefundRequested", "PaymentExpired"]);
-        if asked && !self.has_any(Step::UndoPayment.ended_by()) {
-            vec![Step::UndoPayment]
-        } else {
-            Vec::new()
-        }
+        let asked =
+            self.has_any(&[PaymentVoidRequested::TYPE, PaymentRefundRequested::TYPE, PaymentExpired::TYPE]);
+        if asked && !self.has_any(UNDO_PAYMENT.ended_by) { vec![Step(&UNDO_PAYMENT)] } else { Vec::new() }
     }
 
-    /// Up to the dispatch each step follows from the one before, so a later fact proves the earlier steps. From there
-    /// the order, the stock and the money go their own ways.
+    /// Each step in sequence follows from the one before, so a later fact proves the earlier steps. The parallel steps follow
+    /// from the dispatch, side by side.
     fn happy_steps_to_come(&self) -> Vec<Step> {
-        let steps_proven = if self.has_any(&GOODS_LEFT) {
-            UNTIL_DISPATCH.len()
+        let of = |order| STEPS.iter().filter(move |step| step.order == order);
+        let in_sequence: Vec<_> = of(StepOrder::InSequence).collect();
+        let proven = if self.has_any(GOODS_LEFT) {
+            in_sequence.len()
         } else {
-            UNTIL_DISPATCH.iter().rposition(|step| self.has_any(step.ended_by())).map_or(0, |last| last + 1)
+            in_sequence.iter().rposition(|step| self.has_any(step.ended_by)).map_or(0, |last| last + 1)
         };
-        let delivered = self.has("OrderDelivered");
-        let after = AFTER_DISPATCH.into_iter().filter(|step| {
-            let proven = delivered && matches!(step, Step::ShipOrder | Step::Deliver);
-            !proven && !self.has_any(step.ended_by())
+        let delivered = self.has(OrderDelivered::TYPE);
+        let parallel = of(StepOrder::Parallel).filter(|step| {
+            let proven = delivered && [SHIP_ORDER.name, DELIVER.name].contains(&step.name);
+            !proven && !self.has_any(step.ended_by)
         });
-        UNTIL_DISPATCH.into_iter().skip(steps_proven).chain(after).collect()
+        in_sequence.into_iter().skip(proven).chain(parallel).map(Step).collect()
     }
 }

@@ -185,7 +185,7 @@ impl Check<'_> {
             let given = |event: &&str| self.table.reactions.iter().any(|reaction| gives(reaction, event));
             let mut own = step.ended_by.iter().filter(|event| self.belongs(step, event));
             match step.taken_by {
-                TakenBy::System if !own.any(|event| given(&event)) => {
+                TakenBy::System if !own.any(given) => {
                     return Err(TableError::NeverTaken { step: step.name });
                 }
                 TakenBy::Customer | TakenBy::Staff

@@ -1,42 +1,42 @@
 //! Verify: proves that the logs, the topics, the checkpoints, the read models, the stock and the money agree, on a
 //! running system or a stopped one, and names the first record that does not.
 //!
-//! `check/` lists what is verified, one file for each property. `read/` reads it, `fold/` folds the logs a second time. Three
-//! passes bring them together: `compare_topics.rs` (logs and topics, by position), `read_models.rs` (logs, read models and
-//! ledger, by key) and the stored answers.
+//! `platform/verify-log` checks what holds for any domain; this crate adds what holds for the shop. `check/` lists it, one file for
+//! each property. `read/` reads what belongs to an order, and the provider's ledger; `fold/` folds the logs a second time.
+//! `read_models.rs` brings them together: logs, read models and ledger, by key.
 //!
-//! Only the types of the events are shared with what is checked: SQL, folds, order process and Kafka reader are this crate's
-//! own. Never: a write, a lock, a consumer group; a map over all streams; the code of a projection, the relay or a saga.
-//! Read next: `check/mod.rs`, `read/snapshots.rs` (the order of reading).
+//! Only the types of the events are shared with what is checked: SQL, folds and order process are this crate's own. Never: a
+//! write, a lock, a consumer group; a map over all streams; the code of a projection, the relay or a saga.
+//! Read next: `check/mod.rs`, `read_models.rs`.
 
 mod check;
-mod compare_rows;
-mod compare_topics;
-mod error;
 mod fold;
-mod partition_comparison;
 mod read;
 mod read_models;
-mod registry;
-mod report;
-
-use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use tokio::task::JoinSet;
+use events::{Context, ContextName, Event};
+use verify_log::{Domain, OwnChecks, Snapshots};
 
 pub use check::PROPERTIES;
-pub use error::Error;
-pub use read::connections::{Connect, Connections, READ_MODEL};
-pub use read::shop::ledger::PROVIDER;
-pub use report::{Line, Property, Report, Violation};
+pub use read::ledger::PROVIDER;
+pub use verify_log::{Connect, Connections, Error, Line, Property, Report, Violation};
 
-use check::generic::{answers, checkpoints, parked, progress};
-use check::{generic, shop};
-use compare_topics::{compare_topics, prepare};
-use error::panicked;
-use read::snapshots::Snapshots;
+use check::{CATEGORIES, money, second_folds};
 use read_models::check_read_models;
+
+/// The owner of the read models.
+pub const READ_MODEL: &str = "readmodel";
+
+static DOMAIN: Domain = Domain {
+    contexts: &Context::NAMES,
+    context_of: |stream| Context::of_stream(stream).map(ContextName::from),
+    read_model_schema: READ_MODEL,
+    read_model_consumer: "query-side",
+};
+
+type LoggedEvent = verify_log::LoggedEvent<Event>;
+type Streams = verify_log::Streams<Event>;
 
 /// What is to be checked.
 pub struct Scope {
@@ -45,58 +45,32 @@ pub struct Scope {
     pub grace: TimeDelta,
 }
 
-impl Scope {
-    fn wants_any(&self, properties: &[&Property]) -> bool {
-        properties.iter().any(|property| (self.wants)(property))
-    }
-}
-
 /// Checks once what the scope wants. Only the provider's ledger may be away: then the report says that the money was not checked.
-///
-/// Three passes run at the same time, each with its own connections to the same snapshots: the logs by position beside the
-/// topics, the answers, and the logs by stream beside the read models and the ledger.
 ///
 /// # Errors
 /// [`Error`] when something else could not be checked.
 pub async fn run(connections: &Connections, scope: &Scope) -> Result<Report, Error> {
-    let mut snapshots = Snapshots::read(connections).await?;
-    let mut report = Report::default();
-    check_consumers(connections, &snapshots, &mut report);
-    let mut passes = JoinSet::new();
-    if scope.wants_any(&generic::BY_POSITION) {
-        let comparisons = prepare(connections, &mut snapshots).await?;
-        let recorded = snapshots.progress.clone();
-        passes.spawn(numbered(0, compare_topics(comparisons, &shop::CATEGORIES, recorded)));
-    }
-    if scope.wants_any(&[&answers::PROPERTY]) {
-        passes.spawn(numbered(1, answers::check(snapshots.logs_beside(connections).await?)));
-    }
-    let wants_money = scope.wants_any(&[&shop::money::PROPERTY]);
-    let by_key = check_read_models(connections.clone(), snapshots, wants_money, scope.grace);
-    passes.spawn(numbered(2, by_key));
-    let mut parts = BTreeMap::new();
-    while let Some(ended) = passes.join_next().await {
-        let (number, part) = ended.map_err(panicked)??;
-        parts.insert(number, part);
-    }
-    // Always in the same order, so that the first violation is the same, whichever pass ends first.
-    parts.into_values().for_each(|part| report.add(part));
+    let own = ShopChecks { wants_money: (scope.wants)(&money::PROPERTY), grace: scope.grace };
+    let report = verify_log::run_with::<Event, _>(connections, &DOMAIN, &scope.wants, own).await?;
     let wanted = PROPERTIES.into_iter().filter(|property| (scope.wants)(property));
-    Ok(report.select(wanted).with_second_folds(shop::second_folds()))
+    Ok(report.select(wanted).with_second_folds(second_folds()))
 }
 
-/// What the checkpoints and the progress say by themselves, before anything is held against them.
-fn check_consumers(connections: &Connections, snapshots: &Snapshots, report: &mut Report) {
-    for consumers in snapshots.consumers() {
-        checkpoints::check_known(connections, consumers, report.line(&checkpoints::PROPERTY));
-        parked::count(&consumers.parked, consumers.discarded, report.line(&parked::PROPERTY));
+/// The properties of the shop.
+struct ShopChecks {
+    /// Whether the ledger is to be read.
+    wants_money: bool,
+    grace: TimeDelta,
+}
+
+impl OwnChecks for ShopChecks {
+    const CATEGORIES: &'static [&'static str] = &CATEGORIES;
+
+    fn check(
+        self,
+        connections: Connections,
+        snapshots: Snapshots,
+    ) -> impl Future<Output = Result<Report, Error>> + Send + 'static {
+        check_read_models(connections, snapshots, self.wants_money, self.grace)
     }
-    progress::check_known(&snapshots.progress, report.line(&progress::PROPERTY));
-}
-
-async fn numbered(
-    number: u8,
-    pass: impl Future<Output = Result<Report, Error>>,
-) -> Result<(u8, Report), Error> {
-    Ok((number, pass.await?))
 }

@@ -5,20 +5,17 @@
 use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
-use events::Context;
+use events::{Context, ContextName};
 use futures::future::try_join_all;
+use verify_log::log::{self, VersionCheck, check_triggers};
+use verify_log::{Connections, Consumer, Error, Report, Snapshots};
 
-use crate::Error;
-use crate::check::generic::log::{self, dependencies, versions::VersionCheck};
-use crate::check::shop::money::{self, MoneyCheck};
-use crate::check::shop::processes::{self, ProcessCheck};
-use crate::check::shop::stock::{self, Checksum, check_reservations, check_stock};
-use crate::check::shop::{ORDER_TABLES, OrderTable};
-use crate::read::applied_positions::Consumer;
-use crate::read::connections::Connections;
-use crate::read::shop::orders::{Order, Orders};
-use crate::read::snapshots::Snapshots;
-use crate::report::Report;
+use crate::DOMAIN;
+use crate::check::money::{self, MoneyCheck};
+use crate::check::processes::{self, ProcessCheck};
+use crate::check::stock::{self, Checksum, check_reservations, check_stock};
+use crate::check::{ORDER_TABLES, OrderTable};
+use crate::read::orders::{Order, Orders};
 
 /// `wants_money`: whether the ledger is to be read; `grace`: as in [`crate::Scope`].
 ///
@@ -32,11 +29,10 @@ pub async fn check_read_models(
 ) -> Result<Report, Error> {
     let mut report = Report::default();
     let money = if wants_money { open_money(&connections, &mut report).await } else { None };
-    let inventory = snapshots.logs[&Context::Inventory].beside(&connections).await?;
-    let (read_model, read_models) = (&snapshots.read_model, &snapshots.read_models);
+    let inventory = snapshots.log(Context::Inventory).beside(&connections).await?;
     let mut of_orders = Report::default();
     let (items, reservations) = tokio::try_join!(
-        check_stock(&inventory, read_model, read_models, &mut report),
+        check_stock(&inventory, &snapshots.read_models, &mut report),
         check_orders(&connections, &snapshots, money, grace, &mut of_orders),
     )?;
     report.add(of_orders);
@@ -65,13 +61,13 @@ async fn check_orders(
     report: &mut Report,
 ) -> Result<Checksum, Error> {
     let tables = ORDER_TABLES.map(async |OrderTable { table, .. }| {
-        Ok::<_, Error>((table, snapshots.read_model.beside(connections).await?))
+        Ok::<_, Error>((table, snapshots.read_models.snapshot.beside(connections).await?))
     });
     let tables = try_join_all(tables).await?;
-    let payments = snapshots.logs[&Context::Payments].beside(connections).await?;
-    let mut processes = ProcessCheck::open(&snapshots.reactors, &payments.snapshot, grace).await?;
-    let mut orders = Orders::open(&snapshots.logs, &tables).await?;
-    let consumers = ORDER_TABLES.map(|table| snapshots.read_models.of_read_model(table.table.consumer));
+    let payments = snapshots.log(Context::Payments).beside(connections).await?;
+    let mut processes = ProcessCheck::open(snapshots, &payments.snapshot, grace).await?;
+    let mut orders = Orders::open(snapshots, &tables).await?;
+    let consumers = ORDER_TABLES.map(|table| snapshots.read_models.of(table.table.consumer));
     let (mut versions, mut reservations) = (BTreeMap::new(), Checksum::default());
     loop {
         let others = [processes.peek(), money.as_ref().and_then(MoneyCheck::peek)];
@@ -86,12 +82,12 @@ async fn check_orders(
     }
 }
 
-fn check_log(order: &Order, versions: &mut BTreeMap<Context, VersionCheck>, report: &mut Report) {
+fn check_log(order: &Order, versions: &mut BTreeMap<ContextName, VersionCheck>, report: &mut Report) {
     let line = report.line(&log::PROPERTY);
     for logged in order.events() {
         versions.entry(logged.event.context).or_default().check(logged, line);
     }
-    dependencies::check_triggers(order.events(), line);
+    check_triggers(&DOMAIN, order.events(), line);
 }
 
 fn check_tables(order: &Order, consumers: &[Consumer], report: &mut Report) {

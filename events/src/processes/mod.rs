@@ -1,9 +1,9 @@
 //! The processes of the shop as tables: which event makes which context decide, what may come of it, and which steps
 //! a process has.
 //!
-//! `sagas` holds its reactions to these tables, and `query-side` shows with them where a process stands. `verify` has a
-//! table of its own on purpose: what checks must not share what it checks. Never: a decision, or a reaction; those are
-//! code in `domain` and in `sagas`. Read next: [`order_fulfilment`].
+//! `sagas` checks its reactions against these tables, and `query-side` computes from them how far a process has come. `verify`
+//! has a separate table on purpose: it must not share what it checks. Never: a decision, or a reaction; those are code in
+//! `domain` and in `sagas`. Read next: [`order_fulfilment`].
 
 pub mod order_fulfilment;
 
@@ -15,7 +15,7 @@ use crate::{Context, Event};
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessTable {
     pub name: &'static str,
-    /// What a process shows of itself: its steps in the order in which they are taken, then those that undo them.
+    /// The steps in the order in which they are taken, then those that undo them.
     pub steps: &'static [Step],
     /// Which event makes which context decide.
     pub reactions: &'static [Reaction],
@@ -49,7 +49,7 @@ pub struct Step {
 /// Who takes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenBy {
-    /// A reaction, or the payment provider: when it stands still, something is wrong.
+    /// A reaction, or the payment provider: a step that takes long means that something is wrong.
     System,
     /// A customer's request; the process never waits for one.
     Customer,
@@ -57,14 +57,14 @@ pub enum TakenBy {
     Staff,
 }
 
-/// How a step stands to the others.
+/// When a step is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepOrder {
-    /// It follows from the step before it: a later event proves that it was taken.
+    /// After the step before it: a later event proves that it was taken.
     InSequence,
-    /// It follows from the steps in sequence, beside the other parallel ones.
+    /// After the steps in sequence, beside the other parallel ones.
     Parallel,
-    /// It is taken only when the process is cancelled, or fails.
+    /// Only when the process is cancelled, or fails.
     IfNeeded,
 }
 

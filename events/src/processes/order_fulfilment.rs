@@ -1,6 +1,6 @@
 //! The fulfilment of an order, as a table: from the placed order to the delivery, and every way back.
 //!
-//! There is no coordinator: each context reads its own rows, and that is all there is.
+//! There is no coordinator: each context carries out the reactions in its own rows.
 
 use super::Holds::{Money, Stock};
 use super::StepOrder::{IfNeeded, InSequence, Parallel};
@@ -62,7 +62,7 @@ pub static STEPS: &[Step] = &[
 mod rows {
     use super::*;
 
-    //                               name                    context    order       each of these events ends it
+    //                                    name                    context    order       each of these events ends it
     pub const PLACE_ORDER:          Step = step("place_order",          Orders,    InSequence, &[OrderPlaced::TYPE]).taken_by(Customer);
     pub const RESERVE_STOCK:        Step = step("reserve_stock",        Inventory, InSequence, &[ReservationMade::TYPE, ReservationRefused::TYPE]).holds(Stock, &["release_reservation"]);
     pub const REQUEST_PAYMENT:      Step = step("request_payment",      Payments,  InSequence, &[PaymentRequested::TYPE, PaymentWaived::TYPE]);
@@ -89,7 +89,7 @@ mod rows {
 }
 pub use rows::*;
 
-/// The reactions: on which event who decides on what, and every event that may come of it.
+/// The reactions: the trigger, the context that decides, its command, and every event that may come of it.
 #[rustfmt::skip]
 pub static REACTIONS: &[Reaction] = &[
     // the way forward

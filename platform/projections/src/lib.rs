@@ -22,6 +22,7 @@ mod share;
 mod table;
 
 pub use change_notifier::ChangeNotifier;
+pub use event_bus::{BusConfig, ConsumerError};
 pub use handler::ProjectionHandler;
 pub use migrate::{MigrateError, migrate};
 pub use projection::{PartOf, Projection, RowSource, fold, key_of};

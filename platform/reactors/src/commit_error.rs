@@ -2,7 +2,7 @@
 
 use event_store::{AppendError, MayBeConflict, StoreError};
 
-/// How often a unit of work is built anew because another writer appended to one of its streams.
+/// How often a unit of work is built because another writer appended to one of its streams.
 pub const CONFLICTS_MAX: u32 = 8;
 
 /// Why a unit of work was not committed. Nothing of it is in the log.
@@ -12,7 +12,7 @@ pub enum CommitError {
     /// park the trigger.
     #[error("{0}")]
     Refused(String),
-    /// The log takes it not now. Repeat the whole unit.
+    /// The append failed. Repeat the whole unit.
     #[error(transparent)]
     Append(#[from] AppendError),
 }

@@ -80,6 +80,10 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
         &self.store
     }
 
+    fn context(&self) -> String {
+        self.store.context().to_string()
+    }
+
     /// Reads and carries out until `shutdown`; what was begun is finished.
     pub(crate) async fn run(self, check: Check, unreadable: Unreadable, shutdown: CancellationToken) {
         let mut pause = PAUSE_MIN;
@@ -135,7 +139,8 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
     }
 
     fn report(&self, check: &Check, unreadable: &BTreeMap<String, String>) {
-        metrics::gauge!("tradewind_deadlines_unreadable").set(unreadable.len() as f64);
+        metrics::gauge!("tradewind_deadlines_unreadable", "context" => self.context())
+            .set(unreadable.len() as f64);
         match unreadable.iter().next() {
             None => check.ok(),
             Some((id, reason)) => {
@@ -152,7 +157,11 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
         let name = self.actions.name(&command);
         let outcome = self.actions.carry_out(&row, command).await;
         let label = if outcome.is_ok() { "done" } else { "failed" };
-        metrics::counter!("tradewind_deadlines_total", "kind" => name, "outcome" => label).increment(1);
+        metrics::counter!(
+            "tradewind_deadlines_total",
+            "context" => self.context(), "kind" => name, "outcome" => label
+        )
+        .increment(1);
         outcome.inspect_err(
             |error| tracing::warn!(deadline = row.id, %error, "deadline not carried out; it stays due"),
         )
@@ -177,7 +186,8 @@ async fn oldest(store: &EventStore, unreadable: &Unreadable) -> Result<Option<St
     let oldest = store.oldest_due_deadline(&unreadable.ids()).await?;
     let overdue = oldest.as_ref().map_or_else(TimeDelta::zero, |row| row.seen_at - row.due_at);
     let seconds = overdue.num_seconds();
-    metrics::gauge!("tradewind_deadline_lag_seconds").set(seconds as f64);
+    metrics::gauge!("tradewind_deadline_lag_seconds", "context" => store.context().to_string())
+        .set(seconds as f64);
     Ok(oldest
         .filter(|_| overdue > OVERDUE_MAX)
         .map(|row| format!("the deadline {} of {} has been overdue for {seconds} s", row.id, row.stream)))

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use event_bus::parked::Retried;
 use event_bus::{Batch, BatchHandler, BusConfig, Checkpoint, HandlerError, Record};
 use event_log::{CommandSet, EventData, Metadata, StreamId};
@@ -89,7 +89,7 @@ impl<R: Reactions> Reactor<R> {
         retry::retry_parked(&self.store, bus, (&self.consumer, stream), self, dry_run).await
     }
 
-    fn plan(&self, record: &Record, now: DateTime<chrono::Utc>) -> Plan<R::Command> {
+    fn plan(&self, record: &Record, now: DateTime<Utc>) -> Plan<R::Command> {
         let trigger = record.event::<R::Event>().map_err(ToString::to_string)?;
         let commands = self
             .reactions
@@ -181,7 +181,7 @@ impl<R: Reactions> Reactor<R> {
 
     /// Deadlines fall due by the database's clock, so they are counted from it too. Where none is set, the database is not
     /// asked.
-    async fn now(&self) -> Result<DateTime<chrono::Utc>, StoreError> {
+    async fn now(&self) -> Result<DateTime<Utc>, StoreError> {
         if self.reactions.needs_time() { self.store.database_now().await } else { Ok(DateTime::UNIX_EPOCH) }
     }
 

@@ -8,7 +8,7 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{Context, OrderId};
 use projections::http::{
-    Cursor, Moment, PAGE_LIMIT_DEFAULT, PageLimit, SortKey, Target, WaitQuery, page, tagged_by_digest,
+    Cursor, Moment, PAGE_LIMIT_DEFAULT, PageLimit, SortKey, Target, Until, WaitQuery, page, tagged_by_digest,
 };
 use runtime::Problem;
 use runtime::http::Path;
@@ -146,7 +146,7 @@ fn view(row: Row, stuck_before: DateTime<Utc>) -> Process {
         for_events: step.ended_by().to_vec(),
         by: if step.is_a_persons() { Actor::Person } else { Actor::Machine },
         since: row.since,
-        deadline: row.payment_deadline.filter(|_| step == Step::AuthorisePayment),
+        deadline: row.payment_deadline.filter(|_| step.has_deadline()),
     });
     Process {
         order_id: row.order_id,
@@ -194,7 +194,7 @@ pub async fn show(
     let id = order_id("order_id", &id)?;
     let key = id.to_string();
     let target = Target { kind: "order", key: &key, streams: &streams_of(id) };
-    let until = query.wait.map(|WaitFor::Settled| settled as fn(&Row) -> Result<(), Problem>);
+    let until = query.wait.map(|WaitFor::Settled| settled as Until<Row>);
     let found = app.read_models.row::<Processes>(&wait, &target, until).await?;
     Ok(tagged_by_digest(&headers, &found.position, &view(found.rows, stuck_before(app.stuck_after))))
 }

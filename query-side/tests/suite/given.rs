@@ -1,6 +1,4 @@
 //! Events as the logs would hold them: positions and versions in order, ids that never repeat.
-//!
-//! Read next: `processes.rs`, which tells whole stories.
 
 use std::collections::HashMap;
 

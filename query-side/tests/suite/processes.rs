@@ -1,4 +1,4 @@
-//! The story of an order, and where it stands after each step.
+//! The status of an order's process after each event, and the row that shows it.
 
 use events::{Envelope, Event};
 use projections::fold;
@@ -17,92 +17,95 @@ fn after(steps: &[Happening]) -> Row {
     folded(&Logs::default().story(order_id(1), steps))
 }
 
-fn stand_after(steps: &[Happening]) -> ProcessStatus {
+fn status_after(steps: &[Happening]) -> ProcessStatus {
     after(steps).facts().status()
+}
+
+/// The name that the API shows.
+fn waiting_for(status: &ProcessStatus) -> Option<&'static str> {
+    status.waiting_for.map(Step::name)
+}
+
+fn names(steps: &[Step]) -> Vec<&'static str> {
+    steps.iter().map(|step| step.name()).collect()
 }
 
 #[test]
 fn the_happy_story_waits_for_each_step_in_turn() {
     use Stage::*;
     let expected = [
-        (Running, Step::ReserveStock),
-        (Running, Step::RequestPayment),
-        (Running, Step::AuthorisePayment),
-        (Running, Step::ConfirmOrder),
-        (Running, Step::PrepareShipment),
-        (Waiting, Step::Dispatch),
-        (Running, Step::ShipOrder),
-        (Running, Step::CommitReservation),
-        (Running, Step::CapturePayment),
-        (Running, Step::CapturePayment),
-        (Waiting, Step::Deliver),
-        (Running, Step::CompleteOrder),
+        (Running, "reserve_stock"),
+        (Running, "request_payment"),
+        (Running, "authorise_payment"),
+        (Running, "confirm_order"),
+        (Running, "prepare_shipment"),
+        (Waiting, "dispatch"),
+        (Running, "ship_order"),
+        (Running, "commit_reservation"),
+        (Running, "capture_payment"),
+        (Running, "capture_payment"),
+        (Waiting, "deliver"),
+        (Running, "complete_order"),
     ];
     for (index, (stage, step)) in expected.into_iter().enumerate() {
-        let stand = stand_after(&HAPPY[..=index]);
-        assert_eq!((stand.stage, stand.waiting_for), (stage, Some(step)), "{:?}", &HAPPY[..=index]);
+        let status = status_after(&HAPPY[..=index]);
+        assert_eq!((status.stage, waiting_for(&status)), (stage, Some(step)), "{:?}", &HAPPY[..=index]);
     }
 }
 
 #[test]
 fn every_story_is_done_at_its_end_and_not_before() {
     for (name, steps) in STORIES {
-        let last = stand_after(steps);
+        let last = status_after(steps);
         assert_eq!((last.stage, last.waiting_for, last.to_come), (Stage::Done, None, vec![]), "{name}");
         assert!(last.outcome.is_some(), "{name}");
-        let before = stand_after(&steps[..steps.len() - 1]);
+        let before = status_after(&steps[..steps.len() - 1]);
         assert_ne!(before.stage, Stage::Done, "{name}");
     }
 }
 
 #[test]
 fn what_is_still_to_come_shrinks_step_by_step() {
-    let stand = stand_after(&[Placed, Reserved, Requested, Authorised, Confirmed]);
-    let to_come = [
-        Step::Dispatch,
-        Step::ShipOrder,
-        Step::CommitReservation,
-        Step::CapturePayment,
-        Step::Deliver,
-        Step::CompleteOrder,
-    ];
-    assert_eq!((stand.waiting_for, stand.to_come), (Some(Step::PrepareShipment), to_come.to_vec()));
+    let status = status_after(&[Placed, Reserved, Requested, Authorised, Confirmed]);
+    let to_come =
+        ["dispatch", "ship_order", "commit_reservation", "capture_payment", "deliver", "complete_order"];
+    assert_eq!((waiting_for(&status), names(&status.to_come)), (Some("prepare_shipment"), to_come.to_vec()));
 }
 
 #[test]
 fn a_cancelled_order_shows_what_is_undone_and_what_is_not_yet() {
     let steps = [Placed, Reserved, Requested, CancellationRequested, VoidRequested];
-    let stand = stand_after(&steps);
-    assert_eq!((stand.stage, stand.waiting_for), (Stage::Compensating, Some(Step::UndoPayment)));
-    let compensation = stand.compensation.expect("it is being undone");
+    let status = status_after(&steps);
+    assert_eq!((status.stage, waiting_for(&status)), (Stage::Compensating, Some("undo_payment")));
+    let compensation = status.compensation.as_ref().expect("it is being undone");
     assert_eq!(compensation.cause, Cause::OrderCancelled);
-    assert_eq!(compensation.still_to_undo, [Step::UndoPayment, Step::ReleaseReservation, Step::CancelOrder]);
-    let stand = stand_after(&[&steps[..], &[Voided, Released]].concat());
-    let compensation = stand.compensation.expect("it is being undone");
-    assert_eq!(compensation.undone, [Step::UndoPayment, Step::ReleaseReservation]);
-    assert_eq!(stand.waiting_for, Some(Step::CancelOrder));
+    assert_eq!(names(&compensation.still_to_undo), ["undo_payment", "release_reservation", "cancel_order"]);
+    let status = status_after(&[&steps[..], &[Voided, Released]].concat());
+    let compensation = status.compensation.as_ref().expect("it is being undone");
+    assert_eq!(names(&compensation.undone), ["undo_payment", "release_reservation"]);
+    assert_eq!(waiting_for(&status), Some("cancel_order"));
 }
 
 #[test]
 fn a_confirmed_order_that_is_cancelled_asks_the_warehouse_first() {
     let steps = [Placed, Reserved, Waived, Confirmed, Prepared, CancellationRequestedAfterConfirmation];
-    assert_eq!(stand_after(&steps).waiting_for, Some(Step::CancelShipment));
+    assert_eq!(waiting_for(&status_after(&steps)), Some("cancel_shipment"));
 }
 
 #[test]
 fn a_cancellation_that_comes_after_the_dispatch_lets_the_story_go_on() {
     let steps =
         [Placed, Reserved, Waived, Confirmed, Prepared, Dispatched, CancellationRequestedAfterConfirmation];
-    let stand = stand_after(&steps);
-    assert_eq!((stand.stage, stand.waiting_for), (Stage::Running, Some(Step::ShipOrder)));
+    let status = status_after(&steps);
+    assert_eq!((status.stage, waiting_for(&status)), (Stage::Running, Some("ship_order")));
 }
 
 #[test]
 fn a_payment_taken_at_once_is_not_waited_for_after_the_dispatch() {
     let steps = [Placed, Reserved, Requested, Authorised, Captured, Confirmed, Prepared];
-    assert_eq!(stand_after(&steps).waiting_for, Some(Step::Dispatch));
+    assert_eq!(waiting_for(&status_after(&steps)), Some("dispatch"));
     let steps = [&steps[..], &[Dispatched, Shipped, Committed]].concat();
-    assert_eq!(stand_after(&steps).waiting_for, Some(Step::Deliver));
+    assert_eq!(waiting_for(&status_after(&steps)), Some("deliver"));
 }
 
 #[test]
@@ -115,9 +118,9 @@ fn a_payment_that_waits_for_the_provider_shows_its_deadline() {
 #[test]
 fn an_expired_payment_is_voided_also_after_the_order_was_rejected() {
     let steps = [Placed, Reserved, Requested, Expired, VoidRequested, Released, Rejected];
-    let stand = stand_after(&steps);
-    assert_eq!((stand.stage, stand.outcome), (Stage::Compensating, Some(Outcome::Rejected)));
-    assert_eq!(stand.waiting_for, Some(Step::UndoPayment));
+    let status = status_after(&steps);
+    assert_eq!((status.stage, status.outcome), (Stage::Compensating, Some(Outcome::Rejected)));
+    assert_eq!(waiting_for(&status), Some("undo_payment"));
 }
 
 #[test]

@@ -1,6 +1,4 @@
 //! A query side of a test's own: its database, migrated; its projections, fed by hand; its routes, on a free port.
-//!
-//! Read next: `handler.rs`.
 #![allow(dead_code)] // each test binary uses a part
 
 use std::collections::BTreeMap;

@@ -164,6 +164,20 @@ async fn an_answer_tells_the_positions_that_it_depends_on_and_they_are_taken_as_
 }
 
 #[tokio::test]
+async fn an_answer_names_no_context_that_a_request_may_not_name() {
+    let (service, mut logs) = (service().await, Logs::default());
+    let path = format!("/v1/orders/{}", order_id(1));
+    let mut events = logs.story(order_id(1), &[Placed]);
+    events[0].metadata.depends_on = "warranties:3,inventory:2".parse().expect("positions");
+    service.project(&events).await;
+    assert_eq!(service.position(&path).await, "inventory:2,orders:1");
+    let (status, problem) = service.status_and_body(&format!("{path}?after=warranties:3")).await;
+    let allowed =
+        "<context>:<position>, comma-separated; the contexts are orders, inventory, payments, shipping";
+    assert_eq!((status, &problem["errors"][0]["allowed"]), (400, &json!(allowed)), "{problem}");
+}
+
+#[tokio::test]
 async fn a_position_is_applied_when_everything_before_it_is_whatever_the_partitions_order() {
     let (service, mut logs) = (service().await, Logs::default());
     let events: Vec<_> = (1..=3).flat_map(|number| logs.story(order_id(number), &[Placed])).collect();

@@ -143,8 +143,8 @@ mod tests {
             (void, ProviderState::Authorised),
             (refund, ProviderState::Captured),
         ] {
-            let told = answer(&call, reply(state));
-            assert!(matches!(told, Err(ProviderError::Refused { .. })), "{call:?}: {told:?}");
+            let meaning = answer(&call, reply(state));
+            assert!(matches!(meaning, Err(ProviderError::Refused { .. })), "{call:?}: {meaning:?}");
         }
     }
 

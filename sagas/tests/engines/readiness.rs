@@ -1,4 +1,4 @@
-//! What the sagas say of themselves while something holds them up: the culprit, by name, from progress alone.
+//! What the readiness of the sagas says while something holds them up: it names the culprit, found from progress alone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,44 +10,48 @@ use sagas::payments::{PaymentProvider, ProviderError, ProviderPayment, ProviderS
 use testkit::eventually;
 use tokio::sync::watch;
 
-use crate::stage::{Playing, Stage};
+use crate::environment::{RunningSagas, TestEnvironment};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mood {
-    Closed,
-    /// Calls are taken, and nobody ever answers.
+enum Mode {
+    Unavailable,
+    /// Calls are accepted and never answered.
     Silent,
-    Open,
+    Available,
 }
 
-/// A provider that does as it is told, for as long as it is told so.
-struct Moody {
-    told: watch::Receiver<Mood>,
-    /// Somebody waits for an answer, or did.
+/// A provider whose mode the test sets.
+struct ControlledProvider {
+    mode: watch::Receiver<Mode>,
+    /// A call waits for an answer, or did.
     kept_waiting: AtomicBool,
 }
 
-impl Moody {
-    fn new(mood: Mood) -> (Arc<Self>, watch::Sender<Mood>) {
-        let (tell, told) = watch::channel(mood);
-        (Arc::new(Self { told, kept_waiting: AtomicBool::new(false) }), tell)
+impl ControlledProvider {
+    fn new(mode: Mode) -> (Arc<Self>, watch::Sender<Mode>) {
+        let (set_mode, mode) = watch::channel(mode);
+        (Arc::new(Self { mode, kept_waiting: AtomicBool::new(false) }), set_mode)
     }
 
     async fn reply(&self, state: ProviderState) -> Reply {
-        let mut told = self.told.clone();
-        if *told.borrow() == Mood::Silent {
+        let mut mode = self.mode.clone();
+        if *mode.borrow() == Mode::Silent {
             self.kept_waiting.store(true, Ordering::SeqCst);
         }
-        let mood = told.wait_for(|mood| *mood != Mood::Silent).await.map(|mood| *mood);
-        match mood.unwrap_or(Mood::Closed) {
-            Mood::Open => Ok(ProviderPayment { state, reference: Some("R1".to_owned()), decline_code: None }),
-            Mood::Closed | Mood::Silent => Err(ProviderError::Unavailable { cause: "closed".to_owned() }),
+        let mode = mode.wait_for(|mode| *mode != Mode::Silent).await.map(|mode| *mode);
+        match mode.unwrap_or(Mode::Unavailable) {
+            Mode::Available => {
+                Ok(ProviderPayment { state, reference: Some("R1".to_owned()), decline_code: None })
+            }
+            Mode::Unavailable | Mode::Silent => {
+                Err(ProviderError::Unavailable { cause: "unavailable".to_owned() })
+            }
         }
     }
 }
 
 #[async_trait]
-impl PaymentProvider for Moody {
+impl PaymentProvider for ControlledProvider {
     async fn authorise(&self, _: OrderId, _: &CustomerId, _: Money) -> Reply {
         self.reply(ProviderState::Authorised).await
     }
@@ -70,9 +74,9 @@ impl PaymentProvider for Moody {
 }
 
 /// Once this part fails, and says so.
-async fn fails(playing: &Playing, part: &str, why: &str) -> String {
+async fn fails(running: &RunningSagas, part: &str, why: &str) -> String {
     eventually(&format!("{part} {why}"), async || {
-        let failing = playing.health.readiness().err()?;
+        let failing = running.health.readiness().err()?;
         let named = failing.into_iter().find(|failing| failing.check == part && failing.reason.contains(why));
         named.map(|failing| failing.reason)
     })
@@ -81,40 +85,42 @@ async fn fails(playing: &Playing, part: &str, why: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deadline_that_is_overdue_is_named_while_the_round_that_should_act_on_it_hangs() {
-    let stage = Stage::set().await;
-    let (provider, tell) = Moody::new(Mood::Closed);
-    let playing = stage.play_with(Arc::clone(&provider) as _);
-    stage.receive(&["TEA"], 1).await;
-    let order_id = stage.place(&["TEA"], 500).await;
+    let environment = TestEnvironment::start().await;
+    let (provider, set_mode) = ControlledProvider::new(Mode::Unavailable);
+    let running = environment.start_sagas_with(Arc::clone(&provider) as _);
+    environment.receive(&["TEA"], 1).await;
+    let order_id = environment.place(&["TEA"], 500).await;
     let row = format!("provider:{order_id}");
-    eventually("it is to be asked again", async || stage.deadlines().await.contains(&row).then_some(()))
-        .await;
-    tell.send(Mood::Silent).expect("the provider listens");
+    eventually("it is to be asked again", async || {
+        environment.deadlines().await.contains(&row).then_some(())
+    })
+    .await;
+    set_mode.send(Mode::Silent).expect("the provider listens");
     eventually("the worker hangs", async || provider.kept_waiting.load(Ordering::SeqCst).then_some(())).await;
-    stage
+    environment
         .execute(&format!(
             "UPDATE payments.deadlines SET due_at = now() - interval '1 hour' WHERE id = '{row}'"
         ))
         .await;
-    let reason = fails(&playing, "payment deadline lag", "overdue").await;
+    let reason = fails(&running, "payment deadline lag", "overdue").await;
     assert!(reason.contains(&row) && reason.contains(&format!("payment-{order_id}")), "{reason}");
-    tell.send(Mood::Open).expect("the provider listens");
-    stage.until_status(order_id, OrderStatus::Confirmed).await;
-    playing.until_ready().await;
-    playing.end().await;
+    set_mode.send(Mode::Available).expect("the provider listens");
+    environment.until_status(order_id, OrderStatus::Confirmed).await;
+    running.until_ready().await;
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_whose_checkpoint_stands_still_is_named_with_its_place() {
-    let stage = Stage::set().await;
-    let (provider, tell) = Moody::new(Mood::Silent);
-    let playing = stage.play_with(provider);
-    stage.receive(&["TEA"], 1).await;
-    let order_id = stage.place(&["TEA"], 500).await;
-    let reason = fails(&playing, "sagas.payment-gateway", "nothing was done for").await;
+    let environment = TestEnvironment::start().await;
+    let (provider, set_mode) = ControlledProvider::new(Mode::Silent);
+    let running = environment.start_sagas_with(provider);
+    environment.receive(&["TEA"], 1).await;
+    let order_id = environment.place(&["TEA"], 500).await;
+    let reason = fails(&running, "sagas.payment-gateway", "nothing was done for").await;
     assert!(reason.contains("payments.events/"), "{reason}");
-    tell.send(Mood::Open).expect("the provider listens");
-    stage.until_status(order_id, OrderStatus::Confirmed).await;
-    playing.until_ready().await;
-    playing.end().await;
+    set_mode.send(Mode::Available).expect("the provider listens");
+    environment.until_status(order_id, OrderStatus::Confirmed).await;
+    running.until_ready().await;
+    running.stop().await;
 }

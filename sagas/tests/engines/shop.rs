@@ -1,6 +1,4 @@
-//! What customers, the warehouse and the carrier do on a [`Stage`], by appending to the logs as the command side would.
-//!
-//! Never: what a saga does. Read next: `main.rs`.
+//! What customers, the warehouse and the carrier do in a [`TestEnvironment`]: it appends to the logs as the command side does.
 
 use domain::{Aggregate, Order, OrderCommand, Shipment, ShipmentCommand, StockCommand, StockItem};
 use events::orders::OrderLine;
@@ -8,9 +6,9 @@ use events::{Address, Context, Metadata, OrderId, Sku, StreamId};
 use testkit::eventually;
 use uuid::Uuid;
 
-use crate::stage::Stage;
+use crate::environment::TestEnvironment;
 
-impl Stage {
+impl TestEnvironment {
     async fn give<A: Aggregate>(&self, context: Context, stream: &StreamId, command: &A::Command) {
         let done = event_store::retry_conflicts(20, async || {
             let mut work = self.store(context).unit_of_work();

@@ -2,7 +2,7 @@
 //! payment, its events, its process and its place in the list as the settled order says, whichever query side answers.
 //!
 //! `AGREEING_ORDERS=10000` places so many; by default it is fewer. Never: a pause between the answer and the questions.
-//! Read next: `query-side/src/progress.rs`.
+//! Read next: `platform/projections/src/progress.rs`.
 
 use std::sync::Arc;
 

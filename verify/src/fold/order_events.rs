@@ -1,7 +1,8 @@
 //! The table `order_events`: one row for each event of an order's streams.
 
-use crate::read::row::{Cell, Row};
-use crate::read::streams::LoggedEvent;
+use verify_log::{Cell, Row};
+
+use crate::LoggedEvent;
 
 /// The row of one event; none where it cannot be read.
 pub fn fold(order_id: &str, LoggedEvent { event, fact }: &LoggedEvent) -> Option<Row> {
@@ -11,7 +12,7 @@ pub fn fold(order_id: &str, LoggedEvent { event, fact }: &LoggedEvent) -> Option
     Some(Row::new([
         ("event_id", event.event_id.to_string().into()),
         ("order_id", order_id.into()),
-        ("context", event.context.name().into()),
+        ("context", event.context.as_str().into()),
         ("stream", event.stream.as_str().into()),
         ("version", event.version.into()),
         ("position", event.position.into()),

@@ -3,9 +3,9 @@
 use events::orders::OrderPlaced;
 use events::{Context, Event, OrderEvent};
 use serde_json::json;
+use verify_log::{Cell, Row};
 
-use crate::read::row::{Cell, Row};
-use crate::read::shop::orders::Applied;
+use crate::read::orders::Applied;
 
 pub fn fold(_id: &str, applied: &Applied<'_>) -> Option<Row> {
     let mut row: Option<Row> = None;

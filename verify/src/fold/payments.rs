@@ -1,9 +1,9 @@
 //! The table `payments`: one row for each payment, also for one that was cancelled before it was requested.
 
 use events::{Context, Event, PaymentEvent};
+use verify_log::{Cell, Row};
 
-use crate::read::row::{Cell, Row};
-use crate::read::shop::orders::Applied;
+use crate::read::orders::Applied;
 
 pub fn fold(id: &str, applied: &Applied<'_>) -> Option<Row> {
     let mut row: Option<Row> = None;

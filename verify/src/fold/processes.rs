@@ -1,13 +1,15 @@
 //! The table `processes`: what each context did for an order, and the status that results.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use events::{Event, OrderEvent, PaymentEvent};
 use serde::Serialize;
+use verify_log::{Cell, Row};
 
+use crate::LoggedEvent;
 use crate::fold::order_process::Happened;
-use crate::read::row::{Cell, Row};
-use crate::read::shop::orders::Applied;
-use crate::read::streams::LoggedEvent;
+use crate::read::orders::Applied;
 
 /// What a context did.
 #[derive(Serialize)]
@@ -42,9 +44,12 @@ pub fn fold(id: &str, applied: &Applied<'_>) -> Option<Row> {
         ("payment_deadline", Cell::Null),
     ]);
     let (mut since, mut happened) = (DateTime::<Utc>::UNIX_EPOCH, Happened::default());
-    for (context, events) in applied.contexts() {
-        row.set([(context.name(), Cell::json(&Track::of(events)))]);
-    }
+    let tracks: BTreeMap<&str, Track<'_>> = applied
+        .contexts()
+        .filter(|(_, events)| !events.is_empty())
+        .map(|(context, events)| (context.name(), Track::of(events)))
+        .collect();
+    row.set([("tracks", Cell::json(&tracks))]);
     for logged in applied.events() {
         since = since.max(logged.event.recorded_at);
         happened.add(&logged.event.event_type);

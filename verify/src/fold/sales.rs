@@ -1,9 +1,9 @@
 //! The table `sales`: one row for each order that was ever confirmed.
 
 use events::{Context, Event, OrderEvent};
+use verify_log::Row;
 
-use crate::read::row::Row;
-use crate::read::shop::orders::Applied;
+use crate::read::orders::Applied;
 
 pub fn fold(_id: &str, applied: &Applied<'_>) -> Option<Row> {
     let mut row: Option<Row> = None;

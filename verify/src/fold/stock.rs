@@ -1,8 +1,7 @@
 //! The table `stock`, and its invariant: received = available + reserved + shipped, none below 0.
 
 use events::StockEvent;
-
-use crate::read::row::{Cell, Row};
+use verify_log::{Cell, Row};
 
 /// The pieces of one SKU. No sum of 64-bit numbers overflows 128 bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use event_log::{Positions, Version};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::query::{POSITION_HEADER, position_value};
+use super::found::{POSITION_HEADER, position_value};
 
 /// An answer about one stream: its tag is the stream's version, which is also what `If-Match` of a command takes. `headers` are
 /// the request's; `position` is what the answer depends on.

@@ -4,6 +4,7 @@
 
 mod cursor;
 mod etag;
+mod found;
 mod params;
 mod query;
 mod query_error;
@@ -11,7 +12,8 @@ mod wait;
 
 pub use cursor::{Cursor, Moment, SortKey, page};
 pub use etag::{tagged_by_digest, tagged_by_version};
+pub use found::{Found, Target};
 pub use params::{Bounded, PAGE_LIMIT_DEFAULT, PageLimit, TimeoutMs, invalid_path, invalid_query, shortened};
-pub use query::{Found, ReadModels, Target};
+pub use query::{ReadModels, Until};
 pub(crate) use query_error::QueryError;
 pub use wait::{RETRY_AFTER, WaitQuery, WaitRequest};

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use deadpool_postgres::Pool;
 use event_bus::BusConfig;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_postgres::types::{Json, ToSql};
 
 use super::etag::{tagged_by_digest, tagged_by_version};
+use super::found::{Found, Target, not_yet_applied, with_position};
 use super::query_error::QueryError;
 use super::wait::{RETRY_AFTER, WaitRequest};
 use crate::ProjectionSet;
@@ -26,10 +27,11 @@ use crate::progress::{COLUMNS, Progress};
 use crate::projection::{Projection, RowSource};
 use crate::set::parked_consumer;
 
-/// The header of an answer with the positions that it depends on.
-pub(crate) const POSITION_HEADER: &str = "x-tradewind-position";
 /// How often a waiting request reads by itself, whether it is woken or not.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Whether a row is what the request waits for; an error is what to answer when it is not so in time.
+pub type Until<R> = fn(&R) -> Result<(), Problem>;
 
 type Params<'a> = [&'a (dyn ToSql + Sync)];
 
@@ -46,47 +48,6 @@ struct Shared {
     notifier: ChangeNotifier,
     consumer: &'static str,
     contexts: &'static [ContextName],
-}
-
-/// The thing that a request is about.
-#[derive(Debug, Clone, Copy)]
-pub struct Target<'a> {
-    /// What a 404 calls it: `<kind>_not_found`.
-    pub kind: &'static str,
-    pub key: &'a str,
-    /// The streams that feed its rows: none of their events may be parked, up to the positions that the request names.
-    pub streams: &'a [StreamId],
-}
-
-/// Rows, and how far the read models had come when they were read.
-#[derive(Debug)]
-pub struct Found<T> {
-    pub rows: T,
-    /// Everything that the rows depend on.
-    pub position: Positions,
-}
-
-impl<T> Found<Vec<T>> {
-    /// The rows, of which there is at least one.
-    ///
-    /// # Errors
-    /// 404 with the position when there is none.
-    pub fn some(self, target: &Target<'_>) -> Result<Self, Problem> {
-        match self.rows.is_empty() {
-            true => Err(with_position(target.not_found(), &self.position)),
-            false => Ok(self),
-        }
-    }
-}
-
-impl Target<'_> {
-    fn not_found(&self) -> Problem {
-        let Self { kind, key, .. } = self;
-        Problem::new(StatusCode::NOT_FOUND, format!("{kind}_not_found"), "Not found").detail(format!(
-            "there is no {kind} {key} as far as the read models have come (X-Tradewind-Position); a request with ?after= waits until \
-             they have come further"
-        ))
-    }
 }
 
 /// What a query is about, beside its SQL.
@@ -139,8 +100,7 @@ impl ReadModels {
         self.query(&scope, sql, params, |_| Ok(())).await
     }
 
-    /// The row of `P` that the request is about, once its positions are applied. `until`, where the request waits for more: an
-    /// error is what to answer when the row has not come that far in time.
+    /// The row of `P` that the request is about, once its positions are applied. `until`, where the request waits for more.
     ///
     /// # Errors
     /// As [`Self::rows`]; 404; what `until` last returned.
@@ -148,7 +108,7 @@ impl ReadModels {
         &self,
         wait: &WaitRequest,
         target: &Target<'_>,
-        until: Option<fn(&P::Row) -> Result<(), Problem>>,
+        until: Option<Until<P::Row>>,
     ) -> Result<Found<P::Row>, Problem> {
         let row = until.map(|_| NotifyKey { table: P::TABLE, key: target.key });
         let scope = self.scope::<P>(wait, target.streams, row)?;
@@ -173,7 +133,7 @@ impl ReadModels {
         headers: &HeaderMap,
         wait: &WaitRequest,
         target: &Target<'_>,
-        until: Option<fn(&P::Row) -> Result<(), Problem>>,
+        until: Option<Until<P::Row>>,
     ) -> Result<Response, Problem> {
         let Found { rows: row, position } = self.row::<P>(wait, target, until).await?;
         Ok(match P::SOURCE {
@@ -321,31 +281,4 @@ fn with_progress(sql: &str, first: usize, has_positions: bool) -> String {
                 (SELECT coalesce(json_agg(found.entry), '[]') FROM ({sql}) AS found (entry)),
                 {parked}"
     )
-}
-
-/// The value of [`POSITION_HEADER`]; none when nothing was ever applied.
-pub(crate) fn position_value(position: &Positions) -> Option<HeaderValue> {
-    let named: Positions = position.iter().filter(|token| token.position > 0).collect();
-    (!named.is_empty()).then(|| HeaderValue::try_from(named.to_string()).expect("positions are ASCII"))
-}
-
-fn with_position(problem: Problem, position: &Positions) -> Problem {
-    match position_value(position) {
-        Some(value) => problem.header(POSITION_HEADER, value),
-        None => problem,
-    }
-}
-
-/// The positions are not applied, and the time is over.
-fn not_yet_applied(wanted: &Positions, applied: &Positions, is_parked: bool) -> Problem {
-    let detail = match is_parked {
-        true => {
-            format!("an event up to {wanted} is parked until a person resolves it (`tradewind parked list`)")
-        }
-        false if applied.is_empty() => format!("{wanted} is not applied yet; nothing is"),
-        false => format!("{wanted} is not applied yet; {applied} is"),
-    };
-    Problem::unavailable("not_yet_applied", "Read model has not caught up", RETRY_AFTER)
-        .detail(detail)
-        .with("after", wanted.to_string())
 }

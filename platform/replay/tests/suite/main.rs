@@ -1,6 +1,6 @@
 //! Replay on a real Postgres: real logs, and live tables moved as their consumer moves them.
 //!
-//! Never: Kafka; a rebuild does not know that there is one. Read next: `world.rs`.
+//! There is no Kafka here: a rebuild reads the logs. Read next: `world.rs`.
 
 mod rebuilding;
 mod rolling_back;

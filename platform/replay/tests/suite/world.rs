@@ -1,6 +1,4 @@
 //! A database of a test's own, with logs that orders are written to and read models that follow them.
-//!
-//! Read next: `rebuilding.rs`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -167,7 +167,7 @@ async fn reset_read_models(
     // The tables that an earlier replay kept belong to the old epoch.
     transaction
         .batch_execute(
-            "DELETE FROM checkpoints; DELETE FROM progress; DROP SCHEMA IF EXISTS readmodel_old CASCADE",
+            "DELETE FROM checkpoints; DELETE FROM progress; DROP SCHEMA IF EXISTS readmodel_previous CASCADE",
         )
         .await?;
     transaction
@@ -217,7 +217,7 @@ async fn rebuild_read_models(schemas: &Schemas, bus: &BusConfig) -> anyhow::Resu
     }
     // The replaced tables belong to the old epoch too.
     let client = super::connections::open(schemas.urls.read_models(), READ_MODEL).await?;
-    client.batch_execute("DROP SCHEMA IF EXISTS readmodel_old CASCADE").await?;
+    client.batch_execute("DROP SCHEMA IF EXISTS readmodel_previous CASCADE").await?;
     Ok(())
 }
 
