@@ -1,4 +1,4 @@
-//! What every route shares: one event store for each context that takes commands over HTTP.
+//! The state that all routes share: one event store for each context that takes commands over HTTP.
 
 use event_store::{EventStore, StoreOptions, Stores};
 use events::Context;
@@ -7,15 +7,14 @@ use runtime::postgres::pool;
 use crate::routes::ROUTES;
 use crate::{Config, Error};
 
-/// A clone is the same one.
+/// Clones share the same stores.
 #[derive(Clone)]
 pub struct App {
     pub stores: Stores,
 }
 
 impl App {
-    /// # Errors
-    /// When a URL is wrong or a database does not answer.
+    /// When a URL is invalid or a database does not answer.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         config.databases.check(Context::ALL.map(Context::name))?;
         let pool_of = |context: events::ContextName| {
@@ -26,7 +25,7 @@ impl App {
         Ok(Self { stores: Stores::open(contexts, pool_of, &StoreOptions::default()).await? })
     }
 
-    /// The store that holds the streams of the aggregate.
+    /// The store of the aggregate's streams.
     pub fn store_of<S: domain::State>(&self) -> &EventStore {
         let context =
             Context::of_category(S::CATEGORY).expect("the registry names the category of every aggregate");

@@ -1,7 +1,5 @@
-//! What goes on beside the requests: readiness is measured, and old answers are forgotten.
-//!
-//! Never: ready because the process is up. Each context's log is asked through the same appender that commands use.
-//! Read next: `platform/event-store/src/appender.rs`.
+//! Background tasks: they probe readiness and prune old idempotency keys. The readiness probe uses the same appender as
+//! the commands.
 
 use std::time::Duration;
 
@@ -10,16 +8,16 @@ use runtime::Check;
 use tokio_util::sync::CancellationToken;
 
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// An append that takes longer is one that clients notice.
+/// An append that takes longer is noticeable for clients.
 const PROBE_MAX: Duration = Duration::from_secs(3);
 
-/// For this long a repeated request gets its first answer. A client that repeats later has another problem.
+/// For this long a repeated request gets its first response.
 pub const ANSWERS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
 const FORGET_AT_ONCE_MAX: usize = 1_000;
 
-/// Sends an append with nothing in it through the appender, again and again: it returns when Postgres answers and the
-/// queue before it was worked off.
+/// Repeatedly sends an empty append through the appender: it returns when Postgres answers and the queue before it was
+/// processed.
 pub async fn probe(store: EventStore, check: Check, shutdown: CancellationToken) {
     loop {
         match tokio::time::timeout(PROBE_MAX, store.append(Append::default())).await {
@@ -34,14 +32,14 @@ pub async fn probe(store: EventStore, check: Check, shutdown: CancellationToken)
     }
 }
 
-/// Forgets, in small steps, the answers that no client waits for any more.
+/// Prunes, in small steps, the responses that no client repeats any more.
 pub async fn prune_idempotency_keys(store: EventStore, shutdown: CancellationToken) {
     loop {
         let forgotten = store.prune_answers(ANSWERS_KEPT, FORGET_AT_ONCE_MAX).await;
         let more = match forgotten {
             Ok(count) => count >= FORGET_AT_ONCE_MAX as u64,
             Err(error) => {
-                tracing::warn!(context = %store.context(), %error, "old answers are kept for now");
+                tracing::warn!(context = %store.context(), %error, "old idempotency keys not pruned");
                 false
             }
         };

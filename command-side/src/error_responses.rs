@@ -1,7 +1,5 @@
-//! What a client hears when it was not the aggregate that said no: preconditions, keys, and the store.
-//!
-//! Never: the cause to the client (it goes to the log), or "failed" for what may have been done.
-//! Read next: `platform/event-store/src/error.rs`.
+//! Responses to errors other than the aggregate's refusals: preconditions, idempotency keys, and the store. The cause
+//! goes to the log and not to the client, and a response never says "failed" if the command may have been executed.
 
 use std::time::Duration;
 
@@ -10,12 +8,12 @@ use event_store::{AppendError, StoreError};
 use events::{StreamId, Version};
 use runtime::Problem;
 
-/// Others are served meanwhile; then it is this one's turn.
+/// Retry after this long when the server is busy.
 const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
-/// A database that went away is seldom back sooner.
+/// Retry after this long when the database is unreachable.
 const RETRY_AFTER_OUTAGE: Duration = Duration::from_secs(5);
 
-/// `If-Match` asked for another version.
+/// The response to an `If-Match` with another version.
 pub fn version_mismatch(stream: &StreamId, current: Version) -> Problem {
     let title = "Version mismatch";
     Problem::new(StatusCode::PRECONDITION_FAILED, "version_mismatch", title)
@@ -27,7 +25,7 @@ pub fn version_mismatch(stream: &StreamId, current: Version) -> Problem {
 pub fn key_reused(key: &str) -> Problem {
     let title = "Idempotency key reused";
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", title)
-        .detail(format!("{key:?} stands for a request with another path or body"))
+        .detail(format!("{key:?} was used for a request with another path or body"))
         .field("Idempotency-Key", "was used for another request", "a new key, or the same request")
 }
 
@@ -35,11 +33,11 @@ pub fn of_append(error: &AppendError) -> Problem {
     match error {
         AppendError::Conflict { stream, .. } => {
             Problem::unavailable("contention", "Write conflict; retry", RETRY_AFTER_BUSY)
-                .detail(format!("{stream} kept changing; nothing was done"))
+                .detail(format!("{stream} kept changing; nothing was written"))
         }
         AppendError::DependencyFailed | AppendError::StaleDecision => {
             Problem::unavailable("contention", "Write conflict; retry", RETRY_AFTER_BUSY)
-                .detail("what it was decided on kept failing; nothing was done")
+                .detail("the appends it depends on kept failing; nothing was written")
         }
         AppendError::KeyReused { key } => key_reused(key),
         AppendError::EventTooLarge { bytes, max, .. } => {
@@ -48,11 +46,11 @@ pub fn of_append(error: &AppendError) -> Problem {
                 .with("allowed_bytes", max)
         }
         AppendError::Overloaded { .. } => {
-            Problem::overloaded(RETRY_AFTER_BUSY).detail("too many commands are waiting; nothing was done")
+            Problem::overloaded(RETRY_AFTER_BUSY).detail("too many commands are waiting; nothing was written")
         }
         AppendError::Store(error) => of_store(error),
         AppendError::AlreadyAnswered(_) | AppendError::CheckpointLost { .. } => {
-            tracing::error!(%error, "an append ended as a command's cannot");
+            tracing::error!(%error, "an append had an outcome that a command cannot have");
             Problem::internal()
         }
     }
@@ -62,23 +60,24 @@ pub fn of_store(error: &StoreError) -> Problem {
     match error {
         StoreError::OutcomeUnknown { .. } => {
             tracing::warn!(%error, "the outcome of a command is unknown");
-            Problem::unavailable("outcome_unknown", "Outcome unknown", RETRY_AFTER_OUTAGE)
-                .detail("repeat it with the same Idempotency-Key to learn what became of it; without a key, look first")
+            Problem::unavailable("outcome_unknown", "Outcome unknown", RETRY_AFTER_OUTAGE).detail(
+                "repeat it with the same Idempotency-Key to get its outcome; without a key, check first",
+            )
         }
         StoreError::Database { .. } if !error.is_transient() => {
-            tracing::error!(%error, "the event store refused");
+            tracing::error!(%error, "the event store refused the command");
             store_unavailable()
         }
         StoreError::Database { .. } | StoreError::NoConnection { .. } | StoreError::Unavailable { .. } => {
-            tracing::warn!(%error, "the event store is out of reach");
+            tracing::warn!(%error, "the event store is unreachable");
             store_unavailable()
         }
         StoreError::ShuttingDown { .. } => {
             Problem::unavailable("shutting_down", "Service shutting down", RETRY_AFTER_BUSY)
-                .detail("nothing was done")
+                .detail("nothing was written")
         }
         StoreError::Unreadable { .. } => {
-            tracing::error!(%error, "the log holds what this build cannot read");
+            tracing::error!(%error, "the log has an event that this build cannot read");
             Problem::internal()
         }
     }
@@ -86,7 +85,7 @@ pub fn of_store(error: &StoreError) -> Problem {
 
 fn store_unavailable() -> Problem {
     Problem::unavailable("store_unavailable", "Event store unavailable", RETRY_AFTER_OUTAGE)
-        .detail("nothing was done")
+        .detail("nothing was written")
 }
 
 #[cfg(test)]

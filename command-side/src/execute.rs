@@ -1,8 +1,8 @@
-//! From a command to its response: executed, refused, or repeated. Every route ends here.
+//! Executes a command and returns its response: executed, refused, or repeated. Every route ends here.
 //!
-//! The response is stored under its `Idempotency-Key` in the append that makes it true. A response that writes nothing (a
-//! refusal, a command that was fulfilled before) goes through the append too: only there is it certain that the decision
-//! was made on the latest version of the stream.
+//! The response is stored under its `Idempotency-Key` in the append of the command's events. A response that writes
+//! nothing (a refusal, a command that was fulfilled before) also goes through the append: only there is it certain that
+//! the decision was made on the latest version of the stream.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
@@ -25,10 +25,10 @@ use crate::refusal::Refusal;
 use crate::request::{CommandRequest, IdempotencyKey};
 use crate::response::CommandResponse;
 
-/// Attempts at a command that holds its stream's lock, while other processes keep writing to the stream.
+/// The attempts of a command that holds its stream's lock, while other processes keep writing to the stream.
 const ATTEMPTS_MAX: u32 = 20;
 
-/// Commands of this process that met a conflict on a stream are decided one after another, so that each is decided about
+/// Commands of this process that conflicted on a stream are decided one after another, so that each is decided about
 /// twice and not once for each of the others. Streams that share a lock by chance only wait a little longer.
 static STREAM_LOCKS: [Mutex<()>; 64] = [const { Mutex::const_new(()) }; 64];
 
@@ -46,11 +46,11 @@ pub struct Accepted {
     /// The name of the id in the body: `order_id`.
     pub subject: &'static str,
     pub id: String,
-    /// The path before the id in `Location`, where the command makes something new.
+    /// The path before the id in `Location`, if the command creates something.
     pub location: Option<&'static str>,
 }
 
-/// Executes the command, or answers what is wrong with the request. `name` names the command in the metrics.
+/// Executes the command, or returns what is wrong with the request. `name` names the command in the metrics.
 pub async fn execute<D>(
     name: &'static str,
     app: &App,
@@ -81,7 +81,7 @@ where
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LoadMode {
     Loaded,
-    /// The command makes something new, so its stream should be empty. Where it is not, the append conflicts.
+    /// The command creates something, so its stream should be empty. If it is not, the append conflicts.
     AssumedEmpty,
 }
 
@@ -98,7 +98,7 @@ impl<D: Decide> PreparedCommand<D> {
     }
 }
 
-/// How an attempt ended that met no conflict.
+/// The outcome of an attempt without a conflict.
 enum Attempted {
     Response(CommandResponse),
     /// `If-Match` named another version than this one.
@@ -113,7 +113,7 @@ async fn execute_prepared<D>(
 where
     D: Decide<Refusal: Refusal>,
 {
-    // Whether the key was used before is decided by the append, under the log's lock: no query is needed beforehand.
+    // The append finds under the log's lock whether the key was used before: no query is needed beforehand.
     let first = retry_stale(|| attempt(store, request, prepared, prepared.first_load_mode(request)));
     let attempted = match first.await {
         Err(error) if error.is_conflict() => {
@@ -124,7 +124,7 @@ where
     };
     match attempted {
         Ok(Attempted::Response(response)) => Ok(response),
-        // The same request may have come a moment before and changed the version itself.
+        // The same request may have arrived shortly before and changed the version itself.
         Ok(Attempted::VersionMismatch(current)) => match stored_response(store, request, prepared).await? {
             Some(response) => Ok(response),
             None => Err(error_responses::version_mismatch(&prepared.stream(), current)),
@@ -208,7 +208,7 @@ fn accepted<D: Decide>(prepared: &PreparedCommand<D>, version: Version) -> Answe
     Answer { status: status.as_u16(), body: json!({ *subject: id, "version": version }) }
 }
 
-/// The response names the last event of the stream, since nothing is appended.
+/// Nothing is appended, so the response names the last event of the stream.
 async fn unchanged<D: Decide>(
     store: &EventStore,
     prepared: &PreparedCommand<D>,

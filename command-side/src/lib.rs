@@ -1,8 +1,8 @@
 //! The command side: HTTP in, events out.
 //!
-//! A request is parsed and checked (`request/`), decided by its aggregate (`domain`), and its response is stored under its
-//! idempotency key in the append that makes it true (`execute.rs`). Never: Kafka, a rule of the business, a read model.
-//! Read next: `routes/orders.rs`, then `execute.rs`.
+//! A request is parsed and checked (`request/`) and decided by its aggregate (`domain`). Its response is stored under
+//! its idempotency key in the append of its events (`execute.rs`). Never: Kafka, a business rule, a read model. Read
+//! next: `routes/orders.rs`, then `execute.rs`.
 
 mod app;
 mod background_tasks;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use app::App;
 pub use config::Config;
 
-/// Why a command side cannot start.
+/// The reason why a command side cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the database of {context} cannot be used: {source}")]
@@ -38,9 +38,8 @@ pub enum Error {
     Databases(#[from] UnknownContextUrl),
 }
 
-/// Takes commands until `shutdown`; then those under way are carried out.
+/// Takes commands until `shutdown`; then finishes those in flight.
 ///
-/// # Errors
 /// When a database cannot be used at the start.
 pub async fn run(
     config: Config,

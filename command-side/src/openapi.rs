@@ -1,6 +1,5 @@
-//! The OpenAPI document: the routes describe themselves, and what all of them share is added here.
-//!
-//! Never: a route that is served and not described (both come from one macro). Read next: `routes/mod.rs`.
+//! The OpenAPI document: the routes describe themselves, and this module adds what they share. A served route is always
+//! described, because both come from one macro.
 
 use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
@@ -16,7 +15,7 @@ use utoipa::{OpenApi, ToSchema};
 )]
 pub struct Document;
 
-/// RFC 9457. Some codes add members of their own.
+/// RFC 9457. Some codes have additional members.
 #[derive(ToSchema)]
 #[schema(as = Problem)]
 #[expect(
@@ -29,7 +28,7 @@ struct ProblemDetails {
     title: String,
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// Stable: what programs decide by.
+    /// Stable, for programs.
     code: String,
     #[schema(nullable = false)]
     detail: Option<String>,
@@ -37,7 +36,7 @@ struct ProblemDetails {
     errors: Option<Vec<FieldDetails>>,
 }
 
-/// What is wrong with one field.
+/// The problem of one field.
 #[derive(ToSchema)]
 #[schema(as = FieldError)]
 #[expect(dead_code, reason = "only its schema is used: the fields of runtime::FieldError")]
@@ -49,30 +48,30 @@ struct FieldDetails {
     allowed: Option<String>,
 }
 
-/// What any command may answer, besides what it says itself.
+/// The responses of every command, besides its own.
 const SHARED_PROBLEMS: [(&str, &str); 8] = [
     ("400", "malformed_json, invalid_body, invalid_path, invalid_header, body_broken_off"),
     ("408", "body_too_slow"),
-    ("412", "version_mismatch: If-Match asked for another version; nothing was done"),
+    ("412", "version_mismatch: If-Match named another version; nothing was written"),
     ("413", "body_too_large (1 MiB is allowed), event_too_large"),
     ("415", "not_json"),
     ("422", "idempotency_key_reused"),
     ("500", "internal"),
     (
         "503",
-        "overloaded, contention, store_unavailable, shutting_down: nothing was done. outcome_unknown, timed_out: it may \
+        "overloaded, contention, store_unavailable, shutting_down: nothing was written. outcome_unknown, timed_out: it may \
          have been done; repeat with the same Idempotency-Key",
     ),
 ];
 
 const OPERATIONS: [(&str, &str, &str); 4] = [
     ("/livez", "The process answers", "application/json"),
-    ("/readyz", "Every check passes; else 503, which names those that do not", "application/json"),
+    ("/readyz", "Every check passes; otherwise 503, which names the failing checks", "application/json"),
     ("/metrics", "Prometheus text", "text/plain"),
     ("/openapi.json", "This document", "application/json"),
 ];
 
-/// `document` with the headers and problems that every command has, and with the routes for machines.
+/// Adds the headers and problems of every command, and the routes for machines, to `document`.
 pub fn completed(document: &utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document).expect("a document is plain data");
     let paths = document["paths"].as_object_mut().expect("a document has paths");
@@ -111,12 +110,12 @@ fn complete_command(operation: &mut Value) {
 
 fn complete_response(status: &str, response: &mut Value) {
     let header = |description: &str| json!({"description": description, "schema": {"type": "string"}});
-    response["headers"]["X-Correlation-Id"] = header("The request's, or a new one");
-    response["headers"]["Idempotency-Replayed"] = header("`true` when the answer was given before");
+    response["headers"]["X-Correlation-Id"] = header("The request's correlation id, or a new one");
+    response["headers"]["Idempotency-Replayed"] = header("`true` if this is a repeated response");
     if status.starts_with('2') {
         response["headers"]["ETag"] = header("The version, in quotes");
         response["headers"]["X-Tradewind-Position"] =
-            header("Where the events stand; the query side takes it as `after`");
+            header("The position of the events; the query side takes it as `after`");
         return;
     }
     if status == "503" {
@@ -126,7 +125,7 @@ fn complete_response(status: &str, response: &mut Value) {
         json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
 }
 
-/// As a pattern: the type that a client generator makes of the format `uuid` is no text, and HTTP libraries take only text
+/// As a pattern: client generators map the format `uuid` to a type that is not text, and HTTP libraries only take text
 /// as a header.
 const UUID: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
 
@@ -141,12 +140,12 @@ fn shared_headers() -> Value {
         {
             "name": "If-Match", "in": "header", "required": false,
             "schema": {"type": "string", "pattern": "^(\\*|\"[1-9][0-9]*\")$"},
-            "description": "Only when it is at this version (an ETag), or, with `*`, when it is there at all."
+            "description": "Only if it is at this version (an ETag), or, with `*`, if it exists."
         },
         {
             "name": "X-Correlation-Id", "in": "header", "required": false,
             "schema": {"type": "string", "pattern": UUID},
-            "description": "Stands in every event that follows from the command, in every context."
+            "description": "Part of every event that the command causes, in every context."
         },
         {
             "name": "traceparent", "in": "header", "required": false,

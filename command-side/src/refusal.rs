@@ -1,13 +1,11 @@
-//! What a client hears when an aggregate refuses: one status and one stable code for each refusal, exhaustively.
-//!
-//! Never: a wildcard arm (a new refusal must be given its code here before it compiles).
-//! Read next: `domain/src/orders.rs` (where the refusals are made).
+//! Responses to an aggregate's refusals: one status and one stable code for each refusal. No match has a wildcard arm,
+//! so a new refusal must get its code here before it compiles.
 
 use axum::http::StatusCode;
 use domain::{OrderRefusal, ShipmentRefusal, StockRefusal};
 use runtime::Problem;
 
-/// A refusal that a client can hear.
+/// A refusal that a client can cause.
 pub trait Refusal: std::error::Error {
     fn problem(&self) -> Problem;
 }

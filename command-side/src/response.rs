@@ -1,6 +1,4 @@
-//! An answer on its way out. The first one and every repetition are written here, so that they are the same.
-//!
-//! Never: a body that depends on whether it is told for the first time. Read next: `execute.rs`.
+//! Writes responses. The first response and its repetitions are written here, so that they are equal.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +10,7 @@ use crate::execute::Accepted;
 
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Where the command's events stand, as in the body: the query side answers with the same header.
+/// The position of the command's events, as in the body. The query side answers with the same header.
 const POSITION_HEADER: HeaderName = HeaderName::from_static("x-tradewind-position");
 
 #[derive(Debug, Clone)]
@@ -24,7 +22,7 @@ pub struct CommandResponse {
 }
 
 impl CommandResponse {
-    /// `position` is that of the events appended; a body that names one already keeps it.
+    /// `position` is that of the appended events; a body that contains one keeps it.
     pub fn new(answer: Answer, position: PositionToken, form: &Accepted) -> Self {
         let status = StatusCode::from_u16(answer.status).expect("only this crate stores answers");
         let mut body = answer.body;
@@ -53,7 +51,7 @@ impl CommandResponse {
         }
     }
 
-    /// For the metrics: the problem's code, or nothing.
+    /// For the metrics: the problem's code, or empty.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }

@@ -1,7 +1,7 @@
-//! The decisions of Tradewind: one file per context.
+//! The decisions of the shop: one file per context.
 //!
-//! PURE: no async, clock, randomness or I/O. Time and ids arrive in the command. `decide` may refuse; `evolve` accepts
-//! history and never refuses. Read next: [`orders`], then `domain/tests/orders.rs` (the rules in sentences).
+//! PURE: no async, clock, randomness or I/O. Time and ids arrive in the command. Never: an `evolve` that refuses; only
+//! `decide` may refuse. Read next: [`orders`], then `domain/tests/orders.rs` (the rules in sentences).
 
 pub mod inventory;
 pub mod orders;

@@ -1,9 +1,8 @@
-//! What we allow with an order.
+//! The rules of an order.
 //!
-//! An order ends in exactly one of rejected, cancelled or delivered. It ends as rejected or cancelled only when
-//! nothing is held for it any more: a cancellation is first requested, then everything is undone, then it is done.
-//! One exception: when a payment expired, the provider may still have to be told that it is void; no order waits for that.
-//! Read next: `domain/tests/orders.rs` (the rules in sentences), [`crate::inventory::reservation`].
+//! An order ends in exactly one of rejected, cancelled or delivered. It ends as rejected or cancelled only when nothing
+//! is held for it any more: a cancellation is requested, then everything is compensated, then the order is cancelled.
+//! There is one exception: after a payment expired, the provider may still have to void it; no order waits for that.
 
 use std::collections::BTreeMap;
 
@@ -43,15 +42,16 @@ pub struct Order {
     cancellation_reason: Option<String>,
 }
 
-/// Where an order stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// The status of an order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum OrderStatus {
-    /// Nobody placed it.
+    /// The order was never placed.
     #[default]
     Absent,
     Placed,
     Confirmed,
-    /// A cancellation was requested; what was done is being undone.
+    /// A cancellation was requested; the completed steps are being compensated.
     Cancelling {
         was_confirmed: bool,
     },
@@ -64,16 +64,7 @@ pub enum OrderStatus {
 impl OrderStatus {
     /// The name that the HTTP interface shows.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Placed => "placed",
-            Self::Confirmed => "confirmed",
-            Self::Cancelling { .. } => "cancelling",
-            Self::Rejected => "rejected",
-            Self::Cancelled => "cancelled",
-            Self::Shipped => "shipped",
-            Self::Delivered => "delivered",
-        }
+        self.into()
     }
 }
 
@@ -95,17 +86,17 @@ pub enum OrderCommand {
     ConfirmOrder {
         order_id: OrderId,
     },
-    /// The stock was not there; nothing is held.
+    /// The stock was not available; nothing is held.
     RejectOrder {
         order_id: OrderId,
         shortages: Vec<Shortage>,
     },
-    /// What was held for the order is held no more.
+    /// Nothing is held for the order any more.
     CompensationDone {
         order_id: OrderId,
         cause: ReleaseCause,
     },
-    /// The goods left the house: a fact, whatever anybody wished.
+    /// The goods were dispatched. This is a fact, so it cannot be refused.
     ShipOrder {
         order_id: OrderId,
         carrier: String,
@@ -136,7 +127,7 @@ pub enum OrderRefusal {
     ShippingAddress { cause: ValueError },
     #[error("order {order_id} is {status}; allowed in placed, confirmed", status = .status.name())]
     CannotBeCancelled { order_id: OrderId, status: OrderStatus },
-    /// A transition that the process cannot come to: the log contradicts itself. Park it for a person.
+    /// A transition that the process cannot reach: the log contradicts itself. Park the event for an operator.
     #[error("order {order_id} is {status}: {step} cannot follow", status = .status.name())]
     InvalidTransition { order_id: OrderId, status: OrderStatus, step: &'static str },
 }
@@ -188,7 +179,7 @@ impl Order {
     fn confirm(&self, order_id: OrderId) -> Result<Vec<OrderEvent>, OrderRefusal> {
         match self.status {
             OrderStatus::Placed => Ok(self.confirmation().map(OrderEvent::from).into_iter().collect()),
-            // The cancellation was first; whatever was authorised is being voided.
+            // The cancellation came first; the authorisation is being voided.
             OrderStatus::Cancelling { .. }
             | OrderStatus::Cancelled
             | OrderStatus::Rejected
@@ -204,7 +195,7 @@ impl Order {
             OrderStatus::Placed => {
                 Ok(vec![OrderRejected { order_id, reason: RejectionReason::OutOfStock { shortages } }.into()])
             }
-            // Nothing was reserved, so nothing was charged: the cancellation is done.
+            // Nothing was reserved, so nothing was charged: the order is cancelled.
             OrderStatus::Cancelling { .. } => Ok(vec![self.cancelled(order_id)]),
             OrderStatus::Rejected | OrderStatus::Cancelled => Ok(Vec::new()),
             OrderStatus::Absent | OrderStatus::Confirmed | OrderStatus::Shipped | OrderStatus::Delivered => {
@@ -248,7 +239,7 @@ impl Order {
         let shipped = OrderShipped { order_id, carrier, tracking }.into();
         match self.status {
             OrderStatus::Confirmed => Ok(vec![shipped]),
-            // The goods left before the cancellation reached the warehouse.
+            // The goods were dispatched before the cancellation reached the shipment.
             OrderStatus::Cancelling { was_confirmed: true } => {
                 Ok(vec![OrderCancellationRefused { order_id }.into(), shipped])
             }

@@ -1,8 +1,8 @@
-//! What we allow with the payment of an order, and what the provider has to be asked next.
+//! The rules of an order's payment, and the call that the provider needs next.
 //!
-//! The provider is never asked twice for one amount: every call is keyed by the payment, and an answer that did not
-//! come is asked for ([`ProviderCall::Status`]), not charged again. A cancellation may come before the request that
-//! it undoes; it then leaves a tombstone, and nothing is ever charged. Read next: [`crate::shipping`].
+//! The provider never gets two charges for one amount: every call is keyed by the payment, and after a missing answer
+//! the gateway asks for the status ([`ProviderCall::Status`]) instead of charging again. A cancellation may arrive
+//! before the request that it undoes. It then leaves a tombstone, and nothing is ever charged.
 
 use chrono::{DateTime, Utc};
 use event_log::{Aggregate, State, StreamId};
@@ -20,7 +20,7 @@ pub struct Payment {
     request: Option<PaymentRequested>,
 }
 
-/// Where a payment stands.
+/// The state of a payment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PaymentState {
     #[default]
@@ -33,7 +33,7 @@ pub enum PaymentState {
     Authorised,
     Capturing,
     Captured,
-    /// Whatever the provider holds is being let go.
+    /// Whatever the provider holds is being voided.
     Voiding,
     Voided,
     Refunding,
@@ -52,22 +52,22 @@ pub enum PaymentCommand {
     ExpirePayment {
         order_id: OrderId,
     },
-    /// The order is cancelled: void or refund.
+    /// The order is being cancelled: void or refund.
     CancelPayment {
         order_id: OrderId,
     },
-    /// The goods left: take what is held.
+    /// The goods were dispatched: capture what is held.
     CapturePayment {
         order_id: OrderId,
     },
-    /// What the provider said to [`Payment::next_provider_call`].
+    /// The provider's answer to [`Payment::next_provider_call`].
     RecordAnswer {
         order_id: OrderId,
         answer: ProviderAnswer,
     },
 }
 
-/// What the provider has to be asked next. Every call is idempotent, keyed by the payment.
+/// The next call to the provider. Every call is idempotent, keyed by the payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderCall {
     Authorise {
@@ -75,8 +75,8 @@ pub enum ProviderCall {
         customer_id: CustomerId,
         amount: Money,
     },
-    /// What became of an authorisation that was not answered. If the provider never heard of it, it is authorised now,
-    /// under the same key: the first charge, and the only one even if the call that was lost still arrives.
+    /// Asks for the outcome of an authorisation without an answer. If the provider has never received it, the gateway
+    /// authorises now, under the same key: there is one charge even if the lost call still arrives.
     Status {
         order_id: OrderId,
         customer_id: CustomerId,
@@ -93,13 +93,13 @@ pub enum ProviderCall {
     },
 }
 
-/// What the provider said, or that it said nothing.
+/// The provider's answer, or that there was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderAnswer {
     Authorised {
         reference: String,
     },
-    /// Authorised and taken in one go: some means of payment know no hold.
+    /// Authorised and captured at once: some means of payment have no separate capture.
     AuthorisedAndCaptured {
         reference: String,
     },
@@ -113,7 +113,7 @@ pub enum ProviderAnswer {
     Refunded,
 }
 
-/// A transition that the process cannot come to: the log contradicts itself. Park it for a person.
+/// A transition that the process cannot reach: the log contradicts itself. Park the event for an operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PaymentRefusal {
     #[error("payment {order_id} is {state:?}: {step} cannot follow")]
@@ -129,7 +129,7 @@ impl Payment {
         self.request.as_ref()
     }
 
-    /// What the provider has to be asked now; none when the payment waits for nothing from it.
+    /// The call that the provider needs now; none if the payment waits for nothing from it.
     pub fn next_provider_call(&self) -> Option<ProviderCall> {
         let request = self.request.as_ref()?;
         let (order_id, customer_id, amount) = (request.order_id, request.customer_id.clone(), request.amount);
@@ -206,8 +206,8 @@ impl Payment {
         }
     }
 
-    /// An answer counts only for the question that is open; one that comes late changes nothing, because the question
-    /// that is open by then ([`ProviderCall::Void`]) undoes whatever it said.
+    /// An answer only counts for the call that is open. A late answer changes nothing, because the call that is open by
+    /// then ([`ProviderCall::Void`]) undoes its effect.
     fn record(&self, order_id: OrderId, answer: ProviderAnswer) -> Vec<PaymentEvent> {
         match (self.state, answer) {
             (PaymentState::Requested | PaymentState::Unknown, ProviderAnswer::Authorised { reference }) => {
@@ -228,7 +228,7 @@ impl Payment {
                 vec![PaymentCaptured { order_id, amount: self.amount() }.into()]
             }
             (PaymentState::Voiding, ProviderAnswer::Voided) => vec![PaymentVoided { order_id }.into()],
-            // What was to be voided turns out to be taken already: it goes back.
+            // The money to void was captured already: refund it.
             (PaymentState::Voiding, ProviderAnswer::Captured) => vec![
                 PaymentCaptured { order_id, amount: self.amount() }.into(),
                 PaymentRefundRequested { order_id, amount: self.amount() }.into(),
@@ -259,7 +259,7 @@ impl State for Payment {
             PaymentEvent::PaymentAuthorised(_) => PaymentState::Authorised,
             PaymentEvent::PaymentDeclined(_) => PaymentState::Declined,
             PaymentEvent::PaymentUnknown(_) => PaymentState::Unknown,
-            // Voiding follows in the same append.
+            // The void request follows in the same append.
             PaymentEvent::PaymentExpired(_) => PaymentState::Voiding,
             PaymentEvent::PaymentCaptureRequested(_) => PaymentState::Capturing,
             PaymentEvent::PaymentCaptured(_) => PaymentState::Captured,
@@ -293,7 +293,7 @@ impl Aggregate for Payment {
                     PaymentState::Absent => {
                         vec![PaymentRequested { order_id, customer_id, amount, expires_at }.into()]
                     }
-                    // Requested before, or cancelled before it was requested.
+                    // Already requested, or cancelled before it was requested.
                     _ => Vec::new(),
                 })
             }

@@ -1,14 +1,14 @@
-//! What we allow with the shipment of an order.
+//! The rules of an order's shipment.
 //!
-//! Here cancel and dispatch meet: both go to this stream, and whichever is appended first wins.
-//! Read next: `sagas/src/order_fulfilment/mod.rs` (how facts cause decisions).
+//! Cancellation and dispatch meet on this stream: the one that is appended first wins.
 
 use event_log::{Aggregate, State, StreamId};
 use events::shipping::{ShipmentCancelled, ShipmentDelivered, ShipmentDispatched, ShipmentPrepared};
 use events::{Address, ShipmentEvent, ShipmentId, SkuQuantity};
 
 /// The shipment of one order.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Shipment {
     #[default]
     Absent,
@@ -33,7 +33,7 @@ pub enum ShipmentCommand {
     DeliverShipment {
         shipment_id: ShipmentId,
     },
-    /// Does nothing once the goods have left.
+    /// Has no effect after the dispatch.
     CancelShipment {
         shipment_id: ShipmentId,
     },
@@ -49,13 +49,7 @@ pub enum ShipmentRefusal {
 
 impl Shipment {
     pub fn state(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Prepared => "prepared",
-            Self::Dispatched => "dispatched",
-            Self::Delivered => "delivered",
-            Self::Cancelled => "cancelled",
-        }
+        self.into()
     }
 
     fn wrong_state(self, shipment_id: ShipmentId, allowed: &'static str) -> ShipmentRefusal {

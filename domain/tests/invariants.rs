@@ -1,7 +1,5 @@
-//! What holds after any sequence of commands, in whatever order they come and however often.
-//!
-//! Stock is conserved, an order ends once, money goes one way, and nothing ever panics.
-//! Read next: `domain/tests/orders.rs` (the rules one by one).
+//! The invariants after any sequence of commands, in any order and with any repetition: stock is conserved, an order
+//! ends once, money moves in one direction, and nothing panics.
 
 mod support;
 
@@ -79,7 +77,7 @@ proptest! {
     }
 
     #[test]
-    fn the_provider_is_asked_to_hold_the_money_only_until_its_first_silence(
+    fn the_provider_gets_no_authorisation_after_its_first_missing_answer(
         commands in prop::collection::vec(any_payment_command(), 1..40),
     ) {
         let mut state = Payment::default();
@@ -93,21 +91,21 @@ proptest! {
     }
 
     #[test]
-    fn what_an_order_was_told_once_it_need_not_be_told_again(
+    fn an_accepted_command_on_an_order_changes_nothing_when_repeated(
         commands in prop::collection::vec(any_order_command(), 1..40),
     ) {
         check_told_twice::<Order>(&commands, |command| !matches!(command, OrderCommand::PlaceOrder { .. }))?;
     }
 
     #[test]
-    fn what_a_payment_was_told_once_it_need_not_be_told_again(
+    fn an_accepted_command_on_a_payment_changes_nothing_when_repeated(
         commands in prop::collection::vec(any_payment_command(), 1..40),
     ) {
         check_told_twice::<Payment>(&commands, |_| true)?;
     }
 
     #[test]
-    fn what_a_saga_told_a_shipment_it_need_not_tell_again(
+    fn an_accepted_command_of_a_saga_on_a_shipment_changes_nothing_when_repeated(
         commands in prop::collection::vec(any_shipment_command(), 1..20),
     ) {
         let from_a_saga = |command: &ShipmentCommand| {
@@ -117,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_warehouse_was_told_of_an_order_it_need_not_be_told_again(
+    fn an_accepted_command_on_a_warehouse_changes_nothing_when_repeated(
         steps in prop::collection::vec(any_warehouse_step(), 1..80),
     ) {
         let mut warehouse = Warehouse::default();
@@ -141,7 +139,7 @@ fn check_conserved(item: &StockItem) -> TestCaseResult {
     Ok(())
 }
 
-/// Reserved is what the reservations that are made hold, piece by piece.
+/// The reserved pieces are those that the reservations hold.
 fn check_agrees_with_its_reservations(warehouse: &Warehouse) -> TestCaseResult {
     let mut held = BTreeMap::<&Sku, i64>::new();
     for reservation in warehouse.reservations.values() {
@@ -157,7 +155,7 @@ fn check_agrees_with_its_reservations(warehouse: &Warehouse) -> TestCaseResult {
     Ok(())
 }
 
-/// What the step writes; nothing when it is refused.
+/// The events of the step; none if it is refused.
 fn writes_of(warehouse: &Warehouse, step: &Step) -> Vec<Write> {
     match step {
         Step::Reservation(command) => warehouse.decide(command).unwrap_or_default(),
@@ -172,7 +170,7 @@ fn writes_of(warehouse: &Warehouse, step: &Step) -> Vec<Write> {
     }
 }
 
-/// A command that was accepted changes nothing when it is decided once more.
+/// An accepted command changes nothing when it is decided again.
 fn check_told_twice<A>(commands: &[A::Command], applies: impl Fn(&A::Command) -> bool) -> TestCaseResult
 where
     A: Aggregate<Command: Debug, Event: Debug + PartialEq, Refusal: PartialEq>,
@@ -189,12 +187,12 @@ where
     Ok(())
 }
 
-/// The events that the accepted ones among `commands` lead to.
+/// The events of the accepted `commands`.
 fn history_of<A: Aggregate>(commands: &[A::Command]) -> Vec<A::Event> {
     let mut state = A::default();
     let mut history = Vec::new();
     for command in commands {
-        // A refusal is an answer too: nothing happens.
+        // A refusal writes nothing.
         let Ok(events) = state.decide(command) else { continue };
         state = support::after(state, &events);
         history.extend(events);

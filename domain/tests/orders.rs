@@ -1,6 +1,4 @@
 //! The rules of an order in sentences.
-//!
-//! Read next: `domain/tests/reservation.rs`, then `platform/event-store/src/append.rs` (how a decision becomes a fact).
 
 mod support;
 
@@ -35,7 +33,7 @@ fn a_basket_becomes_an_order_with_its_total() {
 }
 
 #[test]
-fn a_sku_may_stand_on_several_lines_at_several_prices() {
+fn a_sku_may_be_on_several_lines_at_several_prices() {
     given([])
         .when(place(vec![line("cup", 6, 300), line("cup", 1, 250)]))
         .then([placed_with(vec![line("cup", 6, 300), line("cup", 1, 250)], 2050)]);
@@ -68,7 +66,7 @@ fn an_order_has_at_most_two_thousand_lines() {
 }
 
 #[test]
-fn the_dearest_piece_there_can_be_may_be_ordered_once_but_not_twice() {
+fn a_piece_of_the_highest_price_can_be_ordered_once_but_not_twice() {
     given([])
         .when(place(vec![line("diamond", 1, i64::MAX)]))
         .then([placed_with(vec![line("diamond", 1, i64::MAX)], i64::MAX)]);
@@ -115,7 +113,7 @@ fn an_order_is_placed_once() {
 // ---- confirming ----
 
 #[test]
-fn a_placed_order_is_confirmed_with_what_shipping_must_know() {
+fn a_placed_order_is_confirmed_with_the_data_that_shipping_needs() {
     let lines = vec![line("teapot", 1, 100), line("cup", 6, 300), line("cup", 1, 250)];
     given([placed_with(lines, 2150)]).when(OrderCommand::ConfirmOrder { order_id: ID }).then([
         OrderConfirmed {
@@ -131,7 +129,7 @@ fn a_placed_order_is_confirmed_with_what_shipping_must_know() {
 }
 
 #[test]
-fn a_confirmation_that_comes_again_or_too_late_changes_nothing() {
+fn a_repeated_or_late_confirmation_changes_nothing() {
     for status in
         [Confirmed, CANCELLING_PLACED, CANCELLING_CONFIRMED, Rejected, Cancelled, Shipped, Delivered]
     {
@@ -156,7 +154,7 @@ fn an_order_that_is_being_cancelled_when_the_stock_is_refused_is_cancelled() {
 }
 
 #[test]
-fn a_rejection_that_comes_again_changes_nothing() {
+fn a_repeated_rejection_changes_nothing() {
     for status in [Rejected, Cancelled] {
         given(history(status)).when(reject()).then_nothing();
     }
@@ -187,7 +185,7 @@ fn an_order_whose_payment_expired_is_rejected_once_its_stock_is_released() {
 }
 
 #[test]
-fn a_cancellation_is_done_once_the_stock_is_released_whatever_released_it() {
+fn an_order_is_cancelled_once_its_stock_is_released_for_any_cause() {
     for status in [CANCELLING_PLACED, CANCELLING_CONFIRMED] {
         for cause in every_cause() {
             given(history(status)).when(released(cause)).then([cancelled()]);
@@ -196,7 +194,7 @@ fn a_cancellation_is_done_once_the_stock_is_released_whatever_released_it() {
 }
 
 #[test]
-fn a_compensation_that_comes_again_changes_nothing() {
+fn a_repeated_compensation_changes_nothing() {
     for status in [Rejected, Cancelled] {
         for cause in every_cause() {
             given(history(status)).when(released(cause)).then_nothing();
@@ -205,14 +203,14 @@ fn a_compensation_that_comes_again_changes_nothing() {
 }
 
 #[test]
-fn the_stock_of_an_order_that_nobody_cancelled_cannot_be_released_as_cancelled() {
+fn the_stock_of_an_order_without_a_cancellation_cannot_be_released_as_cancelled() {
     given(history(Placed))
         .when(released(ReleaseCause::OrderCancelled))
         .then_refused(out_of_story(Placed, "a released reservation"));
 }
 
 #[test]
-fn the_stock_of_a_confirmed_order_cannot_be_released_behind_its_back() {
+fn the_stock_of_a_confirmed_order_cannot_be_released_without_its_cancellation() {
     for status in [Confirmed, Shipped, Delivered] {
         for cause in every_cause() {
             given(history(status))
@@ -225,12 +223,12 @@ fn the_stock_of_a_confirmed_order_cannot_be_released_behind_its_back() {
 // ---- cancelling ----
 
 #[test]
-fn a_placed_order_can_be_cancelled_and_payment_has_the_next_word() {
+fn a_placed_order_can_be_cancelled_and_payment_is_next() {
     given(history(Placed)).when(cancel()).then([cancellation_requested(false)]);
 }
 
 #[test]
-fn a_confirmed_order_can_be_cancelled_and_shipping_has_the_next_word() {
+fn a_confirmed_order_can_be_cancelled_and_shipping_is_next() {
     given(history(Confirmed)).when(cancel()).then([cancellation_requested(true)]);
 }
 
@@ -268,7 +266,7 @@ fn a_confirmed_order_ships() {
 }
 
 #[test]
-fn goods_that_left_before_the_cancellation_reached_them_refuse_the_cancellation() {
+fn a_dispatch_before_the_cancellation_refuses_the_cancellation() {
     given(history(CANCELLING_CONFIRMED))
         .when(ship())
         .then([OrderCancellationRefused { order_id: ID }.into(), shipped()]);

@@ -1,6 +1,4 @@
-//! The rules of a payment in sentences, and what the provider is asked in each state.
-//!
-//! Read next: `domain/tests/shipping.rs`.
+//! The rules of a payment in sentences, and the provider call of each state.
 
 mod support;
 
@@ -23,7 +21,7 @@ fn a_payment_is_requested_with_its_amount_and_its_deadline() {
 }
 
 #[test]
-fn an_amount_of_zero_is_waived_and_the_provider_is_never_asked() {
+fn an_amount_of_zero_is_waived_and_the_provider_is_never_called() {
     given([]).when(request(pounds(0))).then([PaymentWaived { order_id: ID }.into()]);
     assert_eq!(after(Payment::default(), &history(Waived)).next_provider_call(), None);
 }
@@ -53,7 +51,7 @@ fn the_provider_may_hold_the_money() {
 }
 
 #[test]
-fn the_provider_may_take_the_money_at_once() {
+fn the_provider_may_capture_the_money_at_once() {
     for state in [Requested, Unknown] {
         given(history(state))
             .when(provider_says(ProviderAnswer::AuthorisedAndCaptured { reference: "ref-1".to_owned() }))
@@ -85,7 +83,7 @@ fn a_provider_that_still_does_not_answer_changes_nothing() {
 // ---- the deadline ----
 
 #[test]
-fn a_payment_without_an_answer_expires_and_whatever_is_held_is_voided() {
+fn a_payment_without_an_answer_expires_and_any_hold_is_voided() {
     for state in [Requested, Unknown] {
         given(history(state)).when(expire()).then([expired(), void_requested()]);
     }
@@ -99,7 +97,7 @@ fn a_deadline_that_comes_after_the_answer_changes_nothing() {
 }
 
 #[test]
-fn an_authorisation_that_comes_after_the_deadline_changes_nothing_because_the_void_undoes_it() {
+fn an_authorisation_after_the_deadline_changes_nothing_because_the_void_undoes_it() {
     let history = [requested(), expired(), void_requested()];
     given(history.clone())
         .when(provider_says(ProviderAnswer::Authorised { reference: "ref-1".to_owned() }))
@@ -111,20 +109,20 @@ fn an_authorisation_that_comes_after_the_deadline_changes_nothing_because_the_vo
 // ---- capturing ----
 
 #[test]
-fn what_is_held_is_taken_when_the_goods_leave() {
+fn held_money_is_captured_when_the_goods_are_dispatched() {
     given(history(Authorised)).when(capture()).then([capture_requested()]);
     given(history(Capturing)).when(provider_says(ProviderAnswer::Captured)).then([captured()]);
 }
 
 #[test]
-fn a_capture_of_what_is_taken_already_or_was_never_due_changes_nothing() {
+fn a_capture_of_captured_or_waived_money_changes_nothing() {
     for state in [Waived, Capturing, Captured] {
         given(history(state)).when(capture()).then_nothing();
     }
 }
 
 #[test]
-fn what_is_not_held_cannot_be_captured() {
+fn money_that_is_not_held_cannot_be_captured() {
     for state in [Absent, Requested, Unknown, Declined, Voiding, Voided, Refunding, Refunded] {
         given(history(state)).when(capture()).then_refused(out_of_story(state, "a capture"));
     }
@@ -140,7 +138,7 @@ fn cancelling_before_anything_was_due_needs_no_provider() {
 }
 
 #[test]
-fn cancelling_what_is_held_or_may_be_held_voids_it() {
+fn cancelling_money_that_is_or_may_be_held_voids_it() {
     for state in [Requested, Unknown, Authorised] {
         given(history(state)).when(cancel()).then([void_requested()]);
     }
@@ -148,13 +146,13 @@ fn cancelling_what_is_held_or_may_be_held_voids_it() {
 }
 
 #[test]
-fn cancelling_what_is_taken_refunds_it() {
+fn cancelling_captured_money_refunds_it() {
     given(history(Captured)).when(cancel()).then([refund_requested()]);
     given(history(Refunding)).when(provider_says(ProviderAnswer::Refunded)).then([refunded()]);
 }
 
 #[test]
-fn what_was_to_be_voided_and_turns_out_to_be_taken_goes_back() {
+fn money_to_void_that_was_captured_is_refunded() {
     given(history(Voiding))
         .when(provider_says(ProviderAnswer::Captured))
         .then([captured(), refund_requested()]);
@@ -168,14 +166,14 @@ fn cancelling_a_payment_that_is_undone_or_being_undone_changes_nothing() {
 }
 
 #[test]
-fn a_payment_that_is_being_captured_cannot_be_cancelled_because_the_goods_have_left() {
+fn a_payment_that_is_being_captured_cannot_be_cancelled_because_the_goods_were_dispatched() {
     given(history(Capturing)).when(cancel()).then_refused(out_of_story(Capturing, "a cancellation"));
 }
 
 // ---- what the provider is asked ----
 
 #[test]
-fn each_state_asks_the_provider_what_it_still_waits_for() {
+fn each_state_has_its_provider_call() {
     for state in EVERY_STATE {
         let call = match state {
             Requested => {
@@ -193,7 +191,7 @@ fn each_state_asks_the_provider_what_it_still_waits_for() {
 }
 
 #[test]
-fn an_answer_to_a_question_that_is_not_open_changes_nothing() {
+fn an_answer_to_a_call_that_is_not_open_changes_nothing() {
     for state in every_state_but(&[Requested, Unknown]) {
         for answer in every_answer() {
             let open = match &answer {
@@ -215,7 +213,7 @@ fn an_answer_to_a_question_that_is_not_open_changes_nothing() {
 }
 
 #[test]
-fn every_history_here_leads_to_the_state_it_is_named_for() {
+fn every_history_here_produces_the_state_it_is_named_for() {
     for state in EVERY_STATE {
         assert_eq!(after(Payment::default(), &history(state)).state(), state);
     }
@@ -235,7 +233,7 @@ fn a_payment_knows_its_own_events_from_those_of_others() {
 }
 
 #[test]
-fn a_refusal_says_where_the_payment_stands() {
+fn a_refusal_names_the_payments_state() {
     let message = format!("payment {ID} is Capturing: a cancellation cannot follow");
     assert_eq!(out_of_story(Capturing, "a cancellation").to_string(), message);
 }

@@ -1,6 +1,4 @@
 //! The rules of a reservation in sentences: all lines of an order or none, in one append over several streams.
-//!
-//! Read next: `domain/tests/payments.rs`.
 
 mod support;
 
@@ -29,7 +27,7 @@ fn an_order_reserves_every_sku_in_one_append() {
 }
 
 #[test]
-fn one_sku_that_is_short_refuses_the_whole_order_and_writes_to_no_stock() {
+fn one_short_sku_refuses_the_whole_order_and_writes_to_no_stock() {
     Warehouse::with(&[("cup", 10), ("teapot", 1)]).writes(
         reserve(ID, vec![item("cup", 6), item("teapot", 2)]),
         [refused(ID, vec![short("teapot", 2, 1)])],
@@ -45,7 +43,7 @@ fn every_sku_that_is_short_is_named() {
 }
 
 #[test]
-fn what_one_order_reserved_is_not_there_for_the_next() {
+fn pieces_reserved_by_one_order_are_not_available_to_the_next() {
     let next = nth_order(2);
     Warehouse::with(&[("cup", 10)])
         .after(reserve(ID, vec![item("cup", 6)]))
@@ -71,7 +69,7 @@ fn a_refused_order_stays_refused_when_stock_comes_in() {
 }
 
 #[test]
-fn a_release_that_comes_before_the_reservation_prevents_it() {
+fn a_release_before_the_reservation_prevents_it() {
     let released_first = Warehouse::with(&[("cup", 10)]).after(release(ID, OrderCancelled));
     released_first.writes_nothing(reserve(ID, vec![item("cup", 6)]));
 }
@@ -79,7 +77,7 @@ fn a_release_that_comes_before_the_reservation_prevents_it() {
 // ---- releasing ----
 
 #[test]
-fn a_release_gives_every_piece_back_and_says_why() {
+fn a_release_returns_every_piece_with_its_cause() {
     let declined = PaymentDeclined { decline_code: "insufficient_funds".to_owned() };
     Warehouse::with(&[("cup", 10), ("teapot", 1)])
         .after(reserve(ID, vec![item("cup", 6), item("teapot", 1)]))
@@ -94,12 +92,12 @@ fn a_release_gives_every_piece_back_and_says_why() {
 }
 
 #[test]
-fn a_release_of_what_was_never_reserved_is_written_down_without_items() {
+fn a_release_without_a_reservation_is_an_event_without_items() {
     Warehouse::default().writes(release(ID, OrderCancelled), [released(ID, vec![], OrderCancelled)]);
 }
 
 #[test]
-fn a_release_of_what_was_refused_or_released_changes_nothing() {
+fn a_release_of_a_refused_or_released_reservation_changes_nothing() {
     let refused = Warehouse::default().after(reserve(ID, vec![item("cup", 6)]));
     refused.writes_nothing(release(ID, OrderCancelled));
     let released = Warehouse::default().after(release(ID, PaymentExpired));
@@ -107,7 +105,7 @@ fn a_release_of_what_was_refused_or_released_changes_nothing() {
 }
 
 #[test]
-fn what_has_left_the_warehouse_cannot_be_released() {
+fn a_committed_reservation_cannot_be_released() {
     Warehouse::with(&[("cup", 10)])
         .after(reserve(ID, vec![item("cup", 6)]))
         .after(commit(ID))
@@ -131,7 +129,7 @@ fn a_commit_ships_every_piece() {
 }
 
 #[test]
-fn a_commit_that_comes_again_changes_nothing() {
+fn a_repeated_commit_changes_nothing() {
     Warehouse::with(&[("cup", 10)])
         .after(reserve(ID, vec![item("cup", 6)]))
         .after(commit(ID))
@@ -139,7 +137,7 @@ fn a_commit_that_comes_again_changes_nothing() {
 }
 
 #[test]
-fn what_is_not_reserved_cannot_be_committed() {
+fn pieces_that_are_not_reserved_cannot_be_committed() {
     let not_made = |state| ReservationRefusal::NotMade { order_id: ID, state };
     Warehouse::default().refuses(commit(ID), not_made("not there"));
     let refused = Warehouse::default().after(reserve(ID, vec![item("cup", 6)]));
@@ -170,7 +168,7 @@ fn a_decision_reads_the_skus_it_may_write_to_and_no_others() {
 }
 
 #[test]
-fn a_stock_that_lost_what_a_reservation_holds_is_reported_not_written() {
+fn a_stock_without_the_reserved_pieces_is_reported_and_not_written() {
     let made = Warehouse::with(&[("cup", 10)]).after(reserve(ID, vec![item("cup", 6)]));
     let contradictory = Warehouse { stock: Warehouse::with(&[("cup", 10)]).stock, ..made };
     let lost = StockRefusal::NotReserved { sku: sku("cup"), wanted: 6, reserved: 0 };
@@ -195,7 +193,7 @@ fn the_lines_of_an_order_are_summed_per_sku_in_the_order_of_the_skus() {
 }
 
 #[test]
-fn more_pieces_of_one_sku_than_there_can_be_are_refused() {
+fn more_pieces_of_one_sku_than_the_maximum_are_refused() {
     let range = ValueError::Range { min: 1, max: Quantity::MAX, given: i128::from(Quantity::MAX) + 1 };
     assert_eq!(per_sku(&[line("bead", Quantity::MAX, 0), line("bead", 1, 0)]), Err(range));
     let most = [line("bead", Quantity::MAX, 0)];
@@ -211,7 +209,7 @@ fn a_reservation_knows_its_own_events_from_those_of_others() {
 }
 
 #[test]
-fn a_refusal_says_where_the_reservation_stands() {
+fn a_refusal_names_the_reservations_state() {
     for (refusal, message) in [
         (
             ReservationRefusal::NotMade { order_id: ID, state: "released" },

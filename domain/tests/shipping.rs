@@ -1,6 +1,4 @@
-//! The rules of a shipment in sentences. Cancel and dispatch meet here: whichever is first, wins.
-//!
-//! Read next: `domain/tests/laws.rs` (what holds after any sequence of commands).
+//! The rules of a shipment in sentences. Cancellation and dispatch meet here: the first one wins.
 
 mod support;
 
@@ -46,7 +44,7 @@ fn a_shipment_that_left_can_arrive() {
 }
 
 #[test]
-fn a_shipment_that_is_not_on_its_way_cannot_arrive() {
+fn a_shipment_that_was_not_dispatched_cannot_arrive() {
     for (history, state) in
         [(vec![prepared()], "prepared"), (to_delivered(), "delivered"), (to_cancelled(), "cancelled")]
     {
@@ -60,7 +58,7 @@ fn a_prepared_shipment_can_be_cancelled() {
 }
 
 #[test]
-fn a_cancellation_that_comes_after_the_goods_left_changes_nothing() {
+fn a_cancellation_after_the_dispatch_changes_nothing() {
     for history in [to_dispatched(), to_delivered()] {
         given(history).when(cancel()).then_nothing();
     }
@@ -99,7 +97,7 @@ fn a_shipment_knows_its_own_events_from_those_of_others() {
 }
 
 #[test]
-fn a_refusal_says_where_the_shipment_stands_and_what_is_allowed() {
+fn a_refusal_names_the_shipments_state_and_the_allowed_ones() {
     assert_eq!(
         wrong_state("cancelled", "prepared").to_string(),
         format!("shipment {ID} is cancelled; allowed in prepared")

@@ -1,6 +1,4 @@
 //! The rules of a SKU's stock in sentences.
-//!
-//! Read next: `domain/tests/laws.rs` (what holds after any sequence of commands).
 
 mod support;
 
@@ -47,7 +45,7 @@ fn a_sku_can_receive_up_to_its_limit_and_no_more() {
 // ---- adjusting ----
 
 #[test]
-fn a_count_is_put_right_in_both_directions() {
+fn a_count_is_corrected_in_both_directions() {
     given([registered(), received(10)]).when(adjust(5)).then([adjusted(5)]);
     given([registered(), received(10)]).when(adjust(-10)).then([adjusted(-10)]);
 }
@@ -58,7 +56,7 @@ fn an_adjustment_of_zero_is_refused() {
 }
 
 #[test]
-fn a_sku_that_nobody_registered_cannot_be_adjusted() {
+fn an_unknown_sku_cannot_be_adjusted() {
     given([]).when(adjust(1)).then_refused(StockRefusal::UnknownSku { sku: sku("cup") });
 }
 
@@ -91,7 +89,7 @@ fn nothing_of_an_unknown_sku_can_be_reserved() {
 }
 
 #[test]
-fn what_is_reserved_can_be_released_and_is_available_again() {
+fn reserved_pieces_can_be_released_and_are_available_again() {
     let history = [registered(), received(10), reserved(10)];
     given(history.clone()).when(release(10)).then([released(10)]);
     given(history.into_iter().chain([released(10)])).when(reserve(10)).then([reserved(10)]);
@@ -103,7 +101,7 @@ fn more_than_is_reserved_cannot_be_released() {
 }
 
 #[test]
-fn what_is_reserved_can_be_shipped_and_is_gone() {
+fn reserved_pieces_can_be_shipped_and_are_gone() {
     let history = [registered(), received(10), reserved(10)];
     given(history.clone()).when(ship(10)).then([shipped(10)]);
     given(history.into_iter().chain([shipped(10)])).when(reserve(1)).then_refused(not_enough(1, 0));
@@ -136,7 +134,7 @@ fn a_refusal_says_what_was_given_and_what_is_allowed() {
         (not_reserved(5, 4), "cup: wanted 5 out of the reserved, reserved 4"),
         (
             too_much(STOCK_PIECES_MAX + 1),
-            "cup: would make 1000000000000001 pieces received, the most is 1000000000000000",
+            "cup: would make 1000000000000001 pieces received, the maximum is 1000000000000000",
         ),
         (StockRefusal::NothingToAdjust, "an adjustment must not be 0"),
     ] {

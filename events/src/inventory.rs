@@ -1,6 +1,5 @@
-//! What can happen to stock, and to the reservation of an order.
-//!
-//! Never: a rule; those are in `domain/src/inventory/stock_item.rs` and `domain/src/inventory/reservation.rs`: read them next.
+//! The events of Inventory: what can happen to stock, and to the reservation of an order. The rules are in
+//! `domain/src/inventory/`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +8,7 @@ use event_log::{StreamId, event_enum};
 use crate::value::{CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
-    /// The facts of the stream `stock-<sku>`.
+    /// The events of the stream `stock-<sku>`.
     pub enum StockEvent {
         SkuRegistered = 1,
         StockReceived = 1,
@@ -21,7 +20,7 @@ event_enum! {
 }
 
 event_enum! {
-    /// The facts of the stream `reservation-<order uuid>`.
+    /// The events of the stream `reservation-<order uuid>`.
     pub enum ReservationEvent {
         ReservationMade = 1,
         ReservationRefused = 1,
@@ -30,7 +29,8 @@ event_enum! {
     }
 }
 
-/// The sources that say what these events are and how old ones are read: part of the shape of what is folded from them.
+/// The sources that define these events and how old ones are decoded: they are part of the shape of every state folded
+/// from them.
 pub const SOURCES: &[&str] = &[event_log::SOURCES, include_str!("value.rs"), include_str!("inventory.rs")];
 
 /// The stream of the SKU's stock.
@@ -49,7 +49,7 @@ pub struct SkuRegistered {
     pub sku: Sku,
 }
 
-/// Pieces came in: available grows.
+/// Pieces were received: available grows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockReceived {
     pub sku: Sku,
@@ -58,7 +58,7 @@ pub struct StockReceived {
     pub reference: Option<String>,
 }
 
-/// A count put right: available changes by `delta` (never 0).
+/// A corrected count: available changes by `delta` (never 0).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StockAdjusted {
     pub sku: Sku,
@@ -90,7 +90,7 @@ pub struct StockShipped {
     pub quantity: Quantity,
 }
 
-/// All lines of the order are reserved. Carries what payments must know.
+/// All lines of the order are reserved. Carries the data that payments needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationMade {
     pub order_id: OrderId,
@@ -100,14 +100,15 @@ pub struct ReservationMade {
     pub amount_due: Money,
 }
 
-/// At least one SKU has not enough; nothing was reserved.
+/// At least one SKU has too few pieces; nothing was reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationRefused {
     pub order_id: OrderId,
     pub shortages: Vec<Shortage>,
 }
 
-/// The reservation is undone. `items` is empty when the release came before the reservation: it will never be made.
+/// The reservation was undone. `items` is empty if the release came before the reservation, which will then never be
+/// made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReservationReleased {
     pub order_id: OrderId,
@@ -115,7 +116,7 @@ pub struct ReservationReleased {
     pub cause: ReleaseCause,
 }
 
-/// Why a reservation was released.
+/// The reason why a reservation was released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ReleaseCause {

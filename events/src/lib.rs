@@ -1,9 +1,8 @@
-//! The events of the shop: what can happen, and how it is written down.
+//! The events of the shop: what can happen, and how it is stored.
 //!
-//! PURE: no clock, no I/O, no randomness. Never: a decision; the rules are in `domain`.
-//! Read next: [`orders`] (what can happen to an order), then `domain/src/orders.rs` (what we allow), [`processes`] (what
-//! follows from what), and [`contexts`] (the
-//! registry).
+//! PURE: no clock, no I/O, no randomness. Never: a decision; the rules are in `domain`. Read next: [`orders`] (what can
+//! happen to an order), then `domain/src/orders.rs` (what is allowed), [`processes`] (which event causes which), and
+//! [`contexts`] (the registry).
 
 pub mod contexts;
 pub mod inventory;

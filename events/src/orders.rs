@@ -1,6 +1,4 @@
-//! What can happen to an order.
-//!
-//! Never: a rule; those are in `domain/src/orders.rs`, which is what to read next.
+//! The events of Orders: what can happen to an order. The rules are in `domain/src/orders.rs`.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,7 +8,7 @@ use event_log::{StreamId, event_enum};
 use crate::value::{Address, Currency, CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
-    /// The facts of the stream `order-<uuid>`.
+    /// The events of the stream `order-<uuid>`.
     pub enum OrderEvent {
         OrderPlaced = 1,
         OrderConfirmed = 1,
@@ -28,7 +26,7 @@ pub fn stream(id: OrderId) -> StreamId {
     StreamId::new("order", id)
 }
 
-/// One line of an order. A SKU may stand on several lines (at several prices).
+/// One line of an order. A SKU may be on several lines, at several prices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderLine {
     pub sku: Sku,
@@ -36,7 +34,7 @@ pub struct OrderLine {
     pub unit_price_minor: i64,
 }
 
-/// The shop's order was accepted. Stock and money are still to come.
+/// The order was accepted. Stock and payment follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPlaced {
     pub order_id: OrderId,
@@ -45,11 +43,11 @@ pub struct OrderPlaced {
     pub lines: Vec<OrderLine>,
     pub total_minor: i64,
     pub shipping_address: Address,
-    /// When the customer ordered; what `/v1/sales/daily` counts by.
+    /// When the customer ordered; `/v1/sales/daily` counts by it.
     pub placed_at: DateTime<Utc>,
 }
 
-/// Stock is reserved and the money is authorised (or none is due). Carries what shipping must know.
+/// Stock is reserved and the money is authorised (or none is due). Carries the data that shipping needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderConfirmed {
     pub order_id: OrderId,
@@ -68,9 +66,10 @@ pub struct OrderRejected {
     pub reason: RejectionReason,
 }
 
-/// Why an order was rejected.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The reason why an order was rejected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(tag = "code", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RejectionReason {
     OutOfStock { shortages: Vec<Shortage> },
     PaymentDeclined { decline_code: String },
@@ -80,24 +79,20 @@ pub enum RejectionReason {
 impl RejectionReason {
     /// The stable code, as in the JSON.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::OutOfStock { .. } => "out_of_stock",
-            Self::PaymentDeclined { .. } => "payment_declined",
-            Self::PaymentExpired => "payment_expired",
-        }
+        self.into()
     }
 }
 
-/// Somebody wants the order cancelled; what was done for it is being undone.
+/// A cancellation was requested; the completed steps are being compensated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancellationRequested {
     pub order_id: OrderId,
     pub reason: String,
-    /// Whether the order was confirmed: then a shipment exists (or is about to), and it has the first word.
+    /// Whether the order was confirmed: then a shipment exists (or is about to), and is cancelled first.
     pub was_confirmed: bool,
 }
 
-/// The goods had left before the cancellation reached them; the order goes on.
+/// The goods were dispatched before the cancellation reached the shipment; the order continues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderCancellationRefused {
     pub order_id: OrderId,
@@ -110,7 +105,7 @@ pub struct OrderCancelled {
     pub reason: String,
 }
 
-/// The goods are on their way.
+/// The goods were dispatched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderShipped {
     pub order_id: OrderId,

@@ -1,6 +1,4 @@
-//! What can happen to the payment of an order.
-//!
-//! Never: a rule; those are in `domain/src/payments.rs`, which is what to read next.
+//! The events of Payments: what can happen to the payment of an order. The rules are in `domain/src/payments.rs`.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,7 +8,7 @@ use event_log::{StreamId, event_enum};
 use crate::value::{CustomerId, Money, OrderId};
 
 event_enum! {
-    /// The facts of the stream `payment-<order uuid>`.
+    /// The events of the stream `payment-<order uuid>`.
     pub enum PaymentEvent {
         PaymentRequested = 1,
         PaymentWaived = 1,
@@ -32,7 +30,7 @@ pub fn stream(id: OrderId) -> StreamId {
     StreamId::new("payment", id)
 }
 
-/// The provider is to be asked for the money; if it has not answered by `expires_at`, the order is given up.
+/// The payment was requested. If the provider has not answered by `expires_at`, the order is given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRequested {
     pub order_id: OrderId,
@@ -41,7 +39,7 @@ pub struct PaymentRequested {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Nothing is due (an order of total 0): the provider is never asked.
+/// Nothing is due (the order's total is 0): the provider is never called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentWaived {
     pub order_id: OrderId,
@@ -61,8 +59,8 @@ pub struct PaymentDeclined {
     pub decline_code: String,
 }
 
-/// The provider was asked and did not answer in time: it may or may not hold the money. It will be asked what it did,
-/// never to do it again.
+/// The provider did not answer in time: it may or may not hold the money. The gateway asks for the status; it never
+/// repeats the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentUnknown {
     pub order_id: OrderId,
@@ -74,40 +72,40 @@ pub struct PaymentExpired {
     pub order_id: OrderId,
 }
 
-/// The goods left: the money held is to be taken.
+/// The goods were dispatched: the held money is to be captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentCaptureRequested {
     pub order_id: OrderId,
     pub amount: Money,
 }
 
-/// The money is ours.
+/// The money was captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentCaptured {
     pub order_id: OrderId,
     pub amount: Money,
 }
 
-/// Whatever the provider holds is to be let go.
+/// Whatever the provider holds is to be voided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentVoidRequested {
     pub order_id: OrderId,
 }
 
-/// Nothing is held, and nothing was taken. Also when nothing ever was.
+/// Nothing is held, and nothing was captured. Also if the payment was never requested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentVoided {
     pub order_id: OrderId,
 }
 
-/// Money that was taken is to be given back.
+/// Captured money is to be refunded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefundRequested {
     pub order_id: OrderId,
     pub amount: Money,
 }
 
-/// The money went back.
+/// The money was refunded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentRefunded {
     pub order_id: OrderId,

@@ -1,6 +1,4 @@
-//! What can happen to the shipment of an order.
-//!
-//! Never: a rule; those are in `domain/src/shipping.rs`, which is what to read next.
+//! The events of Shipping: what can happen to the shipment of an order. The rules are in `domain/src/shipping.rs`.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +7,7 @@ use event_log::{StreamId, event_enum};
 use crate::value::{Address, OrderId, SkuQuantity};
 
 event_enum! {
-    /// The facts of the stream `shipment-<order uuid>`.
+    /// The events of the stream `shipment-<order uuid>`.
     pub enum ShipmentEvent {
         ShipmentPrepared = 1,
         ShipmentDispatched = 1,
@@ -31,7 +29,7 @@ pub struct ShipmentPrepared {
     pub shipping_address: Address,
 }
 
-/// The goods left the house.
+/// The goods were dispatched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShipmentDispatched {
     pub order_id: OrderId,
@@ -45,7 +43,7 @@ pub struct ShipmentDelivered {
     pub order_id: OrderId,
 }
 
-/// The shipment will not leave.
+/// The shipment was cancelled and will not be dispatched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShipmentCancelled {
     pub order_id: OrderId,

@@ -1,6 +1,4 @@
-//! Value types: parsed at the door, proof inside. A value that exists is valid.
-//!
-//! Never: a float for money, a quantity of zero, a silent overflow. Read next: [`crate::orders`].
+//! Value types: they are validated when they are parsed, so every value that exists is valid.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +10,7 @@ use uuid::Uuid;
 /// The longest order that is accepted, in lines.
 pub const MAX_ORDER_LINES: usize = 2_000;
 
-/// Why a value was refused. Carries what was given and what is allowed.
+/// The reason why a value was refused, with the given and the allowed values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     #[error("must have {min} to {max} characters, has {given}")]
@@ -52,7 +50,7 @@ macro_rules! text_value {
         pub struct $name(String);
 
         impl $name {
-            /// The longest that is accepted, in characters.
+            /// The maximum length, in characters.
             pub const MAX_CHARS: usize = $max;
 
             pub fn as_str(&self) -> &str {
@@ -95,7 +93,7 @@ text_value!(
     64
 );
 text_value!(
-    /// Who buys: 1 to 64 characters, none of them a control character.
+    /// The buyer: 1 to 64 characters, none of them a control character.
     CustomerId,
     64
 );
@@ -125,7 +123,7 @@ macro_rules! uuid_value {
 }
 
 uuid_value!(
-    /// One order. Its reservation, payment and shipment carry the same id: each order has one of each.
+    /// The id of an order, and of its reservation, payment and shipment: each order has one of each.
     OrderId
 );
 
@@ -176,33 +174,36 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// An ISO 4217 currency code.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// A national currency of ISO 4217 that is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Currency([u8; 3]);
-
-/// The active national currencies of ISO 4217 (funds, metals and test codes left out).
-const CURRENCIES: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL \
-BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD \
-FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS \
-KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK \
-MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD \
-SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX \
-USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
+pub struct Currency(iso_currency::Currency);
 
 impl Currency {
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("a currency is three ASCII letters")
+        self.0.code()
     }
+
+    /// The number of decimal places of the minor unit: 2 for GBP, 0 for JPY, 3 for KWD.
+    pub fn exponent(&self) -> u16 {
+        self.0.exponent().expect("only codes of funds and metals have no minor unit")
+    }
+}
+
+/// Excludes funds, metals, test codes, and currencies that another one has replaced. The table names VED as the replacement of VES, but
+/// both are in use.
+fn is_in_use(currency: iso_currency::Currency) -> bool {
+    let is_replaced = currency.is_superseded().is_some() && currency != iso_currency::Currency::VES;
+    !currency.is_fund() && !currency.is_special() && !is_replaced
 }
 
 impl FromStr for Currency {
     type Err = ValueError;
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        match <[u8; 3]>::try_from(text.as_bytes()) {
-            Ok(code) if CURRENCIES.split_ascii_whitespace().any(|known| known == text) => Ok(Self(code)),
-            _ => Err(ValueError::Currency { given: text.chars().take(16).collect() }),
-        }
+        iso_currency::Currency::from_code(text)
+            .filter(|currency| is_in_use(*currency))
+            .map(Self)
+            .ok_or_else(|| ValueError::Currency { given: text.chars().take(16).collect() })
     }
 }
 
@@ -296,7 +297,7 @@ impl Money {
     }
 }
 
-/// Where goods go: free text, or named parts (`{"name": …, "street": …, "city": …}`).
+/// A shipping address: free text, or named parts (`{"name": …, "street": …, "city": …}`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Address {
@@ -305,12 +306,11 @@ pub enum Address {
 }
 
 impl Address {
-    /// The longest text, and the longest part, in characters.
+    /// The maximum length of the text and of each part, in characters.
     pub const MAX_CHARS: usize = 500;
     pub const MAX_PARTS: usize = 20;
 
-    /// # Errors
-    /// When it is empty, too long, has too many parts, or holds control characters other than line ends.
+    /// If it is empty, too long, has too many parts, or contains control characters other than line ends.
     pub fn check(&self) -> Result<(), ValueError> {
         let check = |text: &str| check_text(&text.replace(['\n', '\r', '\t'], " "), Self::MAX_CHARS);
         match self {
@@ -333,7 +333,7 @@ pub struct SkuQuantity {
     pub quantity: Quantity,
 }
 
-/// What one SKU lacks.
+/// The shortage of one SKU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     pub sku: Sku,

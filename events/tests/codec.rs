@@ -1,7 +1,7 @@
-//! What is on disk stays readable: every event type has a golden fixture, and what is not known is named.
+//! Stored events stay readable: every event type has a golden fixture, and an unknown type or version is named.
 //!
-//! `events/fixtures/<Type>.v<n>.json` is what version n looks like; `<Type>.v<n>.<case>.json` is another case of it.
-//! A fixture never changes: a new shape is a new version with a new file. Read next: `events/tests/cloud_event.rs`.
+//! `events/fixtures/<Type>.v<n>.json` is version n of the type; `<Type>.v<n>.<case>.json` is another case of it. A
+//! fixture never changes: a new shape is a new version with a new file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +31,7 @@ fn a_fixture_decodes_to_its_event_and_encodes_to_the_same_json() {
             .unwrap_or_else(|error| panic!("{}: {error}", fixture.file));
         assert_eq!(event.event_type(), fixture.event_type, "{}", fixture.file);
         assert_eq!(event.context(), fixture.context, "{}", fixture.file);
-        // An older version comes back as the current one.
+        // An older version is decoded as the current one.
         if event.schema_version() == fixture.version {
             assert_eq!(parse(event.payload().get()), parse(&fixture.json), "{}", fixture.file);
         }
@@ -103,7 +103,7 @@ fn history_that_breaks_a_values_limit_does_not_decode() {
     );
 }
 
-/// What an enemy, or a bug, puts in the place of a value.
+/// Values that an attacker, or a bug, may write.
 fn any_value() -> impl Strategy<Value = Value> {
     prop_oneof![
         Just(Value::Null),
@@ -138,9 +138,9 @@ fn places(tree: &Value, at: &str, found: &mut Vec<String>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
-    /// An event that is changed anywhere is refused, or is an event: then it is written as it is read.
+    /// An event that is changed anywhere is either refused or still a valid event, which is encoded as it was decoded.
     #[test]
-    fn whatever_decodes_is_encoded_to_what_decodes_to_the_same(
+    fn a_decoded_event_is_encoded_to_json_that_decodes_to_the_same(
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any_value()), 0..4),
     ) {
@@ -178,8 +178,7 @@ struct Fixture {
 
 /// Every event's fixture.
 ///
-/// # Panics
-/// When a file is there that no event of the catalogue claims.
+/// If a file belongs to no event of the catalogue.
 fn fixtures() -> Vec<Fixture> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let names = fs::read_dir(&folder).expect("events/fixtures is there").map(|entry| {

@@ -1,6 +1,4 @@
-//! Names of streams, and position tokens: what a stranger may type, and what he is told when it is wrong.
-//!
-//! Read next: `events/tests/codec.rs`.
+//! Stream names and position tokens: what clients may send, and what the errors say.
 
 use events::{Context, OrderId, PositionToken, Sku, StreamId};
 use proptest::prelude::*;
@@ -9,7 +7,7 @@ use uuid::Uuid;
 const ID: OrderId = OrderId(Uuid::from_u128(0x018f_2f3a_7c1e_7d2a_9b44_3c5a_1e9f_0a01));
 
 #[test]
-fn a_stream_is_named_after_what_it_tells_of() {
+fn a_stream_is_named_after_its_subject() {
     let cup = sku("cup");
     for (stream, name, context) in [
         (events::orders::stream(ID), "order-018f2f3a-7c1e-7d2a-9b44-3c5a1e9f0a01", Context::Orders),
@@ -28,7 +26,7 @@ fn a_stream_is_named_after_what_it_tells_of() {
 }
 
 #[test]
-fn a_stream_of_an_order_leads_back_to_it() {
+fn a_stream_of_an_order_names_it() {
     for stream in [
         events::orders::stream(ID),
         events::inventory::reservation_stream(ID),
@@ -45,13 +43,13 @@ fn a_stock_item_belongs_to_no_order_even_when_its_sku_looks_like_one() {
 }
 
 #[test]
-fn a_sku_with_hyphens_comes_back_whole() {
+fn a_sku_with_hyphens_is_read_back_from_its_stream() {
     let stream = events::inventory::stock_stream(&sku("gift-0001-40"));
     assert_eq!((stream.category(), stream.key()), ("stock", "gift-0001-40"));
 }
 
 #[test]
-fn a_stream_that_is_not_ours_has_no_context() {
+fn a_foreign_stream_has_no_context() {
     for name in ["", "cart-1", "orders-1", "Order-1"] {
         let stream = StreamId::from(name.to_owned());
         assert_eq!((Context::of_stream(&stream), events::order_of(&stream)), (None, None), "{name}");
@@ -59,7 +57,7 @@ fn a_stream_that_is_not_ours_has_no_context() {
 }
 
 #[test]
-fn a_position_token_says_context_and_position() {
+fn a_position_token_has_context_and_position() {
     let token = PositionToken { context: Context::Orders.into(), position: 1234 };
     assert_eq!(token.to_string(), "orders:1234");
     assert_eq!("orders:1234".parse(), Ok(token));
@@ -67,7 +65,7 @@ fn a_position_token_says_context_and_position() {
 }
 
 #[test]
-fn what_is_not_a_position_token_is_told_what_one_looks_like() {
+fn the_error_for_an_invalid_position_token_shows_a_valid_one() {
     for text in [
         "",
         "orders",
@@ -98,13 +96,13 @@ fn a_position_beyond_sixty_three_bits_is_not_a_token() {
 }
 
 #[test]
-fn an_endless_text_is_not_repeated_endlessly() {
+fn an_error_repeats_only_the_start_of_a_long_text() {
     let error = "x".repeat(1_000_000).parse::<PositionToken>().expect_err("not a token");
     assert_eq!(error.given.len(), 64);
 }
 
 #[test]
-fn a_name_of_no_context_is_told_which_there_are() {
+fn the_error_for_an_unknown_context_lists_the_known_ones() {
     let error = "sales".parse::<Context>().expect_err("not a context");
     assert_eq!(error.to_string(), "must be one of orders, inventory, payments, shipping; is \"sales\"");
 }
@@ -116,7 +114,7 @@ proptest! {
         prop_assert_eq!(token.to_string().parse(), Ok(token));
     }
 
-    /// Arbitrary text, which is none, and text that is nearly one.
+    /// Arbitrary text, and text that is nearly a token.
     #[test]
     fn any_text_is_a_token_or_an_error_never_a_panic(
         text in prop_oneof![any::<String>(), "(orders|inventory|payments|shipping|\\PC{0,9}):?[-+0-9 ]{0,25}"],

@@ -1,6 +1,4 @@
-//! The limits of the values: what is taken, what is refused, and what the refusal says.
-//!
-//! Read next: `events/src/value.rs`.
+//! The limits of the values: what is accepted, what is refused, and what the error says.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +24,7 @@ fn the_length_of_a_sku_is_counted_in_characters_not_bytes() {
 }
 
 #[test]
-fn a_sku_may_be_odd_as_long_as_it_can_be_printed() {
+fn a_sku_may_have_any_printable_characters() {
     for odd in ["BANK CHARGES", "gift_0001_40", "15056bl", "15056BL", "a/b?c#d", "100%", " ", "\"'\\"] {
         assert_eq!(odd.parse::<Sku>().map(String::from), Ok(odd.to_owned()));
     }
@@ -88,6 +86,29 @@ fn a_currency_is_an_iso_code_in_capital_letters() {
     }
     for given in ["gbp", "GB", "GBPX", "XXX", "XAU", "", "£", "A F"] {
         assert_eq!(given.parse::<Currency>(), Err(ValueError::Currency { given: given.to_owned() }));
+    }
+}
+
+#[test]
+fn exactly_the_national_currencies_in_use_are_accepted() {
+    let known = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL \
+                 BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD \
+                 FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS \
+                 KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK \
+                 MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD \
+                 SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX \
+                 USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG";
+    let letters = || 'A'..='Z';
+    let all =
+        letters().flat_map(|a| letters().flat_map(move |b| letters().map(move |c| format!("{a}{b}{c}"))));
+    let accepted: Vec<String> = all.filter(|code| code.parse::<Currency>().is_ok()).collect();
+    assert_eq!(accepted.join(" "), known);
+}
+
+#[test]
+fn a_currency_has_the_exponent_of_its_minor_unit() {
+    for (code, exponent) in [("GBP", 2), ("JPY", 0), ("KWD", 3), ("VES", 2)] {
+        assert_eq!(code.parse::<Currency>().map(|currency| currency.exponent()), Ok(exponent), "{code}");
     }
 }
 
@@ -199,7 +220,7 @@ fn a_value_read_from_json_has_the_same_limits() {
     assert!(read::<Currency>(r#""gbp""#).is_err());
 }
 
-/// The value, or the error without the place in the text.
+/// The value, or the error without the position in the text.
 fn read<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|error| {
         let message = error.to_string();

@@ -1,4 +1,4 @@
--- What the context's role may do: append-only is enforced by these grants. Applied after every migration.
+-- The rights of the context's role: these grants keep the log append-only. Applied after every migration.
 DO $$
 DECLARE
     role text := format('tradewind_%s', current_schema());
@@ -10,9 +10,9 @@ BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
     EXECUTE format('GRANT EXECUTE ON FUNCTION append, unpark, discard_parked TO %I', role);
     EXECUTE format('GRANT SELECT ON events, idempotency_keys, checkpoints, deadlines, parked_events, discarded_events, relay, log_epoch TO %I', role);
-    -- The relay's lease and cursor are moved by compare-and-set (platform/event-store/src/relay_lease.rs).
+    -- The relay's lease and cursor move by compare-and-set (platform/event-store/src/relay_lease.rs).
     EXECUTE format('GRANT UPDATE ON relay TO %I', role);
-    -- Every query of these processes is a look-up by an index. A plan that was made while a table was small must not scan it
+    -- Every query of these processes is an index look-up. A plan that was made while a table was small must not scan it
     -- when it has grown.
     EXECUTE format('ALTER ROLE %I IN DATABASE %I SET enable_seqscan = off', role, current_database());
     -- Old idempotency keys are removed; none is changed (platform/event-store/src/idempotency.rs).

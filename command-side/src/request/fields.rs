@@ -8,14 +8,14 @@ use utoipa::openapi::{ObjectBuilder, Type};
 
 /// The pattern of a text field in the OpenAPI document.
 pub const NO_CONTROL_CHARACTERS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
-/// The most errors that one answer lists.
+/// The most errors that one response lists.
 const ERRORS_MAX: usize = 50;
-/// The most characters of a field's unknown name that an answer repeats.
+/// The most characters of an unknown field's name that a response repeats.
 const NAME_CHARS_SHOWN_MAX: usize = 64;
 
-/// A JSON object that a route takes as its body.
+/// A JSON object that is a route's body.
 pub trait Body: Sized {
-    /// Every field, or nothing when an error was noted.
+    /// All fields; none if an error was recorded.
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
@@ -37,7 +37,8 @@ macro_rules! body {
         impl $crate::request::fields::Body for $name {
             #[allow(unused_variables, reason = "a body may have no fields")]
             fn read(fields: &mut $crate::request::fields::Fields<'_>) -> Option<Self> {
-                // All are read before the first that is wrong ends it, so that one answer names every problem.
+                // All fields are read before the first invalid one ends the function, so that one response names every
+                // problem.
                 $(let $field = fields.$kind(stringify!($field) $(, $reader)?);)*
                 Some(Self { $($field: $field?,)* })
             }
@@ -46,7 +47,7 @@ macro_rules! body {
 }
 pub(crate) use body;
 
-/// What is wrong with one value, and what is allowed.
+/// The problem of one value, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldProblem {
     pub detail: String,
@@ -77,8 +78,7 @@ impl From<ValueError> for FieldProblem {
 
 /// Reads a whole body.
 ///
-/// # Errors
-/// Every field that is wrong, up to [`ERRORS_MAX`] of them.
+/// Every invalid field, up to [`ERRORS_MAX`] of them.
 pub fn read_body<B: Body>(tree: &Value) -> Result<B, Vec<FieldError>> {
     let mut errors = Vec::new();
     let Some(mut fields) = Fields::of(tree, String::new(), &mut errors) else { return Err(errors) };
@@ -90,9 +90,9 @@ pub fn read_body<B: Body>(tree: &Value) -> Result<B, Vec<FieldError>> {
     }
 }
 
-/// The fields of one object. Each is asked for by name; what was not asked for is unknown.
+/// The fields of one object. Each is read by name; a field that was not read is unknown.
 pub struct Fields<'a> {
-    /// What stands before a field's name: nothing, or `lines[3].`.
+    /// The prefix of a field's name: empty, or `lines[3].`.
     prefix: String,
     object: &'a Map<String, Value>,
     asked: Vec<&'static str>,
@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
         Some(Self { prefix, object, asked: Vec::new(), errors })
     }
 
-    /// A field that must be there.
+    /// A required field.
     pub fn required<T>(
         &mut self,
         name: &'static str,
@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that may be absent or null. The outer option is empty when it is there and wrong.
+    /// A field that may be absent or null. The outer option is empty if it is present and invalid.
     pub fn optional<T>(
         &mut self,
         name: &'static str,
@@ -138,7 +138,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A list of objects that must be there. How many there may be is the domain's to say.
+    /// A required list of objects. The domain limits its length.
     pub fn list<B: Body>(&mut self, name: &'static str) -> Option<Vec<B>> {
         let items = match self.given(name) {
             Some(Value::Array(items)) => items,
@@ -238,7 +238,7 @@ where
     Ok(T::try_from(whole_number(value)?)?)
 }
 
-/// `min` to the largest number there is.
+/// `min` to the largest 64-bit number.
 pub fn integer_from(min: i64) -> impl FnOnce(&Value) -> Result<i64, FieldProblem> {
     move |value| {
         let given = whole_number(value)?;
@@ -249,7 +249,7 @@ pub fn integer_from(min: i64) -> impl FnOnce(&Value) -> Result<i64, FieldProblem
     }
 }
 
-/// RFC 3339, `earliest` to `latest`. Kept in microseconds, the finest that Postgres keeps.
+/// RFC 3339, `earliest` to `latest`, truncated to microseconds, the resolution of Postgres.
 pub fn instant(
     earliest: DateTime<Utc>,
     latest: DateTime<Utc>,

@@ -1,6 +1,5 @@
-//! The two headers that change what a command does: `Idempotency-Key` and `If-Match`.
-//!
-//! Never: a header that is there, wrong, and ignored. Read next: `mod.rs`.
+//! The two headers that change how a command is executed: `Idempotency-Key` and `If-Match`. An invalid header is
+//! refused, never ignored.
 
 use axum::http::{HeaderMap, HeaderName, header};
 use events::Version;
@@ -11,15 +10,14 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 const KEY_CHARS_MAX: usize = 255;
 const KEY_ALLOWED: &str =
     "one header of 1 to 255 visible ASCII characters, with or without quotes around them";
-const IF_MATCH_ALLOWED: &str = "one ETag as a command's answer carries it, such as \"3\", or *";
+const IF_MATCH_ALLOWED: &str = "one ETag from a command's response, such as \"3\", or *";
 
-/// What a client calls one attempt at one thing, so that repeating it is safe.
+/// The client's key for one request, which makes repeating it safe.
 ///
-/// # Errors
 /// When there are several, or one that is not visible ASCII of at most 255 characters.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(given) = single(headers, &IDEMPOTENCY_KEY, KEY_ALLOWED)? else { return Ok(None) };
-    // The IETF draft has a quoted string; most clients send it bare. Both mean the same key.
+    // The IETF draft has a quoted string, but most clients send it without quotes. Both mean the same key.
     let key = match given.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"').filter(|key| !key.contains(['"', '\\'])),
         None => Some(given),
@@ -34,12 +32,12 @@ fn is_visible(key: &str) -> bool {
     !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// What `If-Match` asks of the stream before the command is decided.
+/// The condition on the stream before the command is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IfMatch {
-    /// `*`: there is something.
+    /// `*`: the stream exists.
     Anything,
-    /// `"3"`: it stands at this version.
+    /// `"3"`: the stream is at this version.
     Version(Version),
 }
 
@@ -57,7 +55,7 @@ impl IfMatch {
         });
         match version {
             Some(version) => Ok(Some(Self::Version(version))),
-            None => Err(invalid_header("If-Match", "is not an ETag of ours", IF_MATCH_ALLOWED)),
+            None => Err(invalid_header("If-Match", "is not a valid ETag", IF_MATCH_ALLOWED)),
         }
     }
 

@@ -1,7 +1,7 @@
-//! A command as it comes over HTTP, parsed at the door.
+//! Parses a command from its HTTP request.
 //!
-//! Never: a decision, or a value of the wrong type let through. Read next: `fields.rs` (how a body is read), then
-//! `execute.rs` (what becomes of it).
+//! Never: a decision, or a value of an unchecked type. Read next: `fields.rs` (how a body is read), then `execute.rs`
+//! (how a command is executed).
 
 pub mod fields;
 mod headers;
@@ -19,10 +19,10 @@ pub use headers::IfMatch;
 
 use fields::{Body, FieldProblem};
 
-/// Who did it, in the metadata of every event.
+/// The actor in the metadata of every event.
 const ACTOR: &str = "http";
 
-/// Everything about a request but its path's parameters, which each route names.
+/// Everything about a request except its path's parameters, which each route names.
 #[derive(Debug, Clone)]
 pub struct CommandRequest {
     pub key: Option<IdempotencyKey>,
@@ -31,25 +31,24 @@ pub struct CommandRequest {
     bytes: Bytes,
 }
 
-/// The client's key, and what it stands for.
+/// The client's key, and the request that it identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
     pub key: String,
-    /// SHA-256 of method, path and body: the same key for another request is a mistake of the client's.
+    /// SHA-256 of method, path and body. The same key with another request is a client error.
     pub fingerprint: [u8; 32],
 }
 
 impl CommandRequest {
     /// The body as a `B`.
     ///
-    /// # Errors
-    /// When it is not JSON, or fields are wrong: every one of them is named.
+    /// When it is not JSON, or fields are invalid: every one of them is named.
     pub fn body<B: Body>(&self) -> Result<B, Problem> {
         let tree = JsonBytes(self.bytes.clone()).tree()?;
         read(&tree)
     }
 
-    /// The same for a route whose body may be left out, or be null.
+    /// The same for a route whose body may be absent or null.
     ///
     /// # Errors
     /// As [`Self::body`].
@@ -77,7 +76,7 @@ impl<S: Send + Sync> FromRequest<S> for CommandRequest {
         let key = headers::idempotency_key(&parts.headers)?;
         let if_match = IfMatch::of(&parts.headers)?;
         let (method, uri) = (parts.method.clone(), parts.uri.clone());
-        // A body that is not there needs no type.
+        // An absent body needs no content type.
         let bytes = if body.is_end_stream() {
             Bytes::new()
         } else {
@@ -99,7 +98,7 @@ impl<S: Send + Sync> FromRequest<S> for CommandRequest {
 
 fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
-    // A line end can stand in neither a method nor a path, so no two requests are the same bytes here.
+    // Neither a method nor a path can contain a line end, so no two requests have the same bytes here.
     hash.update(format!("{method}\n{path}\n"));
     hash.update(body);
     hash.finalize().into()
@@ -115,8 +114,7 @@ pub fn order_id_in_path(name: &str, given: &str) -> Result<OrderId, Problem> {
 
 /// The SKU in `/v1/stock/{sku}/…`, percent-decoded.
 ///
-/// # Errors
-/// When it is too long or holds control characters.
+/// When it is too long or contains control characters.
 pub fn sku_in_path(given: &str) -> Result<Sku, Problem> {
     given.parse().map_err(|error| invalid_path("sku", error))
 }

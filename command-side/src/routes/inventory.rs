@@ -1,6 +1,5 @@
-//! `POST /v1/stock/{sku}/register`, `/receive` and `/adjust`.
-//!
-//! Never: a rule on stock; those are in `domain/src/inventory/stock_item.rs`. Read next: `execute.rs`.
+//! `POST /v1/stock/{sku}/register`, `/receive` and `/adjust`. The rules on stock are in
+//! `domain/src/inventory/stock_item.rs`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,7 +17,7 @@ use crate::execute::{Accepted, PreparedCommand, execute};
 use crate::request::fields::{body, integer, short_text, text_schema, whole_number};
 use crate::request::{CommandRequest, sku_in_path};
 
-/// What an answer calls the id of what it is about.
+/// The name of the id in a response.
 const SUBJECT: &str = "sku";
 const REFERENCE_CHARS_MAX: usize = 200;
 const REASON_CHARS_MAX: usize = 500;
@@ -35,7 +34,7 @@ body! {
     pub struct ReceiveStock {
         #[schema(value_type = i64, minimum = 1, maximum = 1_000_000_000)]
         quantity: Quantity = required integer,
-        /// The delivery note, for the person who looks later.
+        /// The delivery note, for later reference.
         #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
         reference: Option<String> = optional short_text(REFERENCE_CHARS_MAX),
     }
@@ -43,28 +42,28 @@ body! {
 
 body! {
     pub struct AdjustStock {
-        /// Pieces more, or fewer when below 0. Never 0.
+        /// The number of pieces to add, or to remove if negative. Never 0.
         delta: i64 = required whole_number,
         #[schema(schema_with = text_schema::<REASON_CHARS_MAX>)]
         reason: String = required short_text(REASON_CHARS_MAX),
     }
 }
 
-/// Where the stock item stands now.
+/// The stock item after the command.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used: crate::response writes it")]
 pub struct StockAnswer {
     sku: String,
     #[schema(minimum = 1)]
     version: i32,
-    /// What to give the query side as `?after=`.
+    /// The token for the query side's `?after=`.
     #[schema(pattern = "^inventory:[0-9]+$", example = "inventory:1234")]
     position: String,
 }
 
 /// Register a SKU
 ///
-/// Makes it known without stock. A SKU that is known stays as it is; the first receipt registers a SKU too.
+/// Registers the SKU without stock. A known SKU does not change. The first receipt also registers a SKU.
 #[utoipa::path(
     post, path = "/v1/stock/{sku}/register", tag = "stock",
     request_body(content = Option<RegisterSku>, description = "None, null, or an empty object"),
@@ -83,7 +82,7 @@ fn registering(sku: &str, request: &CommandRequest) -> Result<PreparedCommand<St
 
 /// Receive stock
 ///
-/// Pieces came in: available grows. Registers the SKU where it is new.
+/// Adds received pieces to the available ones. Registers the SKU if it is new.
 #[utoipa::path(
     post, path = "/v1/stock/{sku}/receive", tag = "stock", request_body = ReceiveStock,
     params(("sku" = String, Path, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),
@@ -104,7 +103,7 @@ fn receiving(sku: &str, request: &CommandRequest) -> Result<PreparedCommand<Stoc
 
 /// Adjust stock
 ///
-/// Puts a count right. What is reserved or shipped is not touched, so no more can go than is available.
+/// Corrects a count. Reserved and shipped pieces do not change, so at most the available pieces can be removed.
 #[utoipa::path(
     post, path = "/v1/stock/{sku}/adjust", tag = "stock", request_body = AdjustStock,
     params(("sku" = String, Path, min_length = 1, max_length = 64, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")),

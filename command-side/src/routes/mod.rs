@@ -1,6 +1,6 @@
-//! The routes: one file for each thing that commands go to, all of one form: bodies, how they are read, handlers.
+//! The routes: one file per context, all of the same form: bodies, how they are read, handlers.
 //!
-//! Never: a handler that does more than parse and hand on to `answer::execute`. Read next: `orders.rs`.
+//! Never: a handler that does more than parse and call `execute`. Read next: `orders.rs`.
 
 pub mod inventory;
 pub mod orders;
@@ -16,14 +16,14 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::openapi::{self, Document};
 
-/// The contexts that take commands over HTTP, each with its routes. Payments take none: the sagas command them.
+/// The contexts that take commands over HTTP, each with its routes. Payments has none: only the sagas command it.
 pub const ROUTES: [(Context, fn() -> OpenApiRouter<App>); 3] = [
     (Context::Orders, orders::router),
     (Context::Inventory, inventory::router),
     (Context::Shipping, shipping::router),
 ];
 
-/// Everything that is served.
+/// All routes.
 pub fn router(app: App, health: Health) -> Router {
     let all = OpenApiRouter::with_openapi(Document::openapi());
     let (commands, document) =

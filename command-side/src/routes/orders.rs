@@ -1,6 +1,4 @@
-//! `POST /v1/orders` and `POST /v1/orders/{order_id}/cancel`.
-//!
-//! Never: a rule on orders; those are in `domain/src/orders.rs`. Read next: `execute.rs`.
+//! `POST /v1/orders` and `POST /v1/orders/{order_id}/cancel`. The rules on orders are in `domain/src/orders.rs`.
 
 use std::time::Duration;
 
@@ -27,9 +25,9 @@ use crate::request::fields::{
 };
 use crate::request::{CommandRequest, order_id_in_path};
 
-/// A shop's clock may be ahead of ours by this much.
+/// A client's clock may be ahead of ours by this much.
 const PLACED_AHEAD_MAX: Duration = Duration::from_secs(5 * 60);
-/// What an answer calls the id of what it is about.
+/// The name of the id in a response.
 const SUBJECT: &str = "order_id";
 const REASON_CHARS_MAX: usize = 500;
 
@@ -38,9 +36,9 @@ pub fn router() -> OpenApiRouter<App> {
 }
 
 body! {
-    /// What is wanted, by whom, and where it goes.
+    /// The ordered lines, the customer, and the shipping address.
     pub struct PlaceOrder {
-        /// The client's own id for the order; absent: the server makes one.
+        /// The client's id for the order. If absent, the server generates one.
         #[schema(value_type = Option<Uuid>)]
         order_id: Option<OrderId> = optional text,
         #[schema(schema_with = text_schema::<64>)]
@@ -52,13 +50,13 @@ body! {
         lines: Vec<PlaceOrderLine> = list,
         #[schema(schema_with = address_schema)]
         shipping_address: Address = required address,
-        /// When the customer ordered, for importing history: 1970 to five minutes from now. Absent: now.
+        /// When the customer ordered, for importing history: 1970 to five minutes from now. If absent: now.
         placed_at: Option<DateTime<Utc>> = optional instant(DateTime::UNIX_EPOCH, Utc::now() + PLACED_AHEAD_MAX),
     }
 }
 
 body! {
-    /// One line. A SKU may stand on several, at several prices.
+    /// One line. A SKU may be on several lines, at several prices.
     pub struct PlaceOrderLine {
         #[schema(schema_with = text_schema::<64>)]
         sku: events::Sku = required text,
@@ -87,14 +85,14 @@ fn address_schema() -> OneOfBuilder {
     OneOfBuilder::new().item(text()).item(parts)
 }
 
-/// Where the order stands now.
+/// The order after the command.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used: crate::response writes it")]
 pub struct OrderAnswer {
     order_id: Uuid,
     #[schema(minimum = 1)]
     version: i32,
-    /// What to give the query side as `?after=`.
+    /// The token for the query side's `?after=`.
     #[schema(pattern = "^orders:[0-9]+$", example = "orders:1234")]
     position: String,
 }
@@ -124,12 +122,13 @@ fn checked(address: Address) -> Result<Address, FieldProblem> {
 
 /// Place an order
 ///
-/// Accepts the order; stock and payment follow. `GET /v1/orders/{order_id}?wait=settled` on the query side tells how it
-/// ended. Without `order_id` the server makes one; repeat with the same `Idempotency-Key` to be sure of one order.
+/// Accepts the order; stock and payment follow. `GET /v1/orders/{order_id}?wait=settled` on the query side returns its
+/// outcome. Without `order_id` the server generates one; repeat with the same `Idempotency-Key` to be sure of one
+/// order.
 #[utoipa::path(
     post, path = "/v1/orders", tag = "orders", request_body = PlaceOrder,
     responses(
-        (status = 201, description = "Placed", body = OrderAnswer, headers(("Location" = String, description = "Of the order on the query side"))),
+        (status = 201, description = "Placed", body = OrderAnswer, headers(("Location" = String, description = "The order on the query side"))),
         (status = 409, description = "order_already_exists"),
         (status = 422, description = "line_count, line_total_too_large, total_too_large, too_many_pieces"),
     ),
@@ -166,13 +165,13 @@ fn placing(body: PlaceOrder) -> PreparedCommand<Order> {
 
 /// Cancel an order
 ///
-/// Before the goods have left: what was done for the order is undone, and the order is cancelled when nothing is held or
-/// owed any more. Cancelling an order that is being cancelled changes nothing.
+/// Until the goods are dispatched, compensates the completed steps of the order; the order is cancelled when nothing is
+/// held or owed any more. Cancelling an order that is being cancelled changes nothing.
 #[utoipa::path(
     post, path = "/v1/orders/{order_id}/cancel", tag = "orders", request_body = CancelOrder,
     params(("order_id" = Uuid, Path)),
     responses(
-        (status = 202, description = "The cancellation is under way", body = OrderAnswer),
+        (status = 202, description = "The cancellation has started", body = OrderAnswer),
         (status = 404, description = "order_not_found"),
         (status = 409, description = "order_cannot_be_cancelled"),
     ),

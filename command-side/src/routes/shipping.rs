@@ -1,6 +1,5 @@
-//! `POST /v1/shipments/{shipment_id}/dispatch` and `/deliver`. A shipment has its order's id.
-//!
-//! Never: a rule on shipments; those are in `domain/src/shipping.rs`. Read next: `execute.rs`.
+//! `POST /v1/shipments/{shipment_id}/dispatch` and `/deliver`. A shipment has its order's id. The rules on shipments
+//! are in `domain/src/shipping.rs`.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -19,7 +18,7 @@ use crate::execute::{Accepted, PreparedCommand, execute};
 use crate::request::fields::{body, short_text, text_schema};
 use crate::request::{CommandRequest, order_id_in_path};
 
-/// What an answer calls the id of what it is about.
+/// The name of the id in a response.
 const SUBJECT: &str = "shipment_id";
 const CARRIER_CHARS_MAX: usize = 100;
 const TRACKING_CHARS_MAX: usize = 200;
@@ -32,7 +31,7 @@ body! {
     pub struct DispatchShipment {
         #[schema(schema_with = text_schema::<CARRIER_CHARS_MAX>)]
         carrier: String = required short_text(CARRIER_CHARS_MAX),
-        /// What the carrier finds the parcel by.
+        /// The carrier's tracking number.
         #[schema(schema_with = text_schema::<TRACKING_CHARS_MAX>)]
         tracking: String = required short_text(TRACKING_CHARS_MAX),
     }
@@ -42,22 +41,22 @@ body! {
     pub struct DeliverShipment {}
 }
 
-/// Where the shipment stands now.
+/// The shipment after the command.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "only its schema is used: crate::response writes it")]
 pub struct ShipmentAnswer {
     shipment_id: Uuid,
     #[schema(minimum = 1)]
     version: i32,
-    /// What to give the query side as `?after=`.
+    /// The token for the query side's `?after=`.
     #[schema(pattern = "^shipping:[0-9]+$", example = "shipping:1234")]
     position: String,
 }
 
 /// Dispatch a shipment
 ///
-/// The goods left the house: from here on the order can no longer be cancelled, and the money is taken. A shipment is
-/// prepared, by itself, once its order is confirmed.
+/// Records that the goods were dispatched. From then on the order cannot be cancelled, and the payment is captured. The
+/// sagas prepare a shipment once its order is confirmed.
 #[utoipa::path(
     post, path = "/v1/shipments/{shipment_id}/dispatch", tag = "shipments", request_body = DispatchShipment,
     params(("shipment_id" = Uuid, Path, description = "The order's id")),
@@ -79,7 +78,7 @@ fn dispatching(id: &str, request: &CommandRequest) -> Result<PreparedCommand<Shi
 
 /// Deliver a shipment
 ///
-/// The goods arrived.
+/// Records that the goods arrived.
 #[utoipa::path(
     post, path = "/v1/shipments/{shipment_id}/deliver", tag = "shipments",
     request_body(content = Option<DeliverShipment>, description = "None, null, or an empty object"),

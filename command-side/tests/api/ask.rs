@@ -1,6 +1,4 @@
-//! One request, and what a test says about its answer.
-//!
-//! Never: an assertion that does not show the whole answer when it fails. Read next: `shop.rs`.
+//! One request, and assertions about its response. A failed assertion shows the whole response.
 
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderMap;

@@ -1,4 +1,4 @@
-//! Many at once, and clients that do not wait for their answer.
+//! Many requests at once, and clients that disconnect before their response.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -41,7 +41,7 @@ async fn parallel_removals_never_take_more_than_there_is() {
 }
 
 #[tokio::test]
-async fn a_command_is_carried_out_although_its_client_hung_up() {
+async fn a_command_is_executed_although_its_client_disconnected() {
     let shop = Shop::open().await;
     shop.placed().await;
     let mut admin = shop.admin().await;

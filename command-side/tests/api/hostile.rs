@@ -1,6 +1,6 @@
-//! What an enemy sends: in every text a NUL, a terminal's escape, SQL; in every number its extremes; bombs; sockets by
-//! the thousand. Each is a 4xx that names the field and what is allowed, or is taken for what it is: text. Never a
-//! 5xx, never half an order, and afterwards the door stands open.
+//! Hostile requests: NUL, terminal escapes and SQL in every text; the extremes of every number; JSON bombs; thousands
+//! of sockets. Each gets a 4xx that names the field and what is allowed, or is stored as plain text. None causes a 5xx
+//! or half an order, and afterwards the server still works.
 
 use events::Context;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::shop::{Shop, an_order};
 
-/// A POST with one text left open, and what the answer calls that text.
+/// A POST with a placeholder for one text, and that text's name in the response.
 struct Blank {
     path: &'static str,
     body: fn(&str) -> Value,
@@ -31,7 +31,7 @@ const SHIPMENT: &str = "/v1/shipments/0190163d-8694-739b-aea5-966c26f8ad91/dispa
 const CANCEL: &str = "/v1/orders/0190163d-8694-739b-aea5-966c26f8ad91/cancel";
 const CONTROL_ALLOWED: &str = "no control characters";
 
-/// Every text that ends up in an event.
+/// Every text that becomes part of an event.
 const BLANKS: [Blank; 9] = [
     Blank { path: "/v1/orders", body: |text| order_with("customer_id", json!(text)), field: "customer_id" },
     Blank { path: "/v1/orders", body: order_of, field: "lines[0].sku" },
@@ -98,7 +98,7 @@ const STRANGE: [&str; 10] = [
 ];
 
 #[tokio::test]
-async fn sql_and_whatever_else_is_text_is_kept_to_the_letter() {
+async fn sql_and_any_other_text_is_stored_unchanged() {
     let shop = Shop::open().await;
     for (n, text) in (1..).zip(STRANGE) {
         let order_id = Uuid::now_v7().to_string();
@@ -138,7 +138,7 @@ async fn sql_and_whatever_else_is_text_is_kept_to_the_letter() {
     assert_eq!(shop.log_length(Context::Orders).await, 2 * STRANGE.len() as i64);
 }
 
-/// As they stand in the text of the body; no JSON library of ours may smooth them.
+/// As they are written in the body, without a JSON library that would normalise them.
 const NO_COUNTS: [&str; 12] = [
     "-9223372036854775808",
     "-9223372036854775809",
@@ -163,7 +163,7 @@ fn order_text(quantity: &str, price: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_number_that_is_no_count_of_pieces_or_pence_is_refused_by_the_name_of_its_field() {
+async fn an_invalid_quantity_or_price_is_refused_by_the_name_of_its_field() {
     let shop = Shop::open().await;
     for number in NO_COUNTS {
         for (path, body, field) in [
@@ -187,7 +187,7 @@ async fn a_number_that_is_no_count_of_pieces_or_pence_is_refused_by_the_name_of_
 }
 
 #[tokio::test]
-async fn the_largest_numbers_there_are_do_not_overflow() {
+async fn the_largest_numbers_do_not_overflow() {
     let shop = Shop::open().await;
     let (least, most) = (i64::MIN.to_string(), i64::MAX.to_string());
     shop.post("/v1/orders").raw(order_text("1", &most)).send().await.is(201);
@@ -213,7 +213,7 @@ async fn the_largest_numbers_there_are_do_not_overflow() {
 }
 
 #[tokio::test]
-async fn a_bomb_of_json_is_refused_before_it_is_built() {
+async fn a_json_bomb_is_refused_before_it_is_built() {
     let shop = Shop::open().await;
     let wide: String = (0..60_000).map(|n| format!("\"k{n}\":{n},")).collect();
     let bombs = [
@@ -236,7 +236,7 @@ async fn a_bomb_of_json_is_refused_before_it_is_built() {
 }
 
 #[tokio::test]
-async fn a_hostile_header_is_refused_or_ignored_and_never_kept_half() {
+async fn a_hostile_header_is_refused_or_ignored_and_never_stored_partly() {
     let shop = Shop::open().await;
     let long = "x".repeat(20_000);
     let cases: [(&str, &[u8], u16); 12] = [
@@ -270,11 +270,11 @@ async fn three_thousand_idle_connections_keep_no_order_out() {
     let address = shop.base_url.strip_prefix("http://").expect("plain HTTP").to_owned();
     let (files, _) =
         nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).expect("a limit");
-    // Both ends of each are files of this process.
+    // Both ends of each are file descriptors of this process.
     let idle = 3_000.min(usize::try_from(files / 3).expect("a small number"));
     let mut clients = Vec::new();
     for n in 0..idle {
-        let mut client = TcpStream::connect(&address).await.expect("the door is open");
+        let mut client = TcpStream::connect(&address).await.expect("the server listens");
         if n % 2 == 0 {
             client.write_all(b"POST /v1/orders HTTP/1.1\r\ncontent-le").await.expect("the head is read");
         }
@@ -286,7 +286,7 @@ async fn three_thousand_idle_connections_keep_no_order_out() {
     assert_eq!(shop.log_length(Context::Orders).await, 2);
 }
 
-/// And the door stands open.
+/// Asserts that nothing was written and that the server still works.
 async fn nothing_was_written(shop: &Shop) {
     for context in [Context::Orders, Context::Inventory, Context::Shipping] {
         assert_eq!(shop.log_length(context).await, 0, "{context}");

@@ -1,4 +1,4 @@
-//! A repeated request gets its first answer, and does nothing.
+//! A repeated request gets its first response and has no effect.
 
 use events::Context;
 use futures::future::join_all;
@@ -97,7 +97,7 @@ async fn a_refusal_is_repeated_even_when_it_would_be_accepted_now() {
 }
 
 #[tokio::test]
-async fn a_request_that_could_not_be_read_does_not_use_its_key_up() {
+async fn a_malformed_request_does_not_use_up_its_key() {
     let shop = Shop::open().await;
     shop.post("/v1/orders").key("k").raw("{").send().await.problem(400, "malformed_json");
     shop.post("/v1/orders").key("k").json(&json!({})).send().await.problem(400, "invalid_body");

@@ -1,4 +1,4 @@
-//! Requests that cannot be read at all: bodies that are not JSON, headers, routes. A 4xx, and nothing in the log.
+//! Malformed requests: bodies that are not JSON, headers, routes. Each gets a 4xx, and nothing is written.
 
 use events::Context;
 use serde_json::json;
@@ -7,7 +7,7 @@ use crate::ask::Reply;
 use crate::shop::{Shop, an_order};
 
 #[tokio::test]
-async fn what_is_not_strict_json_is_refused() {
+async fn a_body_that_is_not_strict_json_is_refused() {
     let shop = Shop::open().await;
     let deep = format!("{}{}", "{\"a\":".repeat(10_000), "[".repeat(10_000));
     let valid = an_order().to_string();
@@ -41,7 +41,7 @@ async fn what_is_not_strict_json_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_said_to_be_json_is_refused() {
+async fn a_body_without_the_content_type_json_is_refused() {
     let shop = Shop::open().await;
     for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml", "json"] {
         shop.post("/v1/orders").typed(content_type, "{}").send().await.problem(415, "not_json");
@@ -65,7 +65,7 @@ async fn a_body_of_more_than_one_mebibyte_is_refused_whether_announced_or_not() 
 }
 
 #[tokio::test]
-async fn a_header_that_is_wrong_is_named() {
+async fn an_invalid_header_is_named() {
     let shop = Shop::open().await;
     let long = "k".repeat(256);
     let bad_keys: [&[u8]; 5] = [b"", b"two words", b"\"open", "ключ".as_bytes(), long.as_bytes()];
@@ -87,7 +87,7 @@ async fn a_header_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn a_route_or_method_that_is_not_there_is_a_problem_too() {
+async fn an_unknown_route_or_method_is_a_problem_too() {
     let shop = Shop::open().await;
     shop.post("/v1/baskets").json(&json!({})).send().await.problem(404, "no_such_route");
     let reply = shop.get("/v1/orders").await.problem(405, "method_not_allowed");

@@ -54,7 +54,7 @@ async fn an_order_of_two_thousand_lines_is_accepted() {
 }
 
 #[tokio::test]
-async fn what_looks_like_sql_is_text() {
+async fn text_that_looks_like_sql_is_stored_as_text() {
     let shop = Shop::open().await;
     let text = r#"'; DROP TABLE events; -- \u0027 $1 %s {} ☃"#;
     let mut order = an_order();
@@ -76,7 +76,7 @@ async fn an_order_cannot_be_placed_twice() {
 }
 
 #[tokio::test]
-async fn a_cancellation_is_accepted_and_under_way() {
+async fn a_cancellation_is_accepted_and_starts() {
     let shop = Shop::open().await;
     let order_id = shop.placed().await;
     shop.cancel(&order_id).await.is(202).at_version(2).at_position("orders:2");
@@ -97,7 +97,7 @@ async fn cancelling_again_changes_nothing_and_names_the_last_event() {
 }
 
 #[tokio::test]
-async fn an_order_that_nobody_placed_cannot_be_cancelled() {
+async fn an_order_that_was_not_placed_cannot_be_cancelled() {
     let shop = Shop::open().await;
     shop.cancel(&Uuid::now_v7().to_string()).await.problem(404, "order_not_found");
 }

@@ -1,4 +1,4 @@
-//! What clients and orchestrators hear when Postgres is away, and what is counted.
+//! The responses to clients and orchestrators while Postgres is unreachable, and the metrics.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::shop::{Shop, an_order};
 
-/// The way to Postgres, which can be cut and mended.
+/// A connection to Postgres that can be cut and restored.
 struct Wire {
     address: String,
     open: Arc<watch::Sender<bool>>,
@@ -46,7 +46,7 @@ impl Wire {
 }
 
 #[tokio::test]
-async fn while_postgres_is_away_commands_are_told_so_and_afterwards_they_are_taken() {
+async fn while_postgres_is_unreachable_commands_get_a_503_and_afterwards_they_are_accepted() {
     let prepared = Shop::open().await;
     let (before_host, after) = prepared.database_url.split_once('@').expect("the URL names a user");
     let (server, database) = after.split_once('/').expect("the URL names a database");
@@ -71,7 +71,7 @@ async fn while_postgres_is_away_commands_are_told_so_and_afterwards_they_are_tak
 }
 
 #[tokio::test]
-async fn a_command_side_without_a_database_says_which_it_misses() {
+async fn a_command_side_without_a_database_names_it() {
     let database_url = fresh_database("command_side").await.url;
     let url = database_url.replace("/command_side", "/no_such");
     let config = command_side::Config {
@@ -89,7 +89,7 @@ async fn a_command_side_without_a_database_says_which_it_misses() {
 #[tokio::test]
 async fn commands_are_counted_by_name_outcome_and_code() {
     let shop = Shop::open().await;
-    // Counting begins when somebody first asks.
+    // Counting begins at the first request of the metrics.
     shop.get("/metrics").await.is(200);
     let order_id = shop.placed().await;
     shop.cancel(&order_id).await.is(202);

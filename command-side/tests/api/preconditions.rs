@@ -1,4 +1,4 @@
-//! `If-Match`: only when it stands where the client saw it.
+//! `If-Match`: a command is executed only at the version that the client saw.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -24,7 +24,7 @@ async fn a_command_for_another_version_is_refused_with_the_current_one() {
 }
 
 #[tokio::test]
-async fn a_star_asks_that_there_is_something() {
+async fn a_star_requires_that_the_stream_exists() {
     let shop = Shop::open().await;
     let order_id = shop.placed().await;
     cancel(&shop, &order_id, "*").await.is(202);
@@ -34,7 +34,7 @@ async fn a_star_asks_that_there_is_something() {
 }
 
 #[tokio::test]
-async fn the_version_is_the_one_in_the_log_and_not_the_one_that_this_process_remembers() {
+async fn the_version_is_the_one_in_the_log_and_not_the_cached_one() {
     let here = Shop::open().await;
     let there = here.branch().await;
     here.receive("TEACUP", 1).await.is(200).at_version(2);
@@ -47,7 +47,7 @@ async fn the_version_is_the_one_in_the_log_and_not_the_one_that_this_process_rem
 }
 
 #[tokio::test]
-async fn of_many_who_saw_the_same_version_one_succeeds() {
+async fn of_many_requests_for_the_same_version_one_succeeds() {
     let shop = Shop::open().await;
     shop.receive("TEACUP", 1).await.is(200).at_version(2);
     let receive = async |_: usize| {
@@ -62,7 +62,7 @@ async fn of_many_who_saw_the_same_version_one_succeeds() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_answered_before_its_version_is_looked_at() {
+async fn a_repeated_request_is_answered_before_its_version_is_checked() {
     let shop = Shop::open().await;
     let order_id = shop.placed().await;
     let attempt = async |_: usize| {
@@ -75,7 +75,7 @@ async fn a_repeat_is_answered_before_its_version_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_missed_version_does_not_use_the_key_up() {
+async fn a_version_mismatch_does_not_use_up_the_key() {
     let shop = Shop::open().await;
     let order_id = shop.placed().await;
     let attempt = async |etag: &str| {

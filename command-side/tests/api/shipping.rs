@@ -1,4 +1,4 @@
-//! Dispatching and delivering what the sagas prepared.
+//! Dispatching and delivering shipments that the sagas prepared.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ async fn a_prepared_shipment_is_dispatched_and_delivered() {
 }
 
 #[tokio::test]
-async fn a_shipment_that_is_not_prepared_yet_is_not_found_and_the_answer_says_when_it_will_be() {
+async fn a_shipment_that_is_not_prepared_yet_is_not_found_and_the_response_explains_it() {
     let shop = Shop::open().await;
     let reply = shop.dispatch(&Uuid::now_v7().to_string()).await.problem(404, "shipment_not_found");
     assert!(reply.text("detail").contains("once it is confirmed"), "{reply:?}");

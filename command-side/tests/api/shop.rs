@@ -1,6 +1,4 @@
-//! A command side of a test's own, and what a test does with it, in words: place, cancel, receive, dispatch.
-//!
-//! Never: a database or a port that another test uses. Read next: `orders.rs`.
+//! A private command side, and what a test does with it: place, cancel, receive, dispatch.
 
 use command_side::Config;
 use event_store::{Append, EventStore, NewEvent, StoreOptions, StreamWrite};
@@ -17,7 +15,7 @@ use uuid::Uuid;
 use crate::ask::{Ask, Reply};
 
 const CONTEXTS: [Context; 3] = [Context::Orders, Context::Inventory, Context::Shipping];
-/// One command side. It stops when it is dropped.
+/// A command side that stops when it is dropped.
 pub struct Shop {
     pub base_url: String,
     pub database_url: String,
@@ -65,7 +63,7 @@ impl Shop {
         self.post("/v1/orders").json(&order).send().await
     }
 
-    /// A plain order, placed; its id.
+    /// Places a plain order; returns its id.
     pub async fn placed(&self) -> String {
         self.place(an_order()).await.is(201).text("order_id")
     }
@@ -95,7 +93,7 @@ impl Shop {
         self.post(&format!("/v1/shipments/{shipment_id}/deliver")).send().await
     }
 
-    /// A shipment as the sagas prepare it, in a process of their own; its id.
+    /// Prepares a shipment as the sagas do, in another process; returns its id.
     pub async fn prepared_shipment(&self) -> String {
         let order_id = OrderId(Uuid::now_v7());
         let prepared = ShipmentPrepared {
@@ -127,7 +125,7 @@ impl Shop {
         self.log(context).await.append(append).await.expect("the stream is empty");
     }
 
-    /// What stands in the log of the stream: (type, fields, metadata).
+    /// The stream's events: (type, fields, metadata).
     pub async fn events(&self, stream: &str) -> Vec<(String, Value, Metadata)> {
         let stream = StreamId::from(stream.to_owned());
         let context = Context::of_stream(&stream).expect("the stream is one of ours");
@@ -145,7 +143,7 @@ impl Shop {
         self.events(stream).await.into_iter().map(|(event_type, ..)| event_type).collect()
     }
 
-    /// How many events the context's log holds.
+    /// The number of events in the context's log.
     pub async fn log_length(&self, context: Context) -> i64 {
         self.log(context).await.head().await.expect("the log can be read")
     }

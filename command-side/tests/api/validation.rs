@@ -1,4 +1,4 @@
-//! Everything that is not a valid command: a 4xx that names the field and what is allowed, and nothing in the log.
+//! Invalid commands: each gets a 4xx that names the field and what is allowed, and nothing is written.
 
 use events::Context;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn lines(count: usize) -> Value {
 }
 
 #[tokio::test]
-async fn a_field_of_an_order_that_is_wrong_is_named_with_what_is_allowed() {
+async fn an_invalid_field_of_an_order_is_named_with_what_is_allowed() {
     let shop = Shop::open().await;
     let line = "/lines/1";
     let cases: Vec<(Value, &str, &str, &str)> = vec![
@@ -156,7 +156,7 @@ async fn a_field_of_an_order_that_is_wrong_is_named_with_what_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_field_of_another_command_that_is_wrong_is_named_with_what_is_allowed() {
+async fn an_invalid_field_of_another_command_is_named_with_what_is_allowed() {
     let shop = Shop::open().await;
     let id = "0190163d-8694-739b-aea5-966c26f8ad91";
     let (cancel, dispatch) = (format!("/v1/orders/{id}/cancel"), format!("/v1/shipments/{id}/dispatch"));
@@ -195,7 +195,7 @@ async fn a_field_of_another_command_that_is_wrong_is_named_with_what_is_allowed(
 }
 
 #[tokio::test]
-async fn all_fields_that_are_wrong_are_named_in_one_answer() {
+async fn all_invalid_fields_are_named_in_one_response() {
     let shop = Shop::open().await;
     let order = json!({
         "customer_id": "", "currency": "XXX", "coupon": 1,

@@ -1,4 +1,4 @@
-//! What we allow with goods: the stock of one SKU, and the reservation of an order.
+//! The rules of Inventory: the stock of one SKU, and the reservation of an order.
 
 pub mod reservation;
 pub mod stock_item;

@@ -1,8 +1,8 @@
-//! What we allow with the reservation of an order: all its lines or none.
+//! The rules of an order's reservation: all its lines are reserved, or none.
 //!
-//! A decision here reads and writes several streams: those of the SKUs and the reservation's own, in one append.
-//! A release may come before the reservation that it undoes; it then leaves a tombstone, and the reservation is
-//! never made. Read next: [`crate::payments`].
+//! A decision here reads and writes several streams in one append: those of the SKUs and the reservation's own. A
+//! release may arrive before the reservation that it undoes. It then leaves a tombstone, and the reservation is never
+//! made.
 
 use event_log::{Aggregate, Decide, Decision, DecisionOf, Others, State, StreamId};
 use events::inventory::{
@@ -29,7 +29,7 @@ pub enum Reservation {
 
 #[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
 pub enum ReservationCommand {
-    /// `items`: one entry per SKU, as `domain/src/orders.rs`'s `per_sku` makes them.
+    /// `items`: one entry per SKU, as `per_sku` in `domain/src/orders.rs` returns them.
     Reserve {
         order_id: OrderId,
         items: Vec<SkuQuantity>,
@@ -45,7 +45,7 @@ pub enum ReservationCommand {
     },
 }
 
-/// A transition that the process cannot come to: the log contradicts itself. Park it for a person.
+/// A transition that the process cannot reach: the log contradicts itself. Park the event for an operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReservationRefusal {
     #[error("the reservation of order {order_id} is {state}: it cannot be committed")]
@@ -109,7 +109,7 @@ impl Decide for Reservation {
         items.iter().map(|item| stock_stream(&item.sku)).collect()
     }
 
-    /// A shortage is no refusal: it is the event [`ReservationRefused`].
+    /// A shortage is not a refusal; it is the event [`ReservationRefused`].
     fn decide_with(
         &self,
         command: &ReservationCommand,

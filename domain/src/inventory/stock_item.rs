@@ -1,7 +1,6 @@
-//! What we allow with the stock of one SKU.
+//! The rules of one SKU's stock.
 //!
-//! The law: received = available + reserved + shipped, at every version, and nothing is ever below 0.
-//! Read next: [`crate::inventory::reservation`] (all lines of an order, or none).
+//! The invariant: received = available + reserved + shipped at every version, and no number is ever below 0.
 
 use event_log::{Aggregate, SnapshotForm, State, StreamId, shape_of};
 use events::inventory::{
@@ -10,10 +9,10 @@ use events::inventory::{
 use events::{OrderId, Quantity, Sku, StockEvent};
 use serde::{Deserialize, Serialize};
 
-/// The most pieces of one SKU, over all its history.
+/// The maximum of pieces received of one SKU over its whole history.
 pub const STOCK_PIECES_MAX: i64 = 1_000_000_000_000_000;
 
-/// The stock of one SKU, in pieces. A popular one has a long history: it is kept in snapshots.
+/// The stock of one SKU, in pieces. Its history may be long, so it has snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StockItem {
@@ -30,13 +29,13 @@ pub enum StockCommand {
     RegisterSku {
         sku: Sku,
     },
-    /// Registers the SKU too where it is new.
+    /// Also registers the SKU if it is new.
     ReceiveStock {
         sku: Sku,
         quantity: Quantity,
         reference: Option<String>,
     },
-    /// A count put right; what is reserved or shipped is not touched.
+    /// Corrects a count; reserved and shipped pieces do not change.
     AdjustStock {
         sku: Sku,
         delta: i64,
@@ -67,7 +66,7 @@ pub enum StockRefusal {
     NotEnough { sku: Sku, wanted: i64, available: i64 },
     #[error("{sku}: wanted {wanted} out of the reserved, reserved {reserved}")]
     NotReserved { sku: Sku, wanted: i64, reserved: i64 },
-    #[error("{sku}: would make {received} pieces received, the most is {max}")]
+    #[error("{sku}: would make {received} pieces received, the maximum is {max}")]
     TooMuch { sku: Sku, received: i64, max: i64 },
     #[error("an adjustment must not be 0")]
     NothingToAdjust,

@@ -1,6 +1,4 @@
-//! Any command, as property tests want it: numbers small enough to meet each other, or extreme.
-//!
-//! Never: a check; those stand in `domain/tests/laws.rs`, which is what to read next.
+//! Strategies for any command: numbers small enough to collide, or extreme.
 
 use domain::inventory::stock_item::STOCK_PIECES_MAX;
 use domain::{OrderCommand, PaymentCommand, ReservationCommand, ShipmentCommand, StockCommand};

@@ -1,6 +1,4 @@
 //! `given(history).when(command).then(events)`: a rule in one sentence, compared by value.
-//!
-//! Never: a rule, or a value that a test's sentence should name itself. Read next: `domain/tests/orders.rs`.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses what its sentences need")]
 
 pub mod any;
@@ -37,7 +35,7 @@ impl<A: Aggregate> Given<A> {
     }
 }
 
-/// What the aggregate decided.
+/// The aggregate's decision.
 pub struct Outcome<A: Aggregate> {
     decided: Result<Vec<A::Event>, A::Refusal>,
 }
@@ -52,7 +50,7 @@ where
         assert_eq!(self.decided, Ok(expected.into_iter().collect()));
     }
 
-    /// Accepted, and nothing happens: it is fulfilled already, or has been overtaken.
+    /// Accepted without events: the command is fulfilled already, or has no effect any more.
     #[track_caller]
     pub fn then_nothing(self) {
         assert_eq!(self.decided, Ok(Vec::new()));
@@ -64,7 +62,7 @@ where
     }
 }
 
-/// The order that all sentences are about.
+/// The order in all sentences.
 pub const ID: OrderId = nth_order(1);
 
 pub const fn nth_order(n: u128) -> OrderId {

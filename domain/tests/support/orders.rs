@@ -1,6 +1,4 @@
-//! The words of the sentences about orders: commands, events, and the shortest history to each status.
-//!
-//! Never: an expectation; those stand in `domain/tests/orders.rs`, which is what to read next.
+//! Commands, events, and the shortest history to each status of an order.
 
 use domain::orders::{OrderStatus, OrderStatus::*};
 use domain::{OrderCommand, OrderRefusal};
@@ -27,7 +25,7 @@ pub const EVERY_STATUS: [OrderStatus; 9] = [
     Delivered,
 ];
 
-/// The shortest history that leads there.
+/// The shortest history that produces the status.
 pub fn history(status: OrderStatus) -> Vec<OrderEvent> {
     let then = |before: OrderStatus, event: OrderEvent| {
         let mut events = history(before);

@@ -1,6 +1,4 @@
-//! The words of the sentences about payments: commands, events, and the shortest history to each state.
-//!
-//! Never: an expectation; those stand in `domain/tests/payments.rs`, which is what to read next.
+//! Commands, events, and the shortest history to each state of a payment.
 
 use domain::PaymentCommand;
 use domain::payments::{PaymentRefusal, PaymentState, PaymentState::*, ProviderAnswer};
@@ -18,7 +16,7 @@ pub const EVERY_STATE: [PaymentState; 12] = [
     Refunding, Refunded,
 ];
 
-/// The shortest history that leads there.
+/// The shortest history that produces the state.
 pub fn history(state: PaymentState) -> Vec<PaymentEvent> {
     let then = |before: PaymentState, event: PaymentEvent| {
         let mut events = history(before);

@@ -1,7 +1,5 @@
-//! The words of the sentences about reservations: a warehouse of some SKUs and some orders' reservations, on which
-//! commands are decided and their writes applied, stream by stream, as the platform does it.
-//!
-//! Never: an expectation; those stand in `domain/tests/reservation.rs`, which is what to read next.
+//! A warehouse of some SKUs and some orders' reservations, on which commands are decided and applied, stream by stream,
+//! as the platform does it.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +28,7 @@ pub struct Warehouse {
 }
 
 impl Warehouse {
-    /// With so many pieces of each SKU.
+    /// A warehouse with this many pieces of each SKU.
     pub fn with(stock: &[(&str, i64)]) -> Self {
         let mut warehouse = Self::default();
         for (name, count) in stock {
@@ -40,7 +38,8 @@ impl Warehouse {
         warehouse
     }
 
-    /// What the platform decides: it loads the reservation and the streams that the decision declares, and nothing else.
+    /// The decision as the platform makes it: it loads the reservation and the streams that the decision declares, and
+    /// nothing else.
     pub fn decide(&self, command: &ReservationCommand) -> Result<Vec<Write>, ReservationRefusal> {
         let nothing = Reservation::default();
         let own = Reservation::own_stream(command);

@@ -1,6 +1,4 @@
-//! The words of the sentences about stock, all of the SKU "cup".
-//!
-//! Never: an expectation; those stand in `domain/tests/stock_item.rs`, which is what to read next.
+//! Commands and events of stock, all of the SKU "cup".
 
 use domain::inventory::stock_item::STOCK_PIECES_MAX;
 use domain::{StockCommand, StockRefusal};

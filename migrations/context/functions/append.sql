@@ -1,27 +1,27 @@
 -- append(): the only function that writes to the log.
 --
--- Takes a batch of commands, checks them one after another, and writes what those that pass have to write. Returns one
--- row for each command, in order. `outcome` is one of
+-- Takes a batch of commands, checks them one after another, and writes the events and other rows of those that pass.
+-- Returns one row for each command, in order. `outcome` is one of
 --
---   appended         first_position and last_position say where (both 0 when the command has no events)
---   answered         its idempotency key was answered before, for the same request: answer_*, first_ and last_position
---   key_reused       its idempotency key was used for another request
---   failed        the command number `subject`, which it was decided on, did not pass
---   checkpoint_lost  the checkpoint of its move number `subject` is at `actual`
---   conflict         the stream of its write number `subject` is at version `actual`
+--   appended           first_position and last_position are its positions (both 0 if the command has no events)
+--   answered           its idempotency key was answered before, for the same request: answer_*, first_ and last_position
+--   key_reused         its idempotency key was used for another request
+--   dependency_failed  the command number `subject`, which it depends on, did not pass
+--   checkpoint_lost    the checkpoint of its move number `subject` is at `actual`
+--   conflict           the stream of its write number `subject` is at version `actual`
 --
--- A command that does not pass writes nothing and touches no other command of the batch but those that depend on it; later
--- commands see what earlier ones did. It must be the last thing that its transaction does: the lock is held until the commit.
+-- A command that does not pass writes nothing and affects no other command of the batch except its dependents; later commands see
+-- the effects of earlier ones. The call must be the last statement of its transaction: the lock is held until the commit.
 --
--- Why it is right:
+-- Why it is correct:
 --   1. The transaction's advisory lock comes first: one batch at a time, from the check to the visible commit
 --      (PostgreSQL releases locks after the commit is visible to others).
---   2. The head, the keys and the versions are read after it, each by a statement with a snapshot of its own. That is
---      so under READ COMMITTED alone: under any other level the snapshot could be older than the lock. Others are refused.
---   3. So positions are given in commit order, and a position is never given twice or lost.
+--   2. The head, the keys and the versions are read after it, each by a statement with its own snapshot. That
+--      only holds under READ COMMITTED: under any other level the snapshot could be older than the lock. Others are refused.
+--   3. So positions are assigned in commit order, and no position is assigned twice or lost.
 --   4. Lock, then keys, then checkpoints, then versions, always: two batches cannot wait for each other.
 --
--- How the batch is written down: as parallel arrays. Streams, keys and checkpoints are named once and referred to by
+-- The batch is encoded as parallel arrays. Streams, keys and checkpoints are named once and referred to by
 -- their ordinal (from 1). command_* has one element for each command; it says how many moves, writes and events are its
 -- own, and these follow one another in the order of the commands.
 CREATE OR REPLACE FUNCTION append(
@@ -74,8 +74,8 @@ CREATE OR REPLACE FUNCTION append(
     parked_payloads   bytea[],
     parked_reasons    text[],
 
-    -- Which command was decided on which earlier one of the batch (docs/decisions/0014); in the order of the former. The
-    -- version alone is not enough: another process may have brought the stream to the same one with other events.
+    -- Which command depends on which earlier one of the batch (docs/decisions/0014), in the order of the former. The
+    -- version alone is not enough: another process may have brought the stream to the same version with other events.
     dependent_commands integer[] DEFAULT '{}',
     dependencies       integer[] DEFAULT '{}'
 )
@@ -94,11 +94,11 @@ LANGUAGE plpgsql
 VOLATILE
 SECURITY DEFINER
 SET search_path FROM CURRENT
--- Plans are kept for the life of the connection. One that was made while the tables were empty must not scan them when
--- they have grown: every look-up here is by index.
+-- Plans are kept for the life of the connection. A plan that was made while the tables were empty must not scan them
+-- when they have grown: every query here is an index look-up.
 SET enable_seqscan = off
 SET plan_cache_mode = force_generic_plan
--- While another session holds the log's lock, an error is better than a pile of waiting backends.
+-- If another session holds the log's lock for long, an error is better than a queue of waiting backends.
 SET lock_timeout = '10s'
 AS $$
 DECLARE
@@ -106,7 +106,8 @@ DECLARE
     head     bigint;
     at_time  timestamptz;
 
-    -- By ordinal: the state of streams, checkpoints and keys, first as in the tables, then with what this batch changes.
+    -- By ordinal: the state of streams, checkpoints and keys, first from the tables, then with the changes of this
+    -- batch.
     versions         integer[];
     offsets          bigint[];
     last_positions   bigint[];
@@ -117,11 +118,11 @@ DECLARE
     key_lasts        bigint[];
     key_times        timestamptz[];
 
-    -- By ordinal: what this batch changed. Of a key, which command claimed it.
+    -- By ordinal: what this batch changed. For a key, the command that claimed it.
     key_commands integer[];
     moved        boolean[] := array_fill(false, ARRAY[cardinality(checkpoint_topics)]);
 
-    -- By command: what became of it. `bases` is the position before its first event, null when it did not pass.
+    -- By command: its outcome. `bases` is the position before its first event, null if it did not pass.
     outcomes text[]    := array_fill(NULL::text, ARRAY[commands]);
     bases    bigint[]  := array_fill(NULL::bigint, ARRAY[commands]);
     subjects integer[] := array_fill(NULL::integer, ARRAY[commands]);
@@ -143,15 +144,15 @@ BEGIN
             USING ERRCODE = 'TW001';
     END IF;
 
-    -- First the lock. The table's oid makes it this log's own; 0x5457 is "TW".
+    -- First the lock. The table's oid makes it specific to this log; 0x5457 is "TW".
     PERFORM pg_advisory_xact_lock(x'5457'::integer, 'events'::regclass::oid::integer);
 
-    -- The current state, which nobody else changes now.
+    -- The current state, which no other session can change now.
     at_time := clock_timestamp();
     SELECT coalesce(max(e.position), 0) INTO head FROM events e;
 
     IF cardinality(keys) > 0 THEN
-        -- Seldom was one of them used before, and to look whether any was is cheaper than to read each.
+        -- A key is seldom a repeated one, and checking whether any is costs less than reading each.
         PERFORM FROM idempotency_keys i WHERE i.key = ANY (keys);
         keys_are_new     := NOT FOUND;
         key_fingerprints := array_fill(NULL::bytea, ARRAY[cardinality(keys)]);
@@ -177,7 +178,7 @@ BEGIN
           ) p ON true;
     END IF;
 
-    -- Often all streams begin with this batch. One that exists has a version 1.
+    -- Often all streams are new. An existing stream has a version 1.
     IF 0 = ALL (write_versions) THEN
         PERFORM FROM events e WHERE e.stream = ANY (streams) AND e.version = 1;
         IF NOT FOUND THEN
@@ -206,7 +207,7 @@ BEGIN
             bases[c] := head;
             head     := head + command_events[c];
         END LOOP;
-        commands := 0; -- none is left to be checked
+        commands := 0; -- none is left to check
     END IF;
 
     -- One command after another.
@@ -225,21 +226,22 @@ BEGIN
             dependency := dependency + 1;
         END LOOP;
 
-        -- Was its key answered already, before this batch or within it?
+        -- Was its key used before, in an earlier batch or in this one?
         k := command_keys[c];
         IF key_fingerprints[k] IS NOT NULL THEN
             outcomes[c] := CASE WHEN key_fingerprints[k] = command_fingerprints[c] THEN 'answered' ELSE 'key_reused' END;
             CONTINUE each_command;
         END IF;
 
-        -- Did what it was decided on pass?
+        -- Did its dependencies pass?
         IF failed IS NOT NULL THEN
             outcomes[c] := 'dependency_failed';
             subjects[c] := failed;
             CONTINUE each_command;
         END IF;
 
-        -- Are its checkpoints where it left them? Before the versions: a consumer that was replaced must hear that.
+        -- Are its checkpoints at the expected offsets? Checked before the versions: a replaced consumer must learn this
+        -- first.
         FOR m IN moves_from .. moves_to LOOP
             IF offsets[move_checkpoints[m]] <> move_from_offsets[m] THEN
                 outcomes[c] := 'checkpoint_lost';
@@ -249,7 +251,7 @@ BEGIN
             END IF;
         END LOOP;
 
-        -- Are its streams at the versions that it decided on? Each write moves its stream on, for those after it.
+        -- Are its streams at the expected versions? Each write raises its stream's version for later commands.
         FOR w IN writes_from .. writes_to LOOP
             s := write_streams[w];
             IF versions[s] <> write_versions[w] THEN
@@ -279,7 +281,7 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- Everything is checked. Write. There is no ON CONFLICT on events: what the loop let pass fits.
+    -- Everything is checked. Write. There is no ON CONFLICT on events: the loop has excluded conflicts.
     INSERT INTO events (position, stream, version, event_id, type, schema_version, payload, metadata, recorded_at)
     SELECT bases[e.command] + e.ordinal, streams[e.stream], e.version, e.id, e.type, e.schema_version, e.payload,
            e.metadata, at_time
@@ -327,7 +329,7 @@ BEGIN
     END IF;
 
     IF cardinality(parked_topics) > 0 THEN
-        -- The same record parked again is the same record.
+        -- A record that is parked again is not duplicated.
         INSERT INTO parked_events
                (consumer, topic, partition, record_offset, stream, position, key, payload, reason, parked_at)
         SELECT r.consumer, r.topic, r.partition, r.record_offset, r.stream, r.position, r.key, r.payload, r.reason, at_time
@@ -338,7 +340,7 @@ BEGIN
             ON CONFLICT ON CONSTRAINT parked_events_record DO NOTHING;
     END IF;
 
-    -- A repeated key is answered by the command of this batch that claimed it, or from the table.
+    -- A repeated key gets the answer of the command of this batch that claimed it, or the one in the table.
     RETURN QUERY
     SELECT o.outcome,
            CASE WHEN o.answerer IS NULL THEN key_firsts[o.key] WHEN command_events[o.answerer] > 0 THEN bases[o.answerer] + 1 ELSE 0 END,

@@ -1,5 +1,5 @@
--- Takes the first parked record of its stream away. To be called in the transaction that holds its effect.
--- TW002: it is not there (any more), or not the first.
+-- Removes the first parked record of its stream. Call it in the transaction of the record's effect. TW002: the record
+-- is not parked (any more), or not the first.
 CREATE OR REPLACE FUNCTION unpark(of_consumer text, of_topic text, of_partition integer, of_offset bigint) RETURNS void
 LANGUAGE plpgsql
 VOLATILE
