@@ -37,7 +37,7 @@ fn the_line_in_the_fixture_is_the_event_with_its_position_and_its_cause() {
 /// Records that were published before the names of contexts were sorted.
 #[test]
 fn the_positions_that_an_event_depends_on_may_be_in_any_order() {
-    let record = with("dependson", json!("inventory:77,orders:1230"));
+    let record = with("dependson", json!("orders:1230,inventory:77"));
     let event = decode_raw(Context::Orders, record.as_bytes()).expect("a record");
     assert_eq!(event.metadata.depends_on, raw_event().metadata.depends_on);
 }
