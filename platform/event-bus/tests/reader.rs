@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::support::{
-    CONTEXT, Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, event, home, publish, start_reader,
-};
+use crate::support::{Entry, GROUP, Keeper, Ledger, assert_once_and_in_order, bus, publish, start_reader};
 use event_bus::{committed_offsets, delete_groups, group_members, reader_groups};
 use events::Context;
 use testkit::eventually;

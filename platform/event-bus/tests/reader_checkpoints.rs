@@ -6,7 +6,6 @@ use crate::reader::{MANY, MANY_ENTRIES, two};
 use crate::support::{CONTEXT, assert_once_and_in_order, bus, event, home, publish, start_reader};
 use event_bus::committed_offsets;
 use events::Context;
-use testkit::eventually;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rewound_checkpoint_stops_the_reader_and_the_error_names_its_handler() {
