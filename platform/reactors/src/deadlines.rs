@@ -41,7 +41,7 @@ pub trait DeadlineActions: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`CommitError`]: the row stays due.
-    async fn carry_out(&self, deadline: &Deadline, command: Self::Command) -> Result<(), CommitError>;
+    async fn execute(&self, deadline: &Deadline, command: Self::Command) -> Result<(), CommitError>;
 }
 
 /// Carries out the [`DeadlineActions`] of one context. Any number of workers may run.
@@ -88,7 +88,7 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
     pub(crate) async fn run(self, check: Check, unreadable: Unreadable, shutdown: CancellationToken) {
         let mut pause = PAUSE_MIN;
         while !shutdown.is_cancelled() {
-            pause = match self.carry_out_all(&check, &unreadable).await {
+            pause = match self.execute_due(&check, &unreadable).await {
                 Ok(0) => (pause * 2).min(PAUSE_MAX),
                 Ok(_) => PAUSE_MIN,
                 Err(error) => {
@@ -104,7 +104,7 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
     }
 
     /// Returns how many were carried out. A row that fails stays due, is named, and holds up none behind it.
-    async fn carry_out_all(&self, check: &Check, known: &Unreadable) -> Result<usize, CommitError> {
+    async fn execute_due(&self, check: &Check, known: &Unreadable) -> Result<usize, CommitError> {
         let mut done = 0;
         let mut unreadable = BTreeMap::new();
         let mut after = None;
@@ -112,7 +112,7 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
             let due = self.store.due_deadlines(after.as_ref(), READ_MAX).await?;
             let is_last = due.len() < READ_MAX;
             after = due.last().cloned();
-            let rows = due.into_iter().map(|row| async move { (row.id.clone(), self.carry_out(row).await) });
+            let rows = due.into_iter().map(|row| async move { (row.id.clone(), self.execute(row).await) });
             let mut rows = stream::iter(rows).buffer_unordered(self.parallel_max);
             let mut failed = None;
             while let Some((id, outcome)) = rows.next().await {
@@ -150,12 +150,12 @@ impl<A: DeadlineActions> DeadlineWorker<A> {
         }
     }
 
-    async fn carry_out(&self, row: Deadline) -> Result<(), CommitError> {
+    async fn execute(&self, row: Deadline) -> Result<(), CommitError> {
         let command: A::Command = serde_json::from_value(row.command.clone())
             .map_err(|cause| CommitError::Refused(format!("its command does not parse: {cause}")))?;
         crash_point!("deadlines::due_before_acted");
         let name = self.actions.name(&command);
-        let outcome = self.actions.carry_out(&row, command).await;
+        let outcome = self.actions.execute(&row, command).await;
         let label = if outcome.is_ok() { "done" } else { "failed" };
         metrics::counter!(
             "tradewind_deadlines_total",

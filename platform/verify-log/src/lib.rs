@@ -92,6 +92,38 @@ impl OwnChecks for NoOwnChecks {
 /// Of the property `log` it leaves out one thing, for which one must know which streams belong to one process: whether an event
 /// names its trigger among its dependencies (`log::check_triggers`).
 ///
+/// ```
+/// use event_log::ContextName;
+/// use serde::{Deserialize, Serialize};
+/// use verify_log::{Connections, Domain, Error};
+///
+/// event_log::contexts! {
+///     Kitchen = "kitchen" { Cup("cup"): CupEvent },
+/// }
+///
+/// event_log::event_enum! {
+///     pub enum CupEvent {
+///         CupFilled = 1,
+///     }
+/// }
+///
+/// #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// pub struct CupFilled {}
+///
+/// static DOMAIN: Domain = Domain {
+///     contexts: &Context::NAMES,
+///     context_of: |stream| Context::of_stream(stream).map(ContextName::from),
+///     read_model_schema: "shown",
+///     read_model_consumer: "reader",
+/// };
+///
+/// async fn verify(connections: &Connections) -> Result<bool, Error> {
+///     let report = verify_log::run::<Event>(connections, &DOMAIN, |_| true).await?;
+///     print!("{report}");
+///     Ok(report.holds())
+/// }
+/// ```
+///
 /// # Errors
 /// [`Error`] when something could not be checked.
 pub async fn run<E: EventSet>(

@@ -29,7 +29,7 @@ impl DeadlineActions for PaymentDeadlines {
         }
     }
 
-    async fn carry_out(&self, row: &Deadline, command: DeadlineCommand) -> Result<(), CommitError> {
+    async fn execute(&self, row: &Deadline, command: DeadlineCommand) -> Result<(), CommitError> {
         let order_id = events::order_of(&row.stream)
             .ok_or_else(|| CommitError::Refused(format!("{} is not the stream of a payment", row.stream)))?;
         match command.action {

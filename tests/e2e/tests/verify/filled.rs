@@ -1,5 +1,6 @@
 //! A stopped platform with orders in every end state, and copies of it for the tests that change something.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -271,18 +272,23 @@ async fn create_topics(prefix: &str) {
 /// Every record of a topic, partition by partition.
 fn read(context: Context, topic: &str) -> Vec<Copied> {
     let consumer: BaseConsumer = client().create().expect("a consumer");
-    let mut records = Vec::new();
+    let (mut unread, mut assignment) = (BTreeMap::new(), TopicPartitionList::new());
     for partition in 0..TOPIC_PARTITIONS {
-        let (mut next, end) = consumer.fetch_watermarks(topic, partition, WAIT).expect("Kafka answers");
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, partition, Offset::Offset(next)).expect("an offset");
-        consumer.assign(&assignment).expect("a partition can be assigned");
-        while next < end {
-            let record = consumer.poll(WAIT).expect("a record before the end").expect("no error");
-            next = record.offset() + 1;
-            let (key, value) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
-            records.push(Copied { context, partition, key: key.to_vec(), value: value.to_vec() });
+        let (begin, end) = consumer.fetch_watermarks(topic, partition, WAIT).expect("Kafka answers");
+        if begin < end {
+            unread.insert(partition, end);
+            assignment.add_partition_offset(topic, partition, Offset::Offset(begin)).expect("an offset");
         }
     }
-    records
+    consumer.assign(&assignment).expect("partitions can be assigned");
+    let mut records = BTreeMap::new();
+    while !unread.is_empty() {
+        let record = consumer.poll(WAIT).expect("a record before the end").expect("no error");
+        let (partition, offset) = (record.partition(), record.offset());
+        let (key, value) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
+        let copied = Copied { context, partition, key: key.to_vec(), value: value.to_vec() };
+        records.insert((partition, offset), copied);
+        unread.retain(|unread, end| *unread != partition || offset + 1 < *end);
+    }
+    records.into_values().collect()
 }
