@@ -43,7 +43,7 @@ async fn a_relay_that_slept_past_its_lease_wakes_up_beside_its_successor_and_sto
     let lost_before = leases_lost(scene);
     let sleeper = scene.signal("relay", "STOP").await;
     let successor = scene.platform.one_more("relay");
-    every_context_says(&successor, "lease taken").await;
+    every_context_says(&successor, "lease acquired").await;
     every_context_says(&successor, "relaying").await;
     assert!(signal(sleeper, "CONT").await, "the sleeper is there");
     eventually("the sleeper finds out that its lease is gone", || async {
