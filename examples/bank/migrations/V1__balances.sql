@@ -1,0 +1,1 @@
+CREATE TABLE balances (account text PRIMARY KEY, balance bigint NOT NULL, version integer NOT NULL);
