@@ -97,7 +97,7 @@ mod tests {
 
     use super::of_append;
 
-    fn told(error: AppendError) -> (u16, String) {
+    fn status_and_code(error: AppendError) -> (u16, String) {
         let problem = of_append(&error);
         (problem.status().as_u16(), problem.code().to_owned())
     }
@@ -121,7 +121,7 @@ mod tests {
             (StoreError::ShuttingDown { context: context.into() }.into(), 503, "shutting_down"),
         ];
         for (error, status, code) in cases {
-            assert_eq!(told(error), (status, code.to_owned()));
+            assert_eq!(status_and_code(error), (status, code.to_owned()));
         }
     }
 
@@ -129,6 +129,6 @@ mod tests {
     fn what_may_have_been_done_is_not_called_failed() {
         let unknown =
             StoreError::OutcomeUnknown { context: Context::Orders.into(), waited: Duration::from_secs(15) };
-        assert_eq!(told(unknown.into()), (503, "outcome_unknown".to_owned()));
+        assert_eq!(status_and_code(unknown.into()), (503, "outcome_unknown".to_owned()));
     }
 }

@@ -4,9 +4,11 @@
 //! is held for it any more: a cancellation is requested, then everything is compensated, then the order is cancelled.
 //! There is one exception: after a payment expired, the provider may still have to void it; no order waits for that.
 
+mod commands;
+
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+pub use commands::{OrderCommand, OrderRefusal};
 use event_log::{Aggregate, State, StreamId};
 use events::inventory::ReleaseCause;
 use events::orders::{
@@ -14,8 +16,7 @@ use events::orders::{
     OrderLine, OrderPlaced, OrderRejected, OrderShipped, RejectionReason,
 };
 use events::{
-    Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderEvent, OrderId, Quantity, Shortage, Sku,
-    SkuQuantity, ValueError,
+    Currency, MAX_ORDER_LINES, Money, OrderEvent, OrderId, Quantity, Shortage, Sku, SkuQuantity, ValueError,
 };
 
 /// The lines of an order summed per SKU, in the order of the SKUs.
@@ -66,70 +67,6 @@ impl OrderStatus {
     pub fn name(self) -> &'static str {
         self.into()
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
-pub enum OrderCommand {
-    PlaceOrder {
-        order_id: OrderId,
-        customer_id: CustomerId,
-        currency: Currency,
-        lines: Vec<OrderLine>,
-        shipping_address: Address,
-        placed_at: DateTime<Utc>,
-    },
-    CancelOrder {
-        order_id: OrderId,
-        reason: String,
-    },
-    /// Stock is reserved and the money authorised, or none is due.
-    ConfirmOrder {
-        order_id: OrderId,
-    },
-    /// The stock was not available; nothing is held.
-    RejectOrder {
-        order_id: OrderId,
-        shortages: Vec<Shortage>,
-    },
-    /// Nothing is held for the order any more.
-    CompensationDone {
-        order_id: OrderId,
-        cause: ReleaseCause,
-    },
-    /// The goods were dispatched. This is a fact, so it cannot be refused.
-    ShipOrder {
-        order_id: OrderId,
-        carrier: String,
-        tracking: String,
-    },
-    DeliverOrder {
-        order_id: OrderId,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OrderRefusal {
-    #[error("order {order_id} does not exist")]
-    NotFound { order_id: OrderId },
-    #[error("order {order_id} exists already")]
-    AlreadyPlaced { order_id: OrderId },
-    #[error("an order has 1 to {max} lines, this one has {given}")]
-    LineCount { given: usize, max: usize },
-    #[error("line {line}: unit_price_minor must be 0 or more, is {given}")]
-    NegativePrice { line: usize, given: i64 },
-    #[error("line {line}: quantity times unit_price_minor is more than 63 bits of minor units")]
-    LineTotalTooLarge { line: usize },
-    #[error("the total of the order is more than 63 bits of minor units")]
-    TotalTooLarge,
-    #[error("the pieces of one SKU over all lines: {cause}")]
-    TooManyPieces { cause: ValueError },
-    #[error("shipping_address {cause}")]
-    ShippingAddress { cause: ValueError },
-    #[error("order {order_id} is {status}; allowed in placed, confirmed", status = .status.name())]
-    CannotBeCancelled { order_id: OrderId, status: OrderStatus },
-    /// A transition that the process cannot reach: the log contradicts itself. Park the event for an operator.
-    #[error("order {order_id} is {status}: {step} cannot follow", status = .status.name())]
-    InvalidTransition { order_id: OrderId, status: OrderStatus, step: &'static str },
 }
 
 impl Order {

@@ -4,14 +4,16 @@
 //! the gateway asks for the status ([`ProviderCall::Status`]) instead of charging again. A cancellation may arrive
 //! before the request that it undoes. It then leaves a tombstone, and nothing is ever charged.
 
-use chrono::{DateTime, Utc};
+mod commands;
+
+pub use commands::{PaymentCommand, PaymentRefusal, ProviderAnswer, ProviderCall};
 use event_log::{Aggregate, State, StreamId};
 use events::payments::{
     PaymentAuthorised, PaymentCaptureRequested, PaymentCaptured, PaymentDeclined, PaymentExpired,
     PaymentRefundRequested, PaymentRefunded, PaymentRequested, PaymentUnknown, PaymentVoidRequested,
     PaymentVoided, PaymentWaived,
 };
-use events::{CustomerId, Money, OrderId, PaymentEvent};
+use events::{Money, OrderId, PaymentEvent};
 
 /// The payment of one order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,86 +40,6 @@ pub enum PaymentState {
     Voided,
     Refunding,
     Refunded,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, strum::IntoStaticStr)]
-pub enum PaymentCommand {
-    RequestPayment {
-        order_id: OrderId,
-        customer_id: CustomerId,
-        amount: Money,
-        expires_at: DateTime<Utc>,
-    },
-    /// The provider did not answer before the deadline.
-    ExpirePayment {
-        order_id: OrderId,
-    },
-    /// The order is being cancelled: void or refund.
-    CancelPayment {
-        order_id: OrderId,
-    },
-    /// The goods were dispatched: capture what is held.
-    CapturePayment {
-        order_id: OrderId,
-    },
-    /// The provider's answer to [`Payment::next_provider_call`].
-    RecordAnswer {
-        order_id: OrderId,
-        answer: ProviderAnswer,
-    },
-}
-
-/// The next call to the provider. Every call is idempotent, keyed by the payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProviderCall {
-    Authorise {
-        order_id: OrderId,
-        customer_id: CustomerId,
-        amount: Money,
-    },
-    /// Asks for the outcome of an authorisation without an answer. If the provider has never received it, the gateway
-    /// authorises now, under the same key: there is one charge even if the lost call still arrives.
-    Status {
-        order_id: OrderId,
-        customer_id: CustomerId,
-        amount: Money,
-    },
-    Capture {
-        order_id: OrderId,
-    },
-    Void {
-        order_id: OrderId,
-    },
-    Refund {
-        order_id: OrderId,
-    },
-}
-
-/// The provider's answer, or that there was none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProviderAnswer {
-    Authorised {
-        reference: String,
-    },
-    /// Authorised and captured at once: some means of payment have no separate capture.
-    AuthorisedAndCaptured {
-        reference: String,
-    },
-    Declined {
-        decline_code: String,
-    },
-    /// The call may or may not have reached the provider.
-    NoAnswer,
-    Captured,
-    Voided,
-    Refunded,
-}
-
-/// A transition that the process cannot reach: the log contradicts itself. Park the event for an operator.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PaymentRefusal {
-    #[error("payment {order_id} is {state:?}: {step} cannot follow")]
-    InvalidTransition { order_id: OrderId, state: PaymentState, step: &'static str },
 }
 
 impl Payment {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use event_log::{StreamId, event_enum};
 
-use crate::value::{CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
+use crate::money::Money;
+use crate::value::{CustomerId, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
     /// The events of the stream `stock-<sku>`.
@@ -31,7 +32,8 @@ event_enum! {
 
 /// The sources that define these events and how old ones are decoded: they are part of the shape of every state folded
 /// from them.
-pub const SOURCES: &[&str] = &[event_log::SOURCES, include_str!("value.rs"), include_str!("inventory.rs")];
+pub const SOURCES: &[&str] =
+    &[event_log::SOURCES, include_str!("value.rs"), include_str!("money.rs"), include_str!("inventory.rs")];
 
 /// The stream of the SKU's stock.
 pub fn stock_stream(sku: &Sku) -> StreamId {

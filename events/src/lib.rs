@@ -6,6 +6,7 @@
 
 pub mod contexts;
 pub mod inventory;
+mod money;
 pub mod orders;
 pub mod payments;
 pub mod processes;
@@ -18,10 +19,11 @@ pub use event_log::{
     RawEvent, StreamId, TOPIC_PARTITIONS, UnknownContext, Version, cloud_event, partition_of,
 };
 pub use inventory::{ReservationEvent, StockEvent};
+pub use money::{Currency, Money};
 pub use orders::OrderEvent;
 pub use payments::PaymentEvent;
 pub use shipping::ShipmentEvent;
 pub use value::{
-    Address, Currency, CustomerId, MAX_ORDER_LINES, Money, OrderId, PaymentId, Quantity, ShipmentId,
-    Shortage, Sku, SkuQuantity, ValueError,
+    Address, CustomerId, MAX_ORDER_LINES, OrderId, PaymentId, Quantity, ShipmentId, Shortage, Sku,
+    SkuQuantity, ValueError,
 };

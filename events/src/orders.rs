@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use event_log::{StreamId, event_enum};
 
-use crate::value::{Address, Currency, CustomerId, Money, OrderId, Quantity, Shortage, Sku, SkuQuantity};
+use crate::money::{Currency, Money};
+use crate::value::{Address, CustomerId, OrderId, Quantity, Shortage, Sku, SkuQuantity};
 
 event_enum! {
     /// The events of the stream `order-<uuid>`.

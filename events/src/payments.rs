@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use event_log::{StreamId, event_enum};
 
-use crate::value::{CustomerId, Money, OrderId};
+use crate::money::Money;
+use crate::value::{CustomerId, OrderId};
 
 event_enum! {
     /// The events of the stream `payment-<order uuid>`.

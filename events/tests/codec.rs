@@ -61,7 +61,7 @@ fn an_event_is_not_known_outside_its_context() {
 
 #[test]
 fn an_unknown_type_is_named_with_its_context() {
-    let error = Event::decode(Context::Orders, "OrderTeleported", 1, "{}").expect_err("nobody knows it");
+    let error = Event::decode(Context::Orders, "OrderTeleported", 1, "{}").expect_err("no build knows it");
     assert_eq!(error.to_string(), "no event type \"OrderTeleported\" in the context orders");
 }
 
@@ -69,7 +69,7 @@ fn an_unknown_type_is_named_with_its_context() {
 fn an_unknown_version_is_named_with_those_that_are_known() {
     for version in [0, 2, u16::MAX] {
         let error =
-            Event::decode(Context::Orders, "OrderDelivered", version, "{}").expect_err("nobody knows it");
+            Event::decode(Context::Orders, "OrderDelivered", version, "{}").expect_err("no build knows it");
         assert_eq!(
             error.to_string(),
             format!("OrderDelivered has schema version {version}; this build knows 1 to 1")

@@ -66,27 +66,19 @@ fn a_position_token_has_context_and_position() {
 
 #[test]
 fn the_error_for_an_invalid_position_token_shows_a_valid_one() {
-    for text in [
-        "",
-        "orders",
-        "orders:",
-        ":1",
-        "1234",
-        "sales:1",
-        "Orders:1",
-        "orders:-1",
-        "orders:1.5",
-        "orders:1:2",
-    ] {
+    for text in ["", "orders", "orders:", ":1", "1234", "Orders:1", "orders:-1", "orders:1.5", "orders:1:2"] {
         let error = text.parse::<PositionToken>().expect_err(text);
-        assert_eq!(
-            error.to_string(),
-            format!(
-                "must be <context>:<position>, such as orders:1234 \
-                 (contexts: orders, inventory, payments, shipping); is {text:?}"
-            )
-        );
+        let expected = format!("must be <context>:<position>, such as orders:1234; is {text:?}");
+        assert_eq!(error.to_string(), expected);
     }
+}
+
+/// A token is checked for its form; the query side refuses contexts that it does not know.
+#[test]
+fn a_position_token_of_an_unknown_context_is_refused_by_the_registry() {
+    let token: PositionToken = "sales:1".parse().expect("a token of the right form");
+    let error = Context::try_from(token.context).expect_err("not a context");
+    assert!(error.to_string().contains("orders, inventory, payments, shipping"), "{error}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ CREATE TABLE idempotency_keys (
     CONSTRAINT idempotency_keys_status_is_http CHECK (status BETWEEN 100 AND 599)
 );
 CREATE INDEX idempotency_keys_answered_at ON idempotency_keys (answered_at);
-COMMENT ON TABLE idempotency_keys IS 'The answer that each request got, for whoever repeats the request. Positions are 0 when it wrote no events.';
+COMMENT ON TABLE idempotency_keys IS 'The answer to each request, for its repetitions. Positions are 0 when it wrote no events.';
 
 CREATE TABLE checkpoints (
     consumer      text    NOT NULL,

@@ -16,8 +16,11 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::openapi::{self, Document};
 
+/// The routes of one context.
+pub type Routes = fn() -> OpenApiRouter<App>;
+
 /// The contexts that take commands over HTTP, each with its routes. Payments has none: only the sagas command it.
-pub const ROUTES: [(Context, fn() -> OpenApiRouter<App>); 3] = [
+pub const ROUTES: [(Context, Routes); 3] = [
     (Context::Orders, orders::router),
     (Context::Inventory, inventory::router),
     (Context::Shipping, shipping::router),

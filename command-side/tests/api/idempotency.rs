@@ -9,7 +9,7 @@ use crate::ask::Reply;
 use crate::shop::{Shop, an_order};
 
 /// The parts of an answer that a repetition must repeat.
-fn told(reply: &Reply) -> (u16, String, Vec<Option<String>>) {
+fn essentials(reply: &Reply) -> (u16, String, Vec<Option<String>>) {
     let headers = ["content-type", "etag", "location"];
     (reply.status, reply.text.clone(), headers.map(|name| reply.header(name).map(str::to_owned)).to_vec())
 }
@@ -21,9 +21,9 @@ async fn a_repeat_gets_the_first_answer_and_places_no_second_order() {
     let first = place("basket-1").await.is(201).replayed(false);
     shop.placed().await;
     let again = place("basket-1").await.is(201).replayed(true);
-    assert_eq!(told(&again), told(&first));
+    assert_eq!(essentials(&again), essentials(&first));
     let quoted = place("\"basket-1\"").await.is(201).replayed(true);
-    assert_eq!(told(&quoted), told(&first));
+    assert_eq!(essentials(&quoted), essentials(&first));
     assert_eq!(shop.log_length(Context::Orders).await, 2);
 }
 
@@ -37,7 +37,7 @@ async fn fifty_parallel_requests_with_one_key_place_one_order_and_get_equal_answ
     };
     let replies = join_all((0..50).map(place)).await;
     for reply in &replies {
-        assert_eq!(told(reply), told(&replies[0]));
+        assert_eq!(essentials(reply), essentials(&replies[0]));
     }
     let firsts = replies.iter().filter(|reply| reply.header("idempotency-replayed").is_none()).count();
     assert_eq!((firsts, shop.log_length(Context::Orders).await), (1, 1));
@@ -51,7 +51,7 @@ async fn fifty_parallel_requests_for_one_order_id_place_it_once() {
     let keyed =
         join_all((0..50).map(async |_| shop.post("/v1/orders").key("k").json(&order).send().await.is(201)))
             .await;
-    assert!(keyed.iter().all(|reply| told(reply) == told(&keyed[0])), "{keyed:?}");
+    assert!(keyed.iter().all(|reply| essentials(reply) == essentials(&keyed[0])), "{keyed:?}");
     let others = join_all((0..20).map(async |_| shop.place(order.clone()).await)).await;
     for reply in others {
         reply.problem(409, "order_already_exists");
@@ -92,7 +92,7 @@ async fn a_refusal_is_repeated_even_when_it_would_be_accepted_now() {
     let first = deliver("a").await.problem(409, "shipment_wrong_state").replayed(false);
     shop.dispatch(&id).await.is(200);
     let again = deliver("a").await.problem(409, "shipment_wrong_state").replayed(true);
-    assert_eq!(told(&again), told(&first));
+    assert_eq!(essentials(&again), essentials(&first));
     deliver("b").await.is(200);
 }
 

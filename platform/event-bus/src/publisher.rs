@@ -1,18 +1,18 @@
 //! Publishes records in the order in which they are given, or stops.
 //!
-//! What the order rests on: one owner enqueues (`&mut self`), the producer is idempotent, a record never times out,
-//! and `enable.gapless.guarantee` stops the producer at the first record that can't be delivered, before a later one
-//! can be. So what a publisher leaves in a partition is always a beginning of what it was given for it: no gap, no
-//! swap. Two publishers at once (one of them a zombie) can make duplicates, but each of them sends a gapless
-//! series, so a record's first occurrence still comes after the first occurrence of the one before.
+//! The order depends on five facts. One owner enqueues (`&mut self`). The producer is idempotent. A record never times
+//! out. `enable.gapless.guarantee` stops the producer at the first record that cannot be delivered, before a later one
+//! is. And the first record of each partition is sent alone. So the publisher leaves in each partition a prefix of the
+//! records that it got for it: no gap, no swap. Two publishers at once (one of them a zombie) can cause duplicates, but
+//! each of them sends a gapless series, so a record's first occurrence still comes after the first occurrence of the
+//! one before.
 //!
-//! The first record of each partition is sent alone. A broker that knows nothing yet of a producer accepts whatever sequence
-//! number comes first. If it refused the first request, because it was not yet the partition's leader, and accepted the
-//! second, which was under way already, librdkafka would conclude that the first one had arrived as well
-//! (`rd_kafka_dr_implicit_ack`): a record acknowledged and lost.
+//! Why the first record of each partition is sent alone: a broker that has no state of a producer accepts any first
+//! sequence number. If it refused the first request, because it was not the partition's leader yet, and accepted the
+//! second, which was already in flight, librdkafka would conclude that the first one had arrived as well
+//! (`rd_kafka_dr_implicit_ack`), and an acknowledged record would be lost.
 //!
 //! Never: `FutureProducer` from several tasks, a retry with the next record, `enqueue` after an error.
-//! Read next: `platform/relay/src/lib.rs`.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,32 +32,32 @@ use tokio_util::sync::CancellationToken;
 use crate::BusConfig;
 use crate::config::log_line;
 
-/// What may lie in the producer at a time, in records and in KiB.
+/// The most records, and KiB of records, in the producer at a time.
 const QUEUE_RECORDS_MAX: &str = "50000";
 const QUEUE_KIB_MAX: &str = "65536";
 
-/// A record on its way out.
+/// A record to publish.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// The stream: it chooses the partition.
+    /// The stream, which determines the partition.
     pub key: String,
     pub headers: Vec<(&'static str, String)>,
     pub value: Vec<u8>,
 }
 
-/// Why records were not acknowledged.
+/// The reason why records were not acknowledged.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PublishError {
-    #[error("the producer can't be made: {cause}")]
+    #[error("the producer cannot be created: {cause}")]
     Configuration { cause: KafkaError },
     #[error("a record was not delivered: {cause}")]
     NotDelivered { cause: KafkaError },
-    #[error("the publisher was stopped in the middle of a batch; make another one and begin again")]
+    #[error("the publisher was interrupted within a batch; create another one and start again")]
     Interrupted,
 }
 
-/// Publishes to one topic. After an error, or when a call of `enqueue` was dropped half-way, it refuses everything:
-/// make another one and begin again at what was acknowledged. Dropping it purges what was not sent.
+/// Publishes to one topic. After an error, or after a cancelled call of `enqueue`, it refuses everything: create
+/// another one and start again after the last acknowledged record. Dropping it purges the unsent records.
 pub struct OrderedPublisher {
     topic: String,
     /// Some until dropped.
@@ -65,25 +65,25 @@ pub struct OrderedPublisher {
     shared: Arc<Shared>,
     /// The partitions in which a record of this producer is acknowledged: the broker expects the next one.
     opened: HashSet<i32>,
-    in_the_middle: bool,
+    enqueueing: bool,
 }
 
-/// Resolves when all records of one `enqueue` are acknowledged; so does each of its clones.
+/// Resolves when all records of one `enqueue` are acknowledged. Clones resolve together.
 #[derive(Clone)]
-#[must_use = "records count only when they are acknowledged"]
+#[must_use = "records are only published when they are acknowledged"]
 pub struct Receipt {
     batch: Arc<InFlight>,
     shared: Arc<Shared>,
 }
 
 impl OrderedPublisher {
-    /// # Errors
     /// [`PublishError::Configuration`]: the user must correct the properties.
     pub fn new(config: &BusConfig, topic: String) -> Result<Self, PublishError> {
         let gapless = if mutant!("publisher::next_after_an_error") { "false" } else { "true" };
         let client = config.client(
             &[
-                // What comes while requests are under way goes along in the next; a pause costs more than it gathers.
+                // Records that arrive while a request is in flight share the next request; a pause would cost more than
+                // it gathers.
                 ("linger.ms", "0"),
                 ("queue.buffering.max.messages", QUEUE_RECORDS_MAX),
                 ("queue.buffering.max.kbytes", QUEUE_KIB_MAX),
@@ -101,20 +101,19 @@ impl OrderedPublisher {
         let producer = client
             .create_with_context(Deliveries { shared: Arc::clone(&shared) })
             .map_err(|cause| PublishError::Configuration { cause })?;
-        Ok(Self { topic, producer: Some(producer), shared, opened: HashSet::new(), in_the_middle: false })
+        Ok(Self { topic, producer: Some(producer), shared, opened: HashSet::new(), enqueueing: false })
     }
 
-    /// Puts the records into the producer's queue, in order, waiting while it is full, and for the acknowledgement of the first
-    /// record of each partition. The receipts of several calls may be waited for later, so that the next records are on
-    /// their way before the last are acknowledged.
+    /// Puts the records into the producer's queue in order. Waits while the queue is full, and for the acknowledgement
+    /// of the first record of each partition. Several calls may be made before their receipts are awaited, so that the
+    /// next records are in flight before the last are acknowledged.
     ///
-    /// # Errors
-    /// [`PublishError`]: nothing more can be published here.
+    /// [`PublishError`]: this publisher can publish nothing more.
     pub async fn enqueue(&mut self, records: &[Outgoing]) -> Result<Receipt, PublishError> {
-        if self.in_the_middle {
+        if self.enqueueing {
             return Err(PublishError::Interrupted);
         }
-        self.in_the_middle = true;
+        self.enqueueing = true;
         let receipt = self.receipt_for(records.len());
         for (nth, record) in records.iter().enumerate() {
             if nth > 0 {
@@ -128,17 +127,16 @@ impl OrderedPublisher {
                 self.enqueue_one(record, &alone.batch).await?;
                 alone.acknowledged().await?;
                 self.opened.insert(partition);
-                receipt.batch.outstanding.fetch_sub(1, Ordering::AcqRel); // nobody waits for the receipt yet
+                receipt.batch.outstanding.fetch_sub(1, Ordering::AcqRel); // the receipt is not returned yet
             }
         }
-        self.in_the_middle = false;
+        self.enqueueing = false;
         Ok(receipt)
     }
 
-    /// Publishes and waits until all is acknowledged.
+    /// Publishes and waits until everything is acknowledged.
     ///
-    /// # Errors
-    /// [`PublishError`]: a beginning of the records, in order, may be on the topic all the same.
+    /// [`PublishError`]: a prefix of the records may still be on the topic.
     pub async fn publish(&mut self, records: &[Outgoing]) -> Result<(), PublishError> {
         self.enqueue(records).await?.acknowledged().await
     }
@@ -186,7 +184,7 @@ impl Drop for OrderedPublisher {
     fn drop(&mut self) {
         if let Some(producer) = self.producer.take() {
             producer.purge(PurgeConfig::default().queue().inflight());
-            // Joins librdkafka's threads: up to a second that must not be an async worker's.
+            // This joins librdkafka's threads, which may block for a second: not on an async worker.
             std::thread::spawn(move || drop(producer));
         }
     }
@@ -224,7 +222,7 @@ struct InFlight {
 
 #[derive(Default)]
 struct Shared {
-    /// The first failure; the later ones follow from it.
+    /// The first failure; later ones are consequences of it.
     failure: OnceLock<KafkaError>,
     stopped: CancellationToken,
     delivered: Notify,
@@ -260,7 +258,7 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<InFlight>) {
         match result {
-            // A failed record stays outstanding: its receipt resolves by the failure alone.
+            // A failed record stays outstanding: its receipt resolves by the failure.
             Err((cause, _)) if !mutant!("publisher::next_after_an_error") => self.shared.fail(cause),
             Ok(_) | Err(_) => {
                 if batch.outstanding.fetch_sub(1, Ordering::AcqRel) == 1 {

@@ -1,4 +1,4 @@
-//! The publisher on a real Kafka: order, and what is left of a batch that fails.
+//! The publisher on a real Kafka: order, and what remains of a batch that fails.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers).create().expect("an admin client")
 }
 
-/// Topics of which the one takes only small records, from the beginning: a later change takes its time.
+/// Topics of which one accepts only small records, from its creation, because a later change takes effect with a delay.
 async fn bus_for_small_records() -> BusConfig {
     let bus = BusConfig::plain(testkit::kafka_brokers(), format!("{}-", testkit::unique("bus")));
     let topic = bus.topic(CONTEXT);
@@ -43,13 +43,13 @@ async fn records_are_in_order_on_the_partition_that_java_would_choose() {
     assert_eq!(on_topic(&bus).await, expected(1..=5_000));
 }
 
-/// librdkafka's mock broker, like a real one that knows nothing of the producer yet, accepts any first sequence number: it refuses
-/// the first request and accepts those that are under way behind it.
+/// librdkafka's mock broker, like a real one without state of the producer, accepts any first sequence number. It
+/// refuses the first request and accepts those in flight behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_record_that_is_refused_once_is_not_acknowledged_by_the_success_of_the_next_one() {
     let kafka = MockCluster::new(1).expect("a mock broker");
     let mut bus = BusConfig::plain(kafka.bootstrap_servers(), "");
-    // A record for each request, so that several are under way at once.
+    // One record per request, so that several are in flight at once.
     bus.properties.push("batch.num.messages=1".parse().expect("key=value"));
     let topic = bus.topic(CONTEXT);
     kafka.create_topic(&topic, TOPIC_PARTITIONS, 1).expect("a topic");
@@ -68,20 +68,21 @@ async fn a_first_record_that_is_refused_once_is_not_acknowledged_by_the_success_
     assert_eq!(found, (1..=10).collect::<Vec<Position>>());
 }
 
-/// Until a producer has learnt where its topic is, librdkafka keeps what it is given in a queue of no partition
-/// (`rd_kafka_topic_assign_uas`). Records that are given meanwhile, one after the other, must not pass each other.
+/// Until a producer knows its topic's partitions, librdkafka keeps records in a queue without a partition
+/// (`rd_kafka_topic_assign_uas`). Records that arrive one after another in this state must not overtake each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn records_keep_their_order_while_the_producer_learns_where_the_topic_is() {
     for _ in 0..5 {
         let bus = bus().await;
         let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
         let mut given = 0;
-        // One at a time until the first is acknowledged, and so the topic known, and then some more.
+        // One at a time until the first is acknowledged, so that the topic is known, and then some more.
         let mut receipts = Vec::new();
         while given < 500 || !receipts.first().is_some_and(Receipt::is_acknowledged) {
             given += 1;
             receipts.push(publisher.enqueue(&[outgoing(&event(given))]).await.expect("enqueued"));
-            // A pace at which they come while the producer still asks, and not a wait for anything.
+            // A pace at which records arrive while the producer still looks up the topic; it is not a wait for
+            // anything.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         for receipt in receipts {
@@ -92,7 +93,7 @@ async fn records_keep_their_order_while_the_producer_learns_where_the_topic_is()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_record_that_the_broker_refuses_nothing_follows_in_its_partition() {
+async fn no_record_follows_a_refused_one_in_its_partition() {
     let bus = bus_for_small_records().await;
     let mut records: Vec<Outgoing> = (1..=2_000).map(|position| outgoing(&event(position))).collect();
     let mut too_large = event(1_000);
@@ -102,11 +103,14 @@ async fn after_a_record_that_the_broker_refuses_nothing_follows_in_its_partition
     let failed = publisher.publish(&records).await;
     assert!(matches!(failed, Err(PublishError::NotDelivered { .. })), "{failed:?}");
     let again = publisher.publish(&records[1_000..]).await;
-    assert!(matches!(again, Err(PublishError::NotDelivered { .. })), "it is not to be used again: {again:?}");
+    assert!(
+        matches!(again, Err(PublishError::NotDelivered { .. })),
+        "the publisher must not be used again: {again:?}"
+    );
     drop(publisher);
     for (partition, positions) in on_topic(&bus).await {
         let all = &expected(1..=2_000)[&partition];
-        assert_eq!(positions, all[..positions.len()], "a beginning, without a gap or a swap");
+        assert_eq!(positions, all[..positions.len()], "a prefix, without a gap or a swap");
         assert!(!positions.contains(&1_000));
     }
 }
@@ -124,7 +128,7 @@ async fn a_record_too_large_for_the_producer_stops_the_publisher_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_dropped_with_records_on_their_way_leaves_a_beginning_of_them() {
+async fn a_publisher_dropped_with_records_in_flight_leaves_a_prefix_of_them() {
     let bus = bus().await;
     let mut publisher = OrderedPublisher::new(&bus, bus.topic(CONTEXT)).expect("a publisher");
     let records: Vec<Outgoing> = (1..=20_000).map(|position| outgoing(&event(position))).collect();
@@ -137,15 +141,14 @@ async fn a_publisher_dropped_with_records_on_their_way_leaves_a_beginning_of_the
         assert_eq!(positions, &all[..positions.len()]);
     }
     let count: usize = found.values().map(Vec::len).sum();
-    assert!(outcome.is_err() || count == records.len(), "acknowledged means that it is there");
+    assert!(outcome.is_err() || count == records.len(), "every acknowledged record is on the topic");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_enqueue_stops_the_publisher() {
-    let nobody_there = BusConfig::plain("127.0.0.1:1", "");
-    let mut publisher =
-        OrderedPublisher::new(&nobody_there, nobody_there.topic(CONTEXT)).expect("a publisher");
-    // More than the producer's queue holds, so that it must wait.
+    let unreachable = BusConfig::plain("127.0.0.1:1", "");
+    let mut publisher = OrderedPublisher::new(&unreachable, unreachable.topic(CONTEXT)).expect("a publisher");
+    // More than fits into the producer's queue, so that it must wait.
     let records: Vec<Outgoing> = (1..=60_000).map(|position| outgoing(&event(position))).collect();
     let mut half_way = Box::pin(publisher.enqueue(&records));
     let polled = futures::poll!(&mut half_way);
@@ -158,7 +161,7 @@ async fn a_cancelled_enqueue_stops_the_publisher() {
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_created_once_and_another_number_of_partitions_is_refused() {
     let bus = bus().await;
-    ensure_topics(&bus, &Context::NAMES, 1).await.expect("the second time nothing is to be done");
+    ensure_topics(&bus, &Context::NAMES, 1).await.expect("the second call changes nothing");
 
     let mut other = bus.clone();
     other.topic_prefix = format!("{}-", testkit::unique("bus"));

@@ -2,7 +2,9 @@
 //! concerns its whole process.
 
 mod consumer;
+mod consumer_stops;
 mod publisher;
 mod reader;
+mod reader_checkpoints;
 mod support;
 mod tail;

@@ -13,7 +13,7 @@ use crate::{
     CodecError, ContextName, Envelope, EventSet, Metadata, Position, Positions, RawEvent, StreamId, Version,
 };
 
-/// `tradewind.orders.OrderPlaced.v1`: the CloudEvents `type`, also sent as the header `ce_type`.
+/// `tradewind.kitchen.CupFilled.v1`: the CloudEvents `type`, also sent as the header `ce_type`.
 pub fn type_name(context: impl Into<ContextName>, event_type: &str, schema_version: u16) -> String {
     let context = context.into();
     format!("tradewind.{context}.{event_type}.v{schema_version}")

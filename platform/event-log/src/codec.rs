@@ -26,7 +26,7 @@ pub enum CodecError {
 
 /// An event that can be serialised.
 pub trait EventData: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
-    /// The struct's name: `OrderPlaced`.
+    /// The struct's name: `CupFilled`.
     fn event_type(&self) -> &'static str;
 
     fn schema_version(&self) -> u16;

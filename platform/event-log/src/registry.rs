@@ -136,7 +136,7 @@ macro_rules! contexts {
                 }
             }
 
-            /// The struct's name: `OrderPlaced`.
+            /// The struct's name: `CupFilled`.
             pub fn event_type(&self) -> &'static str {
                 match self {
                     $($(Self::$family(event) => event.event_type(),)+)+

@@ -16,6 +16,7 @@
 mod backoff;
 mod config;
 mod context_relay;
+mod cursor;
 mod health;
 mod lease;
 mod pump;

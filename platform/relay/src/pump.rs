@@ -15,14 +15,14 @@ use std::time::Duration;
 use event_bus::{BusConfig, EPOCH_HEADER, OrderedPublisher, Outgoing, PublishError, Receipt, TailError};
 use event_log::{ContextName, Position, RawEvent, cloud_event};
 use event_store::{EventStore, StoreError, append_channel};
-use fault::{crash_point, mutant};
+use fault::crash_point;
 use runtime::Notifications;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backoff::Backoff;
+use crate::cursor::{acknowledged, follow};
 use crate::lease::HeldLease;
 use crate::takeover::AlreadyPublished;
 use crate::{Config, Error};
@@ -37,9 +37,6 @@ const CHUNK_EVENTS_FIRST: usize = 256;
 const CHUNK_EVENTS_MIN: usize = 16;
 /// The shortest pause between two polls of the log while no notifications arrive.
 const POLL_MIN: Duration = Duration::from_millis(1);
-/// The pause between two moves of the cursor, each of which is a commit. A relay that takes over reads the end of the
-/// topic, so a cursor that lags this much causes no duplicates.
-const CURSOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// The reason why the pump stopped.
 #[derive(Debug, thiserror::Error)]
@@ -223,75 +220,9 @@ async fn publish(
     Ok(publisher)
 }
 
-async fn follow(
-    store: &EventStore,
-    held: &HeldLease,
-    mut cursor: Position,
-    mut receipts: mpsc::Receiver<(Position, Receipt)>,
-) -> Result<(), PumpError> {
-    let mut not_before = Instant::now();
-    let mut next = receipts.recv().await;
-    while let Some((mut to, receipt)) = next {
-        acknowledged(receipt).await?;
-        tokio::time::sleep_until(not_before).await;
-        next = take_acknowledged(&mut receipts, &mut to, is_acknowledged);
-        crash_point!("relay::acknowledged_before_cursor");
-        if !store.advance_cursor(held.lease(), cursor, to).await? {
-            return Err(PumpError::LeaseLost);
-        }
-        crash_point!("relay::cursor_moved");
-        cursor = to;
-        not_before = Instant::now() + CURSOR_PAUSE;
-        if next.is_none() {
-            next = receipts.recv().await;
-        }
-    }
-    Ok(())
-}
-
-/// Moves `to` over all acknowledged chunks, and returns the first one that is not acknowledged. It waits for none:
-/// under constant load there is always another, and the cursor would never move.
-fn take_acknowledged<R>(
-    receipts: &mut mpsc::Receiver<(Position, R)>,
-    to: &mut Position,
-    is_acknowledged: impl Fn(&R) -> bool,
-) -> Option<(Position, R)> {
-    while let Ok((last, receipt)) = receipts.try_recv() {
-        if !is_acknowledged(&receipt) {
-            return Some((last, receipt));
-        }
-        *to = last;
-    }
-    None
-}
-
-fn is_acknowledged(receipt: &Receipt) -> bool {
-    mutant!("relay::cursor_before_acknowledgement") || receipt.is_acknowledged()
-}
-
-async fn acknowledged(receipt: Receipt) -> Result<(), PublishError> {
-    if mutant!("relay::cursor_before_acknowledgement") {
-        return Ok(());
-    }
-    receipt.acknowledged().await
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_cursor_follows_the_acknowledged_chunks_and_waits_for_no_other() {
-        let (to_acknowledge, mut receipts) = mpsc::channel(4);
-        for receipt in [(2, true), (5, true), (7, false), (9, true)] {
-            to_acknowledge.try_send(receipt).expect("there is room");
-        }
-        let mut to = 1;
-        assert_eq!(take_acknowledged(&mut receipts, &mut to, |acknowledged| *acknowledged), Some((7, false)));
-        assert_eq!(to, 5);
-        assert_eq!(take_acknowledged(&mut receipts, &mut to, |acknowledged| *acknowledged), None);
-        assert_eq!(to, 9);
-    }
 
     #[test]
     fn large_events_are_read_in_small_chunks_and_small_events_in_large_ones() {

@@ -202,7 +202,9 @@ async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_an_unfinished_reco
     world.execute("UPDATE log_epoch SET epoch = 2").await;
     let running = start(&world.config);
     running
-        .when_readiness("the epoch is told", |reason| reason.is_some_and(|reason| reason.contains("epoch 3")))
+        .when_readiness("the epoch is reported", |reason| {
+            reason.is_some_and(|reason| reason.contains("epoch 3"))
+        })
         .await;
     running.shutdown.cancel();
     let error = running.ended().await.expect_err("it did not go on");
@@ -211,7 +213,9 @@ async fn a_topic_of_a_later_epoch_stops_the_relay_and_so_does_an_unfinished_reco
     world.execute("UPDATE log_epoch SET epoch = 3, reconciling_to = 4").await;
     let running = start(&world.config);
     running
-        .when_readiness("it is reported", |reason| reason.is_some_and(|reason| reason.contains("not finished")))
+        .when_readiness("it is reported", |reason| {
+            reason.is_some_and(|reason| reason.contains("not finished"))
+        })
         .await;
     running.shutdown.cancel();
     let error = running.ended().await.expect_err("it did not go on");

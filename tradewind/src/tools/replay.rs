@@ -9,7 +9,7 @@ use super::connections::WithLocalDefaults;
 use crate::up::stop_signal;
 
 #[derive(clap::Args, Clone, Debug)]
-pub struct Options {
+pub struct ReplayArgs {
     /// The projections to rebuild.
     #[arg(value_parser = names(), required_unless_present = "all")]
     projections: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Options {
     replay: replay::Options,
 }
 
-pub type Args = WithLocalDefaults<Options>;
+pub type Args = WithLocalDefaults<ReplayArgs>;
 
 fn names() -> PossibleValuesParser {
     let set = query_side::projections();

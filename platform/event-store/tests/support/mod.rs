@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub const CONTEXT: Context = Context::Inventory;
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The log of one context, in a database of its own.
+/// The log of one context, in a private database.
 pub struct TestLog {
     /// As the owner of the database.
     pub admin_url: String,

@@ -3,6 +3,7 @@
 
 mod names;
 mod paths;
+mod platform;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use anyhow::Context as _;
-use event_bus::{BusConfig, TopicSummary, read_topic, committed_offsets};
+use event_bus::{BusConfig, TopicSummary, committed_offsets, read_topic};
 use events::{Context, Position, RawEvent, StreamId};
 use tokio_postgres::Client;
 use uuid::Uuid;

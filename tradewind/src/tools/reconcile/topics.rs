@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use event_bus::{BusConfig, OrderedPublisher, ensure_topics, delete_topic, replication_factor};
+use event_bus::{BusConfig, OrderedPublisher, delete_topic, ensure_topics, replication_factor};
 use event_store::{EventStore, StoreOptions};
 use events::{Context, Position, TOPIC_PARTITIONS, partition_of};
 use fault::crash_point;
