@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 async fn get(url: String) -> Value {
-    reqwest::get(url).await.expect("the bank answers").json().await.expect("JSON")
+    let answer: Value = reqwest::get(url).await.expect("the bank answers").json().await.expect("JSON");
+    assert!(answer["detail"].is_null(), "{answer}");
+    answer
 }
 
 async fn post(url: String, body: Value) -> String {
