@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
+use event_log::{Decide, Metadata};
+
 use crate::error::AppendError;
+use crate::store::EventStore;
+use crate::unit_of_work::Committed;
 
 /// The longest pause before the second attempt; doubled for each further one.
 const FIRST_PAUSE_MS_MAX: u64 = 2;
@@ -66,5 +70,29 @@ pub async fn retry_stale<T, E: MayBeConflict, F: Future<Output = Result<T, E>>>(
             Err(error) if error.is_stale() => tokio::task::yield_now().await,
             settled => return settled,
         }
+    }
+}
+
+/// Attempts of [`EventStore::execute`].
+const EXECUTE_ATTEMPTS_MAX: u32 = 20;
+
+impl EventStore {
+    /// Loads, decides on `command` and appends its events, again while another command is first. The inner error is the
+    /// aggregate's refusal: nothing was written.
+    ///
+    /// # Errors
+    /// As [`UnitOfWork::commit`](crate::UnitOfWork::commit).
+    pub async fn execute<D: Decide>(
+        &self,
+        command: &D::Command,
+        metadata: &Metadata,
+    ) -> Result<Result<Committed, D::Refusal>, AppendError> {
+        retry_conflicts(EXECUTE_ATTEMPTS_MAX, || async {
+            let mut work = self.unit_of_work();
+            let decided = work.decide::<D>(&D::own_stream(command), command, metadata).await?;
+            let committed = work.commit().await?;
+            Ok(decided.map(|_| committed))
+        })
+        .await
     }
 }
