@@ -8,7 +8,7 @@ RELEASE := $(TARGET)/release
 # What cargo built of the registry's crates is kept outside the clone; a clean clone on this machine takes it from there.
 DEPENDENCIES := scripts/dependency-cache
 
-.PHONY: help setup build demo tour test test-quick bench fuzz chaos planted up engines fmt lint
+.PHONY: help setup build demo tour test test-quick bench fuzz chaos planted up bank engines fmt lint
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,10 @@ bench: setup ## every figure beside its ceiling, on durable engines; PART="appen
 
 up: build ## start everything; Ctrl-C stops it
 	bin/tradewind up
+
+bank: setup ## examples/bank, another domain on the same machinery, at http://127.0.0.1:8090; Ctrl-C ends it
+	cargo build --locked --package tradewind --package bank
+	$(DEV) engines run -- $(TARGET)/debug/bank
 
 engines: setup ## private PostgreSQL and Kafka to test against; prints two exports; Ctrl-C ends them
 	cargo build --locked --package tradewind
