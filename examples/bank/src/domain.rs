@@ -41,11 +41,14 @@ impl Aggregate for Account {
     type Refusal = NoAmount;
 
     fn stream(command: &AccountCommand) -> StreamId {
-        StreamId::new(Self::CATEGORY, match command {
-            AccountCommand::PayIn { account, .. } => account,
-            AccountCommand::Withdraw(order) | AccountCommand::UndoWithdrawal(order) => &order.from,
-            AccountCommand::Credit(order) => &order.to,
-        })
+        StreamId::new(
+            Self::CATEGORY,
+            match command {
+                AccountCommand::PayIn { account, .. } => account,
+                AccountCommand::Withdraw(order) | AccountCommand::UndoWithdrawal(order) => &order.from,
+                AccountCommand::Credit(order) => &order.to,
+            },
+        )
     }
 
     fn decide(&self, command: &AccountCommand) -> Result<Vec<AccountEvent>, NoAmount> {

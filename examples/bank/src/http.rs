@@ -29,7 +29,8 @@ struct Nothing {}
 
 pub fn router(stores: Stores, models: ReadModels) -> Router {
     let pay_in = async |State(stores), Path(account): Path<String>, Json(body): Json<PayIn>| {
-        execute::<Account>(&stores, Context::Accounts, AccountCommand::PayIn { account, pence: body.pence }).await
+        execute::<Account>(&stores, Context::Accounts, AccountCommand::PayIn { account, pence: body.pence })
+            .await
     };
     let transfer = async |State(stores), Json(order): Json<Order>| {
         execute::<Transfer>(&stores, Context::Transfers, TransferCommand::Request(order)).await
@@ -38,14 +39,25 @@ pub fn router(stores: Stores, models: ReadModels) -> Router {
         .route("/accounts/{account}", post(pay_in))
         .route("/transfers", post(transfer))
         .route("/transfers/{transfer}", get(status));
-    commands.with_state(stores).merge(Router::new().route("/accounts/{account}", get(balance)).with_state(models))
+    commands
+        .with_state(stores)
+        .merge(Router::new().route("/accounts/{account}", get(balance)).with_state(models))
 }
 
-async fn execute<D: Decide>(stores: &Stores, context: Context, command: D::Command) -> Result<Response, Problem> {
+async fn execute<D: Decide>(
+    stores: &Stores,
+    context: Context,
+    command: D::Command,
+) -> Result<Response, Problem> {
     let executed = stores.of(context).execute::<D>(&command, &Metadata::by("http", Uuid::now_v7())).await;
     match executed.map_err(|_| Problem::internal())? {
-        Ok(done) => Ok(Json(json!({"position": format!("{context}:{}", done.appended.last_position)})).into_response()),
-        Err(refusal) => Err(Problem::new(StatusCode::CONFLICT, "refused", "Refused").detail(refusal.to_string())),
+        Ok(done) => {
+            Ok(Json(json!({"position": format!("{context}:{}", done.appended.last_position)}))
+                .into_response())
+        }
+        Err(refusal) => {
+            Err(Problem::new(StatusCode::CONFLICT, "refused", "Refused").detail(refusal.to_string()))
+        }
     }
 }
 
@@ -55,7 +67,8 @@ async fn balance(
     WaitQuery { query: Nothing {}, wait }: WaitQuery<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let target = Target { kind: "account", key: &account, streams: &[StreamId::new(Account::CATEGORY, &account)] };
+    let target =
+        Target { kind: "account", key: &account, streams: &[StreamId::new(Account::CATEGORY, &account)] };
     models.show::<Balances>(&headers, &wait, &target, None).await
 }
 

@@ -43,7 +43,9 @@ pub async fn run(relay: relay::Config, listener: TcpListener, stop: Cancellation
     let pool_of = |context: event_log::ContextName| anyhow::Ok(pool(&urls.of(context.as_str()), 8)?);
     let stores = Stores::open(Context::NAMES, pool_of, &StoreOptions::default()).await?;
     let mut reactors = Reactors::new(bus.clone(), health.clone(), stop.clone());
-    for (context, sources) in [(Context::Accounts, &Context::ALL[..]), (Context::Transfers, &[Context::Accounts])] {
+    for (context, sources) in
+        [(Context::Accounts, &Context::ALL[..]), (Context::Transfers, &[Context::Accounts])]
+    {
         let consumer = format!("bank.{context}");
         let reactor = Reactor::new(stores.of(context).clone(), consumer, "bank", reactions::Of(context));
         reactors.add_reactor(reactor, sources.iter().copied());
@@ -54,10 +56,17 @@ pub async fn run(relay: relay::Config, listener: TcpListener, stop: Cancellation
     let reader = Reader { set, bus, pool: pool(&url, 2)?, query_pool, notifier, batch_max: 500 };
     let router = http::router(stores, models).merge(ops_router(health.clone()));
     tokio::try_join!(
-        async { relay::run(relay, &Context::NAMES, health.clone(), stop.clone()).await.map_err(anyhow::Error::from) },
+        async {
+            relay::run(relay, &Context::NAMES, health.clone(), stop.clone())
+                .await
+                .map_err(anyhow::Error::from)
+        },
         async { reactors.run("bank").await.map_err(anyhow::Error::from) },
         async { reader.run(&health, stop.clone()).await.map_err(anyhow::Error::from) },
-        async { anyhow::Ok(serve(listener, router, Limits::default(), stop.clone()).await) },
+        async {
+            serve(listener, router, Limits::default(), stop.clone()).await;
+            anyhow::Ok(())
+        },
     )?;
     Ok(())
 }

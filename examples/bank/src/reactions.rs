@@ -21,7 +21,9 @@ impl Reactions for Of {
             (Context::Accounts, Event::Transfer(TransferEvent::TransferRequested(event))) => {
                 Withdraw(event.order).into()
             }
-            (Context::Accounts, Event::Account(AccountEvent::MoneyWithdrawn(event))) => Credit(event.order).into(),
+            (Context::Accounts, Event::Account(AccountEvent::MoneyWithdrawn(event))) => {
+                Credit(event.order).into()
+            }
             (Context::Accounts, Event::Account(AccountEvent::CreditRefused(event))) => {
                 UndoWithdrawal(event.order).into()
             }

@@ -1,11 +1,21 @@
 //! The bank on real engines. Needs `DATABASE_URL` and `KAFKA_BROKERS`.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bank::events::{Context, Event};
 use clap::{Args, Command, FromArgMatches};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+/// What the generic part of verify must know.
+static DOMAIN: verify_log::Domain = verify_log::Domain {
+    contexts: &Context::NAMES,
+    context_of: |stream| Context::of_stream(stream).map(Into::into),
+    read_model_schema: bank::SCHEMA,
+    read_model_consumer: "bank-readers",
+};
 
 async fn get(url: String) -> Value {
     let answer: Value = reqwest::get(url).await.expect("the bank answers").json().await.expect("JSON");
@@ -45,6 +55,16 @@ async fn money_moves_once_and_what_cannot_be_credited_comes_back() {
         databases: relay.databases.clone(),
         topic_prefix: format!("{name}."),
     };
+    let (urls, prefix) = (relay.databases.clone(), relay.bus.topic_prefix.clone());
+    let connections = verify_log::Connections {
+        connect: Arc::new(move |owner| {
+            let url = urls.of(owner);
+            Box::pin(async move { runtime::postgres::connect(&url).await.map_err(|cause| cause.to_string()) })
+        }),
+        kafka: vec![("bootstrap.servers".to_owned(), relay.bus.brokers.clone())],
+        topic_prefix: prefix,
+        topic_partitions: event_log::TOPIC_PARTITIONS,
+    };
     let listener = runtime::http::bind("127.0.0.1:0", "--listen").await.expect("a free port");
     let bank = &format!("http://{}", listener.local_addr().expect("a bound port"));
     let stop = CancellationToken::new();
@@ -61,6 +81,9 @@ async fn money_moves_once_and_what_cannot_be_credited_comes_back() {
 
     let replayed = replay::run(&bank::read_models(), &[], replay, CancellationToken::new()).await;
     assert!(replayed.expect("it replays").iter().all(replay::ReplayReport::is_equal));
+    let report =
+        verify_log::run::<Event>(&connections, &DOMAIN, |_property| true).await.expect("it verifies");
+    assert!(report.holds(), "{report}");
     stop.cancel();
     running.await.expect("no panic").expect("no error");
 }
